@@ -1,0 +1,317 @@
+//! Every metric of this service, by name, with closed label sets: no label comes from input.
+//!
+//! One [`Metrics`] per [`crate::bridge::Bridge`], shared. Writers never wait.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+
+/// Seconds, from a tenth of a millisecond (a loopback write) to a hold's end and a stall.
+const SECONDS_BUCKETS: [f64; 15] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+    30.0,
+];
+/// Blocks a session is behind when it begins a write.
+const LAG_BUCKETS: [f64; 9] = [0.0, 1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 1_000.0, 10_000.0];
+
+/// A label's closed set of values: an enum, one counter per variant.
+pub trait Label: Copy + 'static {
+    const ALL: &'static [Self];
+    fn name(self) -> &'static str;
+    fn index(self) -> usize;
+}
+
+/// One counter per value of a closed label.
+pub struct CounterPer<L> {
+    counters: Vec<IntCounter>,
+    label: std::marker::PhantomData<L>,
+}
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),* $(,)? })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant),* }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),*];
+            fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    )*};
+}
+
+labels! {
+    /// What became of a delivery. Exactly one per delivery; one that was held counts when settled.
+    Outcome {
+        Published = "published",
+        Filled = "filled",
+        Duplicate = "duplicate",
+        Conflict = "conflict",
+        Old = "old",
+        Invalid = "invalid",
+        MarkedInvalid = "marked_invalid",
+    }
+
+    /// Why a message was dead-lettered.
+    DeadLetterReason {
+        NotUtf8 = "not_utf8",
+        NotJson = "not_json",
+        WrongShape = "wrong_shape",
+        BadHeight = "bad_height",
+        TooLarge = "too_large",
+        /// A height too far above the tip that nothing confirmed.
+        ImplausibleHeight = "implausible_height",
+        /// Other content for a height that is known.
+        Conflict = "conflict",
+    }
+
+    /// What the decoder found wrong with a message body.
+    DecodeErrorKind {
+        NotUtf8 = "not_utf8",
+        NotJson = "not_json",
+        WrongShape = "wrong_shape",
+        BadHeight = "bad_height",
+        TooLarge = "too_large",
+    }
+
+    /// Why a handshake or a request for a stream was refused.
+    Refusal {
+        BadRequest = "bad_request",
+        NotFound = "not_found",
+        MethodNotAllowed = "method_not_allowed",
+        NoUpgrade = "no_upgrade",
+        Address = "address",
+        Full = "full",
+        Warming = "warming",
+        Draining = "draining",
+    }
+
+    /// How a session ended.
+    Disconnect {
+        /// The client closed, with or without a close frame.
+        Client = "client",
+        /// Its cursor fell off the history's old end.
+        Slow = "slow",
+        /// Its write made no progress for `server.write_stall_timeout`.
+        Stalled = "stalled",
+        NoPong = "no_pong",
+        Protocol = "protocol",
+        TooBig = "too_big",
+        Drained = "drained",
+        /// Another chain took the place of the one it followed.
+        Reset = "reset",
+        /// The connection broke.
+        Lost = "lost",
+        Error = "error",
+    }
+
+    /// How a start at a position ended.
+    Resume {
+        Served = "served",
+        NotAvailable = "not_available",
+    }
+}
+
+/// The registry and every metric in it.
+pub struct Metrics {
+    registry: Registry,
+    pub amqp_connected: IntGauge,
+    pub amqp_reconnects: IntCounter,
+    pub stream_resets: IntCounter,
+    pub deliveries: CounterPer<Outcome>,
+    pub dead_letters: CounterPer<DeadLetterReason>,
+    pub dead_letters_failed: IntCounter,
+    pub decode_errors: CounterPer<DecodeErrorKind>,
+    pub block_height: IntGauge,
+    pub first_height: IntGauge,
+    pub last_block_timestamp: IntGauge,
+    pub history_oldest_timestamp: IntGauge,
+    pub blocks: IntCounter,
+    pub events: IntCounter,
+    pub missing_blocks: IntCounter,
+    pub history_bytes: IntGauge,
+    pub history_blocks: IntGauge,
+    pub sessions: IntGauge,
+    pub sessions_opened: IntCounter,
+    pub handshakes_refused: CounterPer<Refusal>,
+    pub disconnects: CounterPer<Disconnect>,
+    pub sent_messages: IntCounter,
+    pub sent_bytes: IntCounter,
+    pub resumes: CounterPer<Resume>,
+    pub session_lag_blocks: Histogram,
+    pub delivery_to_append_seconds: Histogram,
+    pub append_to_write_seconds: Histogram,
+}
+
+impl<L: Label> CounterPer<L> {
+    pub fn add(&self, label: L) {
+        self.counters[label.index()].inc();
+    }
+
+    pub fn get(&self, label: L) -> u64 {
+        self.counters[label.index()].get()
+    }
+}
+
+impl Metrics {
+    #[expect(clippy::new_without_default, reason = "it registers; it is not a plain value")]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        let build = Opts::new("blockcast_build_info", "1, with this program's version")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        register(r, IntGauge::with_opts(build)).set(1);
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        r.register(Box::new(process)).expect("bug: a metric is registered twice");
+        Self {
+            amqp_connected: gauge(r, "amqp_connected", "1 while consuming from the broker"),
+            amqp_reconnects: counter(
+                r,
+                "amqp_reconnects_total",
+                "Connections made to the broker after the first",
+            ),
+            stream_resets: counter(
+                r,
+                "stream_resets_total",
+                "Times the RabbitMQ stream was found made anew or shortened",
+            ),
+            deliveries: per(
+                r,
+                "deliveries_total",
+                "outcome",
+                "Messages taken from the broker, by what became of them",
+            ),
+            dead_letters: per(
+                r,
+                "dead_letters_total",
+                "reason",
+                "Messages found bad and sent to the dead-letter exchange, or summed up in warm-up",
+            ),
+            dead_letters_failed: counter(
+                r,
+                "dead_letters_failed_total",
+                "Dead letters that the broker did not take; each is in the log",
+            ),
+            decode_errors: per(
+                r,
+                "decode_errors_total",
+                "kind",
+                "Message bodies that are not a block",
+            ),
+            block_height: gauge(r, "block_height", "Newest height in the history"),
+            first_height: gauge(r, "first_height", "Oldest height in the history"),
+            last_block_timestamp: gauge(
+                r,
+                "last_block_timestamp_seconds",
+                "When the newest block was appended",
+            ),
+            history_oldest_timestamp: gauge(
+                r,
+                "history_oldest_timestamp_seconds",
+                "When the oldest block in the history was appended",
+            ),
+            blocks: counter(r, "blocks_total", "Blocks taken into the history"),
+            events: counter(r, "events_total", "Transaction events of those blocks"),
+            missing_blocks: counter(r, "missing_blocks_total", "Heights given up as gaps"),
+            history_bytes: gauge(r, "history_bytes", "What the history keeps"),
+            history_blocks: gauge(r, "history_blocks", "Blocks in the history"),
+            sessions: gauge(r, "sessions", "Clients connected to a stream"),
+            sessions_opened: counter(r, "sessions_total", "Clients ever connected to a stream"),
+            handshakes_refused: per(
+                r,
+                "handshakes_refused_total",
+                "reason",
+                "Stream requests refused",
+            ),
+            disconnects: per(r, "disconnects_total", "reason", "Sessions ended, by why"),
+            sent_messages: counter(r, "sent_messages_total", "WebSocket messages written in full"),
+            sent_bytes: counter(r, "sent_bytes_total", "Bytes written to sessions"),
+            resumes: per(r, "resumes_total", "outcome", "Starts at a position that a client named"),
+            session_lag_blocks: histogram(
+                r,
+                "session_lag_blocks",
+                "Blocks behind the tip at the beginning of a write",
+                &LAG_BUCKETS,
+            ),
+            delivery_to_append_seconds: histogram(
+                r,
+                "delivery_to_append_seconds",
+                "From a message's arrival to its block in the history",
+                &SECONDS_BUCKETS,
+            ),
+            append_to_write_seconds: histogram(
+                r,
+                "append_to_write_seconds",
+                "From a block in the history to its last byte handed to a session's socket",
+                &SECONDS_BUCKETS,
+            ),
+            registry,
+        }
+    }
+
+    /// All metrics in Prometheus' text format, version 0.0.4.
+    pub fn to_text(&self) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("bug: writing to memory failed");
+        String::from_utf8(text).expect("bug: the exposition format is UTF-8")
+    }
+}
+
+fn named(name: &str) -> String {
+    format!("blockcast_{name}")
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+    let metric = made.expect("bug: a metric's name or buckets are malformed");
+    registry.register(Box::new(metric.clone())).expect("bug: a metric is registered twice");
+    metric
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    register(registry, IntCounter::new(named(name), help))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::new(named(name), help))
+}
+
+fn per<L: Label>(registry: &Registry, name: &str, label: &str, help: &str) -> CounterPer<L> {
+    let family = register(registry, IntCounterVec::new(Opts::new(named(name), help), &[label]));
+    let counters = L::ALL.iter().map(|value| family.with_label_values(&[value.name()]));
+    CounterPer { counters: counters.collect(), label: std::marker::PhantomData }
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    let options = HistogramOpts::new(named(name), help).buckets(buckets.to_vec());
+    register(registry, Histogram::with_opts(options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_value_is_there_from_the_start() {
+        let metrics = Metrics::new();
+        metrics.deliveries.add(Outcome::MarkedInvalid);
+        let text = metrics.to_text();
+        for line in [
+            "blockcast_deliveries_total{outcome=\"marked_invalid\"} 1",
+            "blockcast_deliveries_total{outcome=\"published\"} 0",
+            "blockcast_disconnects_total{reason=\"no_pong\"} 0",
+            "blockcast_amqp_connected 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
+        }
+        assert!(text.contains("blockcast_build_info{version="), "{text}");
+    }
+}
