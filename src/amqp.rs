@@ -1,1 +1,155 @@
-//! To be written.
+//! The AMQP 0-9-1 edge: block-commit messages in from RabbitMQ, dead letters out to it.
+//!
+//! [`Source`] keeps a consumer attached for as long as the program runs, whatever becomes of the
+//! broker, and says in order what it took ([`Input`]). [`DeadLetters`] publishes what the pipeline
+//! found bad. [`Publisher`] is the producer's side, for `blockcast publish`.
+//!
+//! Absent here: blocks and heights (a body is bytes), HTTP, and the decision to settle a delivery,
+//! which is the pipeline's. The client library appears in this module only. Its own recovery is not
+//! used: it replays or loses what came in between.
+
+mod backoff;
+mod connection;
+mod consumer;
+mod dead_letter;
+mod publisher;
+mod source;
+mod tls;
+mod topology;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lapin::Acker;
+
+pub use connection::ConnectError;
+pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetters};
+pub use publisher::{Confirm, PublishError, Publisher};
+pub use source::{Link, Source, SourceError};
+pub use tls::TlsError;
+
+/// How long the broker may take over one request. Far above any real answer, so that it means a
+/// broker that hangs while its heartbeats still come.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the source says, in this order of events.
+#[derive(Debug)]
+pub enum Input {
+    /// Consuming starts afresh. `from_first`: at the RabbitMQ stream's first message; always true
+    /// in `queue` mode.
+    Begin { from_first: bool },
+    /// A message, each once while the stream stays the same.
+    Delivery(Delivery),
+    /// The tail found at the start has been handed over; at once when there was none.
+    CaughtUp,
+    /// After a re-attach: the last delivery again, which proves that this is the same stream. Only
+    /// to be settled.
+    Echo(Delivery),
+    /// The stream was made anew or lost its tail; what follows is read from its first message.
+    Anew,
+}
+
+/// A message that the broker handed over and that has not been settled.
+#[derive(Debug)]
+pub struct Delivery {
+    pub body: Bytes,
+    /// Its place in the RabbitMQ stream; none in `queue` mode.
+    pub offset: Option<u64>,
+    pub exchange: String,
+    pub routing_key: String,
+    /// When the source took it from the connection.
+    pub received_at: Instant,
+    content_type: Option<String>,
+    /// None for deliveries that tests make.
+    acker: Option<Acker>,
+}
+
+impl Delivery {
+    /// Acknowledges it: in a RabbitMQ stream only credit for further deliveries, in a queue its end.
+    ///
+    /// Without a result: an ack fails only when its connection is gone, and then the broker hands
+    /// the message over again. Returns within [`REQUEST_DEADLINE`].
+    pub async fn settle(self) {
+        if let Some(acker) = &self.acker {
+            settle(acker).await;
+        }
+    }
+
+    fn from_broker(message: lapin::message::Delivery) -> Self {
+        let lapin::message::Delivery { data, exchange, routing_key, properties, acker, .. } =
+            message;
+        Self {
+            body: Bytes::from(data),
+            offset: consumer::offset_of(&properties),
+            exchange: exchange.into(),
+            routing_key: routing_key.into(),
+            received_at: Instant::now(),
+            content_type: properties.content_type().as_ref().map(ToString::to_string),
+            acker: Some(acker),
+        }
+    }
+
+    /// A delivery that no broker handed over, for tests of what takes deliveries.
+    pub fn detached(body: impl Into<Bytes>, offset: Option<u64>) -> Self {
+        Self {
+            body: body.into(),
+            offset,
+            exchange: String::new(),
+            routing_key: String::new(),
+            received_at: Instant::now(),
+            content_type: None,
+            acker: None,
+        }
+    }
+}
+
+/// Acks one message; see [`Delivery::settle`] for why nothing is returned.
+async fn settle(acker: &Acker) {
+    let ack = acker.ack(lapin::options::BasicAckOptions { multiple: false });
+    let _gone = tokio::time::timeout(REQUEST_DEADLINE, ack).await;
+}
+
+/// What the broker did not do.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {}", reply(source))]
+pub struct BrokerError {
+    /// What was asked of it, such as `declaring queue "blockcast.blocks"`.
+    doing: String,
+    source: lapin::Error,
+}
+
+impl BrokerError {
+    /// The broker's reply code, such as 406; none when the connection failed.
+    fn code(&self) -> Option<u16> {
+        match self.source.kind() {
+            lapin::ErrorKind::ProtocolError(reply) => Some(reply.get_id()),
+            _ => None,
+        }
+    }
+
+    fn reply(&self) -> String {
+        reply(&self.source)
+    }
+}
+
+/// Waits for the broker's answer, at most [`REQUEST_DEADLINE`].
+async fn request<T>(
+    doing: impl FnOnce() -> String,
+    answer: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, BrokerError> {
+    let answer = tokio::time::timeout(REQUEST_DEADLINE, answer).await;
+    answer
+        .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+        .map_err(|source| BrokerError { doing: doing(), source })
+}
+
+/// The broker's own words, without the library's around them.
+fn reply(error: &lapin::Error) -> String {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(reply) => {
+            format!("{} ({})", reply.get_message(), reply.get_id())
+        }
+        lapin::ErrorKind::IOError(source) => source.to_string(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,253 @@
+//! One connection to a broker: every configured URI in turn, every address of each, names resolved
+//! anew at each attempt. What is done over a connection, and when to make another, is not here.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lapin::ConnectionProperties;
+use lapin::tcp::AsyncTcpStream;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use socket2::{SockRef, Socket};
+use tokio::time::timeout;
+
+use super::{reply, tls};
+use crate::config;
+
+/// For one address: TCP, TLS and AMQP's own handshake, each and all.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// For the broker's answer to our goodbye.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Makes connections. The next attempt begins behind the place of the last one that was unfit.
+pub struct Connector {
+    config: Arc<config::Amqp>,
+    uris: Vec<AMQPUri>,
+    /// Index into the addresses of all URIs, taken modulo their number.
+    turn: usize,
+}
+
+/// An open connection. Dropped, its socket is shut down.
+pub struct Connection {
+    inner: lapin::Connection,
+    address: SocketAddr,
+    _socket: ShutOnDrop,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The number of the URI in `amqp.uris`, from 1: it is not printed, since it holds a password.
+    #[error("amqp.uris: number {number} is not a URI: {reason}")]
+    Uri { number: usize, reason: String },
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    #[error("no broker is reachable; the last tried: {0}")]
+    Unreachable(String),
+}
+
+/// A second descriptor of a connection's socket. The library's thread ends when its socket does;
+/// without this, one that waits for a broker that accepted and fell silent would wait for ever.
+struct ShutOnDrop(Arc<Mutex<SocketSlot>>);
+
+enum SocketSlot {
+    Connecting,
+    Open(Socket),
+    /// Nobody waits any longer: a socket that opens now is closed again.
+    Abandoned,
+}
+
+impl Connector {
+    /// # Errors
+    /// A URI or a TLS file is malformed: the configuration must be mended.
+    pub fn new(config: Arc<config::Amqp>) -> Result<Self, ConnectError> {
+        let uris = config.uris.iter().enumerate().map(|(index, uri)| {
+            parse(uri.expose(), config.heartbeat)
+                .map_err(|reason| ConnectError::Uri { number: index + 1, reason })
+        });
+        let uris = uris.collect::<Result<Vec<_>, _>>()?;
+        if uris.iter().any(|uri| uri.scheme == AMQPScheme::AMQPS) {
+            tls::connector(&config.tls)?;
+        }
+        Ok(Self { config, uris, turn: 0 })
+    }
+
+    /// Tries every address until one answers. Takes at most five seconds for each name and address.
+    ///
+    /// # Errors
+    /// None of them did: the last one's reason. Try again later.
+    ///
+    /// # Cancel safety
+    /// Dropped, the attempt under way is ended and nothing is left open.
+    pub async fn connect(&mut self) -> Result<Connection, ConnectError> {
+        let mut failure = "no address".to_owned();
+        let mut places = Vec::new();
+        for uri in &self.uris {
+            let host = uri.authority.host.as_str();
+            match timeout(CONNECT_DEADLINE, tokio::net::lookup_host((host, uri.authority.port)))
+                .await
+            {
+                Ok(Ok(addresses)) => places.extend(addresses.map(|address| (uri, address))),
+                Ok(Err(error)) => failure = format!("{host}: {error}"),
+                Err(_) => failure = format!("{host}: the name is not resolved within 5 s"),
+            }
+        }
+        for step in 0..places.len() {
+            let turn = (self.turn + step) % places.len();
+            let (uri, address) = places[turn];
+            match self.connect_to(uri.clone(), address).await {
+                Ok(connection) => {
+                    self.turn = turn;
+                    return Ok(connection);
+                }
+                Err(reason) => failure = format!("{address}: {reason}"),
+            }
+        }
+        Err(ConnectError::Unreachable(failure))
+    }
+
+    /// Says that the last connection's broker was unfit, for example without a replica of the
+    /// stream: the next attempt begins behind it.
+    pub fn pass_over(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    async fn connect_to(&self, uri: AMQPUri, address: SocketAddr) -> Result<Connection, String> {
+        let host = uri.authority.host.clone();
+        let tls = match uri.scheme {
+            AMQPScheme::AMQP => None,
+            AMQPScheme::AMQPS => {
+                Some(tls::connector(&self.config.tls).map_err(|error| error.to_string())?)
+            }
+        };
+        let slot = Arc::new(Mutex::new(SocketSlot::Connecting));
+        let socket = ShutOnDrop(Arc::clone(&slot));
+        let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
+        let connecting = lapin::Connection::connector(
+            uri,
+            runtime,
+            async move |_, runtime| {
+                let opening = async {
+                    let stream = AsyncTcpStream::connect(&runtime, address).await?;
+                    if let AsyncTcpStream::Plain(tcp) = &stream {
+                        ShutOnDrop::keep(&slot, SockRef::from(tcp.get_ref()).try_clone()?)?;
+                    }
+                    match &tls {
+                        Some(tls) => stream.into_rustls(tls, &host).await,
+                        None => Ok(stream),
+                    }
+                };
+                let opened = timeout(CONNECT_DEADLINE, opening).await;
+                Ok(opened.map_err(std::io::Error::from)??)
+            },
+            properties(),
+        );
+        match timeout(CONNECT_DEADLINE, connecting).await {
+            Ok(Ok(inner)) => Ok(Connection { inner, address, _socket: socket }),
+            Ok(Err(error)) => Err(reply(&error)),
+            Err(_) => Err("no answer within 5 s".to_owned()),
+        }
+    }
+}
+
+impl Connection {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub async fn channel(&self) -> Result<lapin::Channel, super::BrokerError> {
+        super::request(|| "opening a channel".into(), self.inner.create_channel()).await
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.inner.status().connected()
+    }
+
+    /// Says goodbye, for at most two seconds; the socket is closed in any case.
+    pub async fn close(&self) {
+        let goodbye = self.inner.close(200, "closed by blockcast".into());
+        let _closed_already = timeout(CLOSE_DEADLINE, goodbye).await;
+    }
+}
+
+impl ShutOnDrop {
+    fn keep(slot: &Mutex<SocketSlot>, socket: Socket) -> std::io::Result<()> {
+        let mut slot = slot.lock().expect("bug: nothing panics while it holds this lock");
+        match *slot {
+            SocketSlot::Abandoned => Err(std::io::ErrorKind::TimedOut.into()),
+            SocketSlot::Connecting | SocketSlot::Open(_) => {
+                *slot = SocketSlot::Open(socket);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Drop for ShutOnDrop {
+    fn drop(&mut self) {
+        let mut slot = self.0.lock().expect("bug: nothing panics while it holds this lock");
+        if let SocketSlot::Open(socket) = std::mem::replace(&mut *slot, SocketSlot::Abandoned) {
+            let _closed_already = socket.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+fn properties() -> ConnectionProperties {
+    let host = hostname::get().unwrap_or_else(|_| "localhost".into());
+    let name = format!("blockcast on {}", host.to_string_lossy());
+    ConnectionProperties::default().with_connection_name(name.into())
+}
+
+/// Parses a broker's URI; its own `heartbeat` wins over `heartbeat`, in whole seconds.
+fn parse(text: &str, heartbeat: Duration) -> Result<AMQPUri, String> {
+    let mut uri: AMQPUri = text.parse().map_err(|reason: String| match reason.contains(text) {
+        true => "it has no host".to_owned(),
+        false => reason,
+    })?;
+    // The library takes a bracketed IPv6 address for no host at all, and goes to localhost.
+    if let Some((_, rest)) = text.rsplit_once('@').or_else(|| text.split_once("://"))
+        && let Some((address, _)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'))
+    {
+        uri.authority.host = address.to_owned();
+    }
+    let seconds = u16::try_from(heartbeat.as_secs().max(1)).unwrap_or(u16::MAX);
+    uri.query.heartbeat.get_or_insert(seconds);
+    Ok(uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_are_read_with_their_hosts_and_heartbeats() {
+        let check = |text: &str, host: &str, port: u16, heartbeat: u16| {
+            let uri = parse(text, Duration::from_secs(10)).expect(text);
+            assert_eq!(uri.authority.host, host, "{text}");
+            assert_eq!(uri.authority.port, port, "{text}");
+            assert_eq!(uri.query.heartbeat, Some(heartbeat), "{text}");
+        };
+        check("amqp://guest:guest@127.0.0.1:5672/%2f", "127.0.0.1", 5672, 10);
+        check("amqp://broker?heartbeat=3", "broker", 5672, 3);
+        check("amqps://u:p@[::1]/chain", "::1", 5671, 10);
+        check("amqp://[fe80::1]:5673", "fe80::1", 5673, 10);
+        let error = parse("amqp://u:secret@host:port", Duration::ZERO).expect_err("no port");
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_mute_broker_is_given_up_and_its_socket_closed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let uri = format!("amqp://{}", listener.local_addr().expect("its address"));
+        let config =
+            config::Amqp { uris: vec![config::AmqpUri::new(uri)], ..config::Amqp::default() };
+        let mut connector = Connector::new(Arc::new(config)).expect("a URI");
+        let (attempt, accepted) = tokio::join!(connector.connect(), listener.accept());
+        let error = attempt.err().expect("refused").to_string();
+        assert!(error.contains("no answer within 5 s"), "{error}");
+        let mut socket = accepted.expect("accepted").0;
+        let mut sent = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut socket, &mut sent).await.expect("closed");
+        assert_eq!(&sent[..4], b"AMQP");
+    }
+}

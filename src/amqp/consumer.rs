@@ -1,0 +1,210 @@
+//! Reading from the queue: a channel with one consumer, and the probes of a RabbitMQ stream's two
+//! ends. Which offset to read from, and what a message means, is decided elsewhere.
+
+use std::time::Duration;
+
+use futures_lite::StreamExt;
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::connection::Connection;
+use super::{BrokerError, request, settle};
+
+/// A tail that is quiet for this long has been read to its end: a chunk's messages follow each
+/// other within a millisecond on a local network.
+const QUIET: Duration = Duration::from_millis(150);
+/// The longest that a tail is read which never falls quiet, because producers go on writing.
+const TAIL_READING_MAX: Duration = Duration::from_secs(2);
+/// How long an empty stream may take to show a first message.
+const EMPTY_AFTER: Duration = Duration::from_secs(1);
+/// The same when the broker counts messages in it.
+const NOT_EMPTY_AFTER: Duration = Duration::from_secs(10);
+
+/// How a queue that is no stream shows, when it was not declared by us.
+pub const NOT_A_STREAM: &str = "its messages carry no x-stream-offset";
+
+/// Where in a RabbitMQ stream reading begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    First,
+    /// The first message of the last chunk.
+    LastChunk,
+    Offset(u64),
+}
+
+/// What is consumed, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Consuming<'a> {
+    pub queue: &'a ShortString,
+    pub prefetch: u16,
+    /// None in `queue` mode, which is consumed with the exclusive flag.
+    pub start: Option<Start>,
+}
+
+/// A consumer on a channel of its own.
+pub struct Consumer {
+    channel: lapin::Channel,
+    inner: lapin::Consumer,
+    /// Messages before this offset are not handed over.
+    first_wanted: u64,
+}
+
+/// Why no further message comes.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    #[error("the broker cancelled the consumer: the queue was deleted or its node is going down")]
+    Cancelled,
+    #[error("{}", super::reply(.0))]
+    Lost(lapin::Error),
+}
+
+impl Consumer {
+    /// # Errors
+    /// The broker's refusal, such as 404 for a missing queue or 403 for another exclusive consumer.
+    pub async fn open(
+        connection: &Connection,
+        consuming: Consuming<'_>,
+    ) -> Result<Self, BrokerError> {
+        let Consuming { queue, prefetch, start } = consuming;
+        let doing = || format!("consuming from queue {:?}", queue.as_str());
+        let channel = connection.channel().await?;
+        request(doing, channel.basic_qos(prefetch, BasicQosOptions { global: false })).await?;
+        let mut arguments = FieldTable::default();
+        let mut first_wanted = 0;
+        if let Some(start) = start {
+            // A number or a long string: as a short string the broker resets the connection.
+            let value = match start {
+                Start::First => AMQPValue::LongString("first".into()),
+                Start::LastChunk => AMQPValue::LongString("last".into()),
+                Start::Offset(offset) => {
+                    first_wanted = offset;
+                    AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX))
+                }
+            };
+            arguments.insert("x-stream-offset".into(), value);
+        }
+        let options = BasicConsumeOptions {
+            no_local: false,
+            no_ack: false,
+            exclusive: start.is_none(),
+            nowait: false,
+        };
+        let tag = ShortString::from("blockcast");
+        let inner =
+            request(doing, channel.basic_consume(queue.clone(), tag, options, arguments)).await?;
+        Ok(Self { channel, inner, first_wanted })
+    }
+
+    /// The next message.
+    ///
+    /// One before the wanted offset, which a broker that begins at a chunk's start may send, is
+    /// acked here: that is credit only, and no settlement, since nobody was told of the message.
+    ///
+    /// # Errors
+    /// Consuming has ended, for good.
+    ///
+    /// # Cancel safety
+    /// No message is lost when dropped.
+    pub async fn next(&mut self) -> Result<Delivery, Ended> {
+        loop {
+            let message = match self.inner.next().await {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return Err(Ended::Lost(error)),
+                None => return Err(Ended::Cancelled),
+            };
+            match offset_of(&message.properties) {
+                Some(offset) if offset < self.first_wanted => settle(&message.acker).await,
+                _ => return Ok(message),
+            }
+        }
+    }
+
+    /// Ends consuming; what is under way goes back.
+    pub async fn close(self) {
+        let closing = self.channel.close(200, "closed by blockcast".into());
+        let _closed_already = timeout(super::REQUEST_DEADLINE, closing).await;
+    }
+}
+
+/// Reads the stream's last chunk and what is written meanwhile, until it is quiet: calls `each`
+/// with every message's offset and body, in order. Takes at least 150 ms, and 10 s at most when the stream looks empty
+/// though the broker counts messages in it (its count lags by seconds, both ways).
+///
+/// Calls `each` never for an empty stream. Its last call, then, is for the stream's tail.
+///
+/// # Errors
+/// The probe failed, and says nothing about the stream.
+pub async fn read_tail(
+    connection: &Connection,
+    consuming: Consuming<'_>,
+    mut each: impl FnMut(u64, Vec<u8>),
+) -> Result<(), ProbeError> {
+    let counted = count(connection, consuming.queue).await?;
+    let first_within = if counted > 0 { NOT_EMPTY_AFTER } else { EMPTY_AFTER };
+    let consuming = Consuming { start: Some(Start::LastChunk), ..consuming };
+    let mut consumer = Consumer::open(connection, consuming).await?;
+    let mut until = Instant::now() + first_within;
+    let mut at_most = None;
+    while let Ok(message) = timeout_at(until, consumer.next()).await {
+        let message = message?;
+        // Acked only when it comes from a stream: in a queue that would be the message's end.
+        let offset = offset_of(&message.properties).ok_or(ProbeError::NotAStream)?;
+        settle(&message.acker).await;
+        each(offset, message.data);
+        let now = Instant::now();
+        until = (now + QUIET).min(*at_most.get_or_insert(now + TAIL_READING_MAX));
+    }
+    consumer.close().await;
+    Ok(())
+}
+
+/// The offset of the stream's first message; none when there is none within a second.
+pub async fn first_offset(
+    connection: &Connection,
+    consuming: Consuming<'_>,
+) -> Result<Option<u64>, ProbeError> {
+    let consuming = Consuming { start: Some(Start::First), ..consuming };
+    let mut consumer = Consumer::open(connection, consuming).await?;
+    let first = timeout(EMPTY_AFTER, consumer.next()).await;
+    consumer.close().await;
+    Ok(first.ok().transpose()?.and_then(|message| offset_of(&message.properties)))
+}
+
+/// Why a stream's end is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error(transparent)]
+    Refused(#[from] BrokerError),
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    #[error("{NOT_A_STREAM}")]
+    NotAStream,
+}
+
+/// The `x-stream-offset` header that every message read from a RabbitMQ stream carries.
+pub fn offset_of(properties: &BasicProperties) -> Option<u64> {
+    match properties.headers().as_ref()?.inner().get("x-stream-offset")? {
+        AMQPValue::LongLongInt(offset) => u64::try_from(*offset).ok(),
+        _ => None,
+    }
+}
+
+async fn count(connection: &Connection, queue: &ShortString) -> Result<u32, BrokerError> {
+    let channel = connection.channel().await?;
+    let options = QueueDeclareOptions {
+        passive: true,
+        durable: true,
+        exclusive: false,
+        auto_delete: false,
+        nowait: false,
+    };
+    let doing = || format!("looking up queue {:?}", queue.as_str());
+    let answer = channel.queue_declare(queue.clone(), options, FieldTable::default());
+    let count = request(doing, answer).await?.message_count();
+    let _closed_already =
+        timeout(super::REQUEST_DEADLINE, channel.close(200, "looked up".into())).await;
+    Ok(count)
+}

@@ -1,0 +1,249 @@
+//! Dead letters: bad messages published, body untouched, with headers that say what was wrong.
+//!
+//! Over a connection of its own, opened when first needed: RabbitMQ stops reading from a connection
+//! that publishes while a memory or disk alarm is on, and acks on that connection would stop with
+//! it, and the feed with them. Absent here: what is bad, and what is logged when a letter is lost.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use lapin::BasicProperties;
+use lapin::Confirmation;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::backoff::Backoff;
+use super::connection::{ConnectError, Connection, Connector};
+use super::{BrokerError, Delivery, request};
+use crate::config;
+
+/// For one letter, in all: the feed waits for it.
+const LETTER_DEADLINE: Duration = Duration::from_secs(10);
+/// Of `detail`, which may quote the message; all headers must fit one frame of 128 KiB.
+const DETAIL_BYTES_MAX: usize = 1_024;
+
+/// Publisher of dead letters.
+pub struct DeadLetters {
+    config: Arc<config::Amqp>,
+    queue: String,
+    /// None until the first letter, and after a failure.
+    connection: Mutex<Option<Arc<Connection>>>,
+}
+
+/// A bad message and why it is bad.
+#[derive(Debug, Clone, Copy)]
+pub struct DeadLetter<'a> {
+    pub delivery: &'a Delivery,
+    /// One word of a closed set, for machines.
+    pub reason: &'static str,
+    /// A sentence, for people; cut after 1,024 bytes.
+    pub detail: &'a str,
+}
+
+/// Why a letter was not written. For each the caller logs what it can of the message.
+#[derive(Debug, thiserror::Error)]
+pub enum DeadLetterError {
+    #[error("dead letters are turned off (amqp.dead_letter.exchange is empty)")]
+    TurnedOff,
+    #[error("no queue is bound to exchange {exchange:?} for routing key {routing_key:?}")]
+    Unroutable { exchange: String, routing_key: String },
+    #[error("the broker did not take it (nack)")]
+    Nacked,
+    /// Such as 404 for a missing exchange or 403 for a forbidden one.
+    #[error(transparent)]
+    Refused(BrokerError),
+    #[error(transparent)]
+    NoBroker(#[from] ConnectError),
+    #[error("not written within 10 s{}", last.as_ref().map(|error| format!("; {error}")).unwrap_or_default())]
+    Deadline { last: Option<Box<DeadLetterError>> },
+}
+
+impl DeadLetters {
+    pub fn new(config: Arc<config::Amqp>) -> Self {
+        let queue = config.queue.resolved_name();
+        Self { config, queue, connection: Mutex::new(None) }
+    }
+
+    /// Writes the letter and waits for the broker's word that a queue has it, ten seconds at most.
+    ///
+    /// A lost connection is made again within that time, so a letter may be written twice.
+    ///
+    /// # Errors
+    /// It was not written, or the broker's word did not come.
+    ///
+    /// # Cancel safety
+    /// Dropped, the letter may or may not be written.
+    pub async fn publish(&self, letter: DeadLetter<'_>) -> Result<(), DeadLetterError> {
+        let exchange = self.config.dead_letter.exchange.as_deref();
+        let exchange = exchange.ok_or(DeadLetterError::TurnedOff)?;
+        let deadline = Instant::now() + LETTER_DEADLINE;
+        let mut backoff = Backoff::default();
+        let mut last = None;
+        let attempts = async {
+            loop {
+                match self.attempt(exchange, letter).await {
+                    Err(error) if error.is_transient() => {
+                        self.forget();
+                        last = Some(Box::new(error));
+                        sleep(backoff.next(fastrand::f64())).await;
+                    }
+                    settled => return settled,
+                }
+            }
+        };
+        match timeout_at(deadline, attempts).await {
+            Ok(settled) => settled,
+            Err(_) => {
+                // What hangs is not used for the next letter.
+                self.forget();
+                Err(DeadLetterError::Deadline { last })
+            }
+        }
+    }
+
+    /// Closes the connection, if there is one, within two seconds.
+    pub async fn close(&self) {
+        if let Some(connection) = self.forget() {
+            connection.close().await;
+        }
+    }
+
+    async fn attempt(&self, exchange: &str, letter: DeadLetter<'_>) -> Result<(), DeadLetterError> {
+        let connection = self.connection().await?;
+        // A channel for each letter: the broker closes one on which it refuses something, and a
+        // return belongs to the only message there is.
+        let channel = connection.channel().await.map_err(DeadLetterError::Refused)?;
+        let doing = || format!("publishing to exchange {exchange:?}");
+        request(doing, channel.confirm_select(ConfirmSelectOptions { nowait: false }))
+            .await
+            .map_err(DeadLetterError::Refused)?;
+        let routing_key = letter.delivery.routing_key.as_str();
+        let confirm = channel.basic_publish(
+            short(exchange),
+            short(routing_key),
+            BasicPublishOptions { mandatory: true, immediate: false },
+            &letter.delivery.body,
+            self.properties(letter),
+        );
+        let answer = async { confirm.await?.await };
+        let answer = request(doing, answer).await.map_err(DeadLetterError::Refused)?;
+        // Closed in the background when dropped; the letter is written whatever becomes of that.
+        drop(channel);
+        match answer {
+            Confirmation::Ack(None) => Ok(()),
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
+                Err(DeadLetterError::Unroutable {
+                    exchange: exchange.into(),
+                    routing_key: routing_key.into(),
+                })
+            }
+            Confirmation::Nack(None) => Err(DeadLetterError::Nacked),
+            Confirmation::NotRequested => unreachable!("bug: the channel is in confirm mode"),
+        }
+    }
+
+    async fn connection(&self) -> Result<Arc<Connection>, DeadLetterError> {
+        if let Some(connection) = self.slot().as_ref()
+            && connection.is_open()
+        {
+            return Ok(Arc::clone(connection));
+        }
+        let connection = Arc::new(Connector::new(Arc::clone(&self.config))?.connect().await?);
+        *self.slot() = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    fn forget(&self) -> Option<Arc<Connection>> {
+        self.slot().take()
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Connection>>> {
+        self.connection.lock().expect("bug: nothing panics while it holds this lock")
+    }
+
+    fn properties(&self, letter: DeadLetter<'_>) -> BasicProperties {
+        let DeadLetter { delivery, reason, detail } = letter;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let detail = &detail[..detail.floor_char_boundary(DETAIL_BYTES_MAX)];
+        let mut headers = FieldTable::default();
+        for (name, text) in [
+            ("x-blockcast-reason", reason),
+            ("x-blockcast-detail", detail),
+            ("x-blockcast-queue", self.queue.as_str()),
+            ("x-blockcast-exchange", delivery.exchange.as_str()),
+            ("x-blockcast-routing-key", delivery.routing_key.as_str()),
+        ] {
+            headers.insert(name.into(), AMQPValue::LongString(text.into()));
+        }
+        if let Some(offset) = delivery.offset {
+            let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+            headers.insert("x-blockcast-offset".into(), AMQPValue::LongLongInt(offset));
+        }
+        headers.insert("x-blockcast-at".into(), AMQPValue::Timestamp(now.as_secs()));
+        let properties = BasicProperties::default()
+            .with_message_id(short(&message_id(&self.queue, delivery)))
+            .with_timestamp(now.as_secs())
+            .with_delivery_mode(2)
+            .with_headers(headers);
+        match &delivery.content_type {
+            Some(content_type) => properties.with_content_type(short(content_type)),
+            None => properties,
+        }
+    }
+}
+
+impl DeadLetterError {
+    /// Whether another attempt may do better: the connection failed, and nothing was refused.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::NoBroker(ConnectError::Unreachable(_)) => true,
+            Self::Refused(error) => error.code().is_none(),
+            _ => false,
+        }
+    }
+}
+
+/// The same for the same message, on whichever replica: `<queue>@<offset>`, or in `queue` mode, where
+/// there is no offset, `<queue>@` and the first 32 hex digits of the body's SHA-256.
+fn message_id(queue: &str, delivery: &Delivery) -> String {
+    match delivery.offset {
+        Some(offset) => format!("{queue}@{offset}"),
+        None => {
+            let digest = Sha256::digest(&delivery.body);
+            let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+            format!("{queue}@{hex}")
+        }
+    }
+}
+
+/// As much of the text as a short string can carry, 255 bytes.
+fn short(text: &str) -> ShortString {
+    text[..text.floor_char_boundary(255)].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_ids_are_the_same_on_every_replica() {
+        let at = |offset| message_id("blocks", &Delivery::detached("bad", offset));
+        assert_eq!(at(Some(7)), "blocks@7");
+        assert_eq!(at(None), at(None));
+        assert_eq!(at(None).len(), "blocks@".len() + 32);
+        let other = message_id("blocks", &Delivery::detached("worse", None));
+        assert_ne!(at(None), other);
+    }
+
+    #[tokio::test]
+    async fn an_empty_exchange_turns_letters_off() {
+        let mut config = config::Amqp::default();
+        config.dead_letter.exchange = None;
+        let delivery = Delivery::detached("bad", Some(1));
+        let letter = DeadLetter { delivery: &delivery, reason: "not_json", detail: "" };
+        let error = DeadLetters::new(Arc::new(config)).publish(letter).await;
+        assert!(matches!(error, Err(DeadLetterError::TurnedOff)), "{error:?}");
+    }
+}

@@ -1,0 +1,151 @@
+//! The producer's side, for `blockcast publish`: block messages to the exchange, each confirmed.
+//!
+//! Absent here: what a body holds, and trying again (the command reports, and people decide).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::Confirmation;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
+use lapin::{BasicProperties, PublisherConfirm};
+use tokio::time::timeout;
+
+use super::connection::{ConnectError, Connection, Connector};
+use super::consumer::{self, Consuming, ProbeError};
+use super::topology::{NameError, Topology, TopologyError};
+use super::{BrokerError, request};
+use crate::config::{self, QueueMode};
+
+/// What producers of blocks use; see `amqp.binding_keys`.
+const ROUTING_KEY: &str = "block.valid";
+/// For the broker's confirmation, which comes when the message is on its replicas' disks.
+const CONFIRM_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A connection that publishes blocks.
+pub struct Publisher {
+    config: Arc<config::Amqp>,
+    connection: Connection,
+    channel: lapin::Channel,
+    topology: Topology,
+    exchange: ShortString,
+}
+
+/// The broker's word on one message, to come.
+#[must_use = "a message may be lost until it is confirmed"]
+pub struct Confirm {
+    inner: PublisherConfirm,
+    exchange: ShortString,
+}
+
+/// Why a message was not, or may not have been, published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// Such as 404 for a missing exchange or 403 for a forbidden one.
+    #[error(transparent)]
+    Refused(#[from] BrokerError),
+    #[error("no queue is bound to exchange {exchange:?} for routing key {ROUTING_KEY:?}")]
+    Unroutable { exchange: String },
+    #[error("the broker did not take the message (nack)")]
+    Nacked,
+    #[error("the broker did not confirm the message within 30 s")]
+    Unconfirmed,
+    #[error(transparent)]
+    Tail(#[from] ProbeError),
+}
+
+impl Publisher {
+    /// Connects to the first broker that answers and, when `amqp.declare` says so, declares what
+    /// the consumer would, so that nothing is dropped for want of a queue.
+    ///
+    /// # Errors
+    /// No broker, or it refused a declaration.
+    pub async fn connect(config: &config::Amqp) -> Result<Self, PublishError> {
+        let config = Arc::new(config.clone());
+        let mut topology = Topology::new(Arc::clone(&config))?;
+        let connection = Connector::new(Arc::clone(&config))?.connect().await?;
+        topology.ensure(&connection).await?;
+        let channel = connection.channel().await?;
+        let selected = channel.confirm_select(ConfirmSelectOptions { nowait: false });
+        request(|| "asking for confirmations".into(), selected).await?;
+        let exchange = topology.exchange().clone();
+        Ok(Self { config, connection, channel, topology, exchange })
+    }
+
+    /// Sends one message and returns before it is confirmed, so that several can be under way; the
+    /// caller bounds how many.
+    ///
+    /// # Errors
+    /// The connection or its channel is gone. Connect again.
+    pub async fn publish(&self, body: Vec<u8>) -> Result<Confirm, PublishError> {
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_delivery_mode(2);
+        let sent = self.channel.basic_publish(
+            self.exchange.clone(),
+            ROUTING_KEY.into(),
+            BasicPublishOptions { mandatory: true, immediate: false },
+            &body,
+            properties,
+        );
+        let inner = request(|| self.doing(), sent).await?;
+        Ok(Confirm { inner, exchange: self.exchange.clone() })
+    }
+
+    /// The bodies of the RabbitMQ stream's last messages, oldest first: at least its last chunk.
+    /// None when it is empty, and in `queue` mode, where reading is taking.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
+    pub async fn tail_bodies(&self) -> Result<Vec<Vec<u8>>, PublishError> {
+        let mut bodies = Vec::new();
+        if self.config.queue.mode == QueueMode::Stream {
+            let consuming = Consuming {
+                queue: self.topology.queue(),
+                prefetch: self.config.prefetch,
+                start: None,
+            };
+            consumer::read_tail(&self.connection, consuming, |_, body| bodies.push(body)).await?;
+        }
+        Ok(bodies)
+    }
+
+    /// Says goodbye to the broker, for at most two seconds. What is unconfirmed stays so.
+    pub async fn close(self) {
+        self.connection.close().await;
+    }
+
+    fn doing(&self) -> String {
+        format!("publishing to exchange {:?}", self.exchange.as_str())
+    }
+}
+
+impl Confirm {
+    /// Waits until a queue has the message, 30 seconds at most.
+    ///
+    /// When several are under way and only some find no queue, [`PublishError::Unroutable`] may be
+    /// said of a neighbour: the broker's returns and confirmations are two sequences.
+    ///
+    /// # Errors
+    /// The message was not published, or that is not known. Publishing a block twice does no harm.
+    pub async fn wait(self) -> Result<(), PublishError> {
+        let exchange = self.exchange.to_string();
+        let answer = timeout(CONFIRM_DEADLINE, self.inner);
+        let answer = answer.await.map_err(|_| PublishError::Unconfirmed)?;
+        let doing = format!("publishing to exchange {exchange:?}");
+        match answer.map_err(|source| BrokerError { doing, source })? {
+            Confirmation::Ack(None) => Ok(()),
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
+                Err(PublishError::Unroutable { exchange })
+            }
+            Confirmation::Nack(None) => Err(PublishError::Nacked),
+            Confirmation::NotRequested => unreachable!("bug: the channel is in confirm mode"),
+        }
+    }
+}

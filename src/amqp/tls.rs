@@ -1,0 +1,97 @@
+//! The certificates for `amqps`: read from the configured PEM files, each error naming its key.
+
+use std::path::{Path, PathBuf};
+
+use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem};
+
+use crate::config;
+
+/// Why `amqps` cannot be spoken with the configured files.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{key}: {} cannot be read as PEM: {source}", path.display())]
+    Pem { key: &'static str, path: PathBuf, source: pem::Error },
+    #[error("{key}: {} holds no certificate", path.display())]
+    Empty { key: &'static str, path: PathBuf },
+    #[error("the system's certificates cannot be read (amqp.tls.ca names others): {0}")]
+    System(std::io::Error),
+    #[error("amqp.tls.certificate and amqp.tls.key do not fit: {0}")]
+    Identity(std::io::Error),
+}
+
+/// Reads the files and makes a connector that trusts `amqp.tls.ca` alone, or else the system's
+/// certificates, and presents `amqp.tls.certificate` when there is one.
+///
+/// Reads small files, and blocks for as long as that takes.
+///
+/// # Errors
+/// A file that is missing or malformed: a new certificate may be in the making, so a running
+/// program tries again; a starting one ends.
+pub fn connector(tls: &config::AmqpTls) -> Result<RustlsConnector, TlsError> {
+    let config = match &tls.ca {
+        None => RustlsConnectorConfig::new_with_native_certs().map_err(TlsError::System)?,
+        Some(path) => {
+            let mut config = RustlsConnectorConfig::default();
+            config.add_parsable_certificates(certificates("amqp.tls.ca", path)?);
+            config
+        }
+    };
+    match (&tls.certificate, &tls.key) {
+        (Some(certificate), Some(key)) => {
+            let chain = certificates("amqp.tls.certificate", certificate)?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Pem {
+                key: "amqp.tls.key",
+                path: key.clone(),
+                source,
+            })?;
+            config.connector_with_single_cert(chain, key).map_err(TlsError::Identity)
+        }
+        _ => config.connector_with_no_client_auth().map_err(TlsError::Identity),
+    }
+}
+
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let malformed = |source| TlsError::Pem { key, path: path.into(), source };
+    let chain = CertificateDer::pem_file_iter(path).map_err(malformed)?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(malformed)?;
+    match chain.is_empty() {
+        true => Err(TlsError::Empty { key, path: path.into() }),
+        false => Ok(chain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(tls: config::AmqpTls, expected: &[&str]) {
+        let error = connector(&tls).err().expect("refused").to_string();
+        for part in expected {
+            assert!(error.contains(part), "{part:?} not in {error:?}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let empty = directory.path().join("empty.pem");
+        std::fs::write(&empty, "no PEM here").expect("written");
+        let missing = directory.path().join("missing.pem");
+        let issued = rcgen::generate_simple_self_signed(["broker".into()]).expect("a certificate");
+        let good = directory.path().join("good.pem");
+        std::fs::write(&good, issued.cert.pem()).expect("written");
+
+        let with = |ca: &Path| config::AmqpTls { ca: Some(ca.into()), ..Default::default() };
+        check(with(&missing), &["amqp.tls.ca", "missing.pem"]);
+        check(with(&empty), &["amqp.tls.ca", "empty.pem", "no certificate"]);
+        let no_key = config::AmqpTls {
+            certificate: Some(good.clone()),
+            key: Some(empty.clone()),
+            ..with(&good)
+        };
+        check(no_key, &["amqp.tls.key", "empty.pem"]);
+        assert!(connector(&with(&good)).is_ok());
+    }
+}

@@ -1,0 +1,271 @@
+//! Exchanges, queues and bindings: declared when `amqp.declare` says so, and nothing else.
+//!
+//! Each declaration has a channel of its own, since the broker closes a channel on which it
+//! refuses something.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, ExchangeKind};
+use tracing::warn;
+
+use super::connection::Connection;
+use super::{BrokerError, request};
+use crate::config::{self, Argument, ExchangeType, QueueMode};
+
+/// The dead-letter queue's bound, in messages; the oldest are dropped.
+const DEAD_LETTERS_MAX: i64 = 1_000;
+/// Matches every routing key of a topic exchange.
+const EVERYTHING: &str = "#";
+
+/// The names on the broker, checked for what AMQP can carry.
+pub struct Topology {
+    config: Arc<config::Amqp>,
+    exchange: ShortString,
+    binding_keys: Vec<ShortString>,
+    queue: ShortString,
+    dead_letter_exchange: Option<ShortString>,
+    queue_arguments: FieldTable,
+    /// What was warned of already: a re-attach says it no second time. One entry per object at
+    /// most, but for a broker that words its refusal differently each time.
+    warned: BTreeMap<String, String>,
+}
+
+/// Why what is needed is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum TopologyError {
+    /// Nothing but the operator can heal it.
+    #[error(
+        "amqp.queue.name: {queue:?} is a queue of another type than amqp.queue.mode needs; delete it, or configure another name or mode ({reply})"
+    )]
+    QueueType { queue: String, reply: String },
+    #[error("{0}; amqp.declare = false uses what is there and declares nothing")]
+    Refused(BrokerError),
+}
+
+/// A name that AMQP cannot carry.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {name:?} is longer than the 255 bytes that AMQP can carry")]
+pub struct NameError {
+    key: &'static str,
+    name: String,
+}
+
+impl Topology {
+    pub fn new(config: Arc<config::Amqp>) -> Result<Self, NameError> {
+        let keys = config.binding_keys.iter();
+        let dead = config.dead_letter.exchange.as_deref();
+        let arguments = match config.queue.mode {
+            QueueMode::Stream => stream_arguments(&config.queue),
+            QueueMode::Queue => queue_arguments(&config.queue),
+        };
+        let mut queue_arguments = FieldTable::default();
+        for (key, argument) in arguments.into_iter().chain(config.queue.arguments.clone()) {
+            let value = match argument {
+                Argument::Boolean(value) => AMQPValue::Boolean(value),
+                Argument::Integer(value) => AMQPValue::LongLongInt(value),
+                Argument::Text(value) => AMQPValue::LongString(value.into()),
+            };
+            queue_arguments.insert(name("amqp.queue.arguments", &key)?, value);
+        }
+        Ok(Self {
+            exchange: name("amqp.exchange", &config.exchange)?,
+            binding_keys: keys
+                .map(|key| name("amqp.binding_keys", key))
+                .collect::<Result<_, _>>()?,
+            queue: name("amqp.queue.name", &config.queue.resolved_name())?,
+            dead_letter_exchange: dead
+                .map(|exchange| name("amqp.dead_letter.exchange", exchange))
+                .transpose()?,
+            queue_arguments,
+            warned: BTreeMap::new(),
+            config,
+        })
+    }
+
+    pub fn exchange(&self) -> &ShortString {
+        &self.exchange
+    }
+
+    pub fn queue(&self) -> &ShortString {
+        &self.queue
+    }
+
+    /// Makes sure that the queue is there, bound to the exchange, when `amqp.declare` says so.
+    ///
+    /// What exists with other arguments is used as it is, with one warning. So is a broker that
+    /// refuses dead letters: the feed does not need them.
+    ///
+    /// # Errors
+    /// [`TopologyError::QueueType`] for good; otherwise the broker refused or failed: try again.
+    pub async fn ensure(&mut self, connection: &Connection) -> Result<(), TopologyError> {
+        if !self.config.declare {
+            return Ok(());
+        }
+        let exchange = self.exchange.clone();
+        let kind = match self.config.exchange_type {
+            ExchangeType::Topic => ExchangeKind::Topic,
+            ExchangeType::Direct => ExchangeKind::Direct,
+            ExchangeType::Fanout => ExchangeKind::Fanout,
+            ExchangeType::Headers => ExchangeKind::Headers,
+        };
+        let declared = declare_exchange(connection, &exchange, kind).await;
+        self.differing(format!("exchange {exchange}"), declared)?;
+
+        let arguments = self.queue_arguments.clone();
+        let declared = declare_queue(connection, &self.queue, arguments).await;
+        if let Err(error) = &declared
+            && error.code() == Some(406)
+            && error.reply().contains("'x-queue-type'")
+        {
+            let reply = error.reply();
+            return Err(TopologyError::QueueType { queue: self.queue.to_string(), reply });
+        }
+        self.differing(format!("queue {}", self.queue), declared)?;
+        for key in &self.binding_keys {
+            let binding = Binding { queue: &self.queue, exchange: &exchange, key };
+            bind(connection, binding).await.map_err(TopologyError::Refused)?;
+        }
+
+        if let Some(exchange) = self.dead_letter_exchange.clone()
+            && let Err(error) = declare_dead_letters(connection, &exchange).await
+        {
+            self.warn_once(format!("dead letters {exchange}"), &error);
+        }
+        Ok(())
+    }
+
+    /// Turns a 406, which says that the object exists with other arguments, into a warning.
+    fn differing(
+        &mut self,
+        object: String,
+        declared: Result<(), BrokerError>,
+    ) -> Result<(), TopologyError> {
+        match declared {
+            Err(error) if error.code() == Some(406) => {
+                self.warn_once(object, &error);
+                Ok(())
+            }
+            declared => declared.map_err(TopologyError::Refused),
+        }
+    }
+
+    fn warn_once(&mut self, object: String, error: &BrokerError) {
+        let reason = error.to_string();
+        if self.warned.get(&object) == Some(&reason) {
+            return;
+        }
+        if object.starts_with("dead letters") {
+            warn!(%reason, "dead letters cannot be set up; the feed goes on without");
+        } else {
+            warn!(object, %reason, "exists with other arguments and is used as it is");
+        }
+        self.warned.insert(object, reason);
+    }
+}
+
+struct Binding<'a> {
+    queue: &'a ShortString,
+    exchange: &'a ShortString,
+    key: &'a ShortString,
+}
+
+fn name(key: &'static str, name: &str) -> Result<ShortString, NameError> {
+    ShortString::try_new(name).map_err(|_| NameError { key, name: name.into() })
+}
+
+fn stream_arguments(queue: &config::Queue) -> BTreeMap<String, Argument> {
+    let bytes = |size: bytesize::ByteSize| {
+        Argument::Integer(i64::try_from(size.as_u64()).unwrap_or(i64::MAX))
+    };
+    BTreeMap::from([
+        ("x-queue-type".into(), Argument::Text("stream".into())),
+        ("x-max-age".into(), Argument::Text(queue.max_age.clone())),
+        ("x-max-length-bytes".into(), bytes(queue.max_length_bytes)),
+        ("x-stream-max-segment-size-bytes".into(), bytes(queue.segment_bytes)),
+    ])
+}
+
+fn queue_arguments(queue: &config::Queue) -> BTreeMap<String, Argument> {
+    let expires_ms = i64::try_from(queue.expires.as_millis()).unwrap_or(i64::MAX);
+    BTreeMap::from([
+        ("x-queue-type".into(), Argument::Text("classic".into())),
+        ("x-expires".into(), Argument::Integer(expires_ms)),
+    ])
+}
+
+async fn declare_dead_letters(
+    connection: &Connection,
+    exchange: &ShortString,
+) -> Result<(), BrokerError> {
+    // What exists with other arguments serves as it is.
+    let existing = |declared: Result<(), BrokerError>| match declared {
+        Err(error) if error.code() == Some(406) => Ok(()),
+        declared => declared,
+    };
+    existing(declare_exchange(connection, exchange, ExchangeKind::Topic).await)?;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(DEAD_LETTERS_MAX));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
+    existing(declare_queue(connection, exchange, arguments).await)?;
+    bind(connection, Binding { queue: exchange, exchange, key: &EVERYTHING.into() }).await
+}
+
+async fn declare_exchange(
+    connection: &Connection,
+    exchange: &ShortString,
+    kind: ExchangeKind,
+) -> Result<(), BrokerError> {
+    let channel = connection.channel().await?;
+    let options = ExchangeDeclareOptions {
+        passive: false,
+        durable: true,
+        auto_delete: false,
+        internal: false,
+        nowait: false,
+    };
+    let doing = || format!("declaring exchange {:?}", exchange.as_str());
+    let answer = channel.exchange_declare(exchange.clone(), kind, options, FieldTable::default());
+    request(doing, answer).await?;
+    close(channel).await
+}
+
+async fn declare_queue(
+    connection: &Connection,
+    queue: &ShortString,
+    arguments: FieldTable,
+) -> Result<(), BrokerError> {
+    let channel = connection.channel().await?;
+    let options = QueueDeclareOptions {
+        passive: false,
+        durable: true,
+        exclusive: false,
+        auto_delete: false,
+        nowait: false,
+    };
+    let doing = || format!("declaring queue {:?}", queue.as_str());
+    request(doing, channel.queue_declare(queue.clone(), options, arguments)).await?;
+    close(channel).await
+}
+
+async fn bind(connection: &Connection, binding: Binding<'_>) -> Result<(), BrokerError> {
+    let Binding { queue, exchange, key } = binding;
+    let channel = connection.channel().await?;
+    let doing =
+        || format!("binding queue {:?} to exchange {:?}", queue.as_str(), exchange.as_str());
+    let answer = channel.queue_bind(
+        queue.clone(),
+        exchange.clone(),
+        key.clone(),
+        QueueBindOptions { nowait: false },
+        FieldTable::default(),
+    );
+    request(doing, answer).await?;
+    close(channel).await
+}
+
+async fn close(channel: Channel) -> Result<(), BrokerError> {
+    request(|| "closing a channel".into(), channel.close(200, "declared".into())).await
+}
