@@ -60,7 +60,7 @@ pub struct Delivery {
     /// When the source took it from the connection.
     pub received_at: Instant,
     content_type: Option<String>,
-    /// None for deliveries that tests make.
+    /// None once settled, and for deliveries that tests make.
     acker: Option<Acker>,
 }
 
@@ -68,10 +68,11 @@ impl Delivery {
     /// Acknowledges it: in a RabbitMQ stream only credit for further deliveries, in a queue its end.
     ///
     /// Without a result: an ack fails only when its connection is gone, and then the broker hands
-    /// the message over again. Returns within [`REQUEST_DEADLINE`].
-    pub async fn settle(self) {
-        if let Some(acker) = &self.acker {
-            settle(acker).await;
+    /// the message over again. Returns within [`REQUEST_DEADLINE`]. A second call does nothing: what
+    /// was settled when it was taken keeps its body until it is clear what becomes of it.
+    pub async fn settle(&mut self) {
+        if let Some(acker) = self.acker.take() {
+            settle(&acker).await;
         }
     }
 

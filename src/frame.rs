@@ -26,6 +26,8 @@ pub struct EncodedBlock {
     pub event_ends: Box<[u32]>,
     /// The block's frame on `valid_blocks`; of the same allocation as `events`.
     pub summary: Bytes,
+    /// Where the one frame of `summary` ends: its length, as `event_ends` has it.
+    pub summary_end: u32,
     pub fields: Fields,
 }
 
@@ -49,7 +51,8 @@ pub fn encode(block: Block, dialect: Dialect) -> EncodedBlock {
     let summary = events.split_off(events_len);
     let event_ends = event_ends.into_boxed_slice();
     let Block { height, hash, fields } = block;
-    EncodedBlock { height, hash, events, event_ends, summary, fields }
+    let summary_end = u32::try_from(summary.len()).expect("bug: a block's frames above 4 GiB");
+    EncodedBlock { height, hash, events, event_ends, summary, summary_end, fields }
 }
 
 impl EncodedBlock {
@@ -91,6 +94,26 @@ fn write_header(out: &mut Vec<u8>, payload_len: u64) {
         _ => {
             out.extend_from_slice(&[FIN_TEXT, LEN_64_BITS]);
             out.extend_from_slice(&payload_len.to_be_bytes());
+        }
+    }
+}
+
+/// Blocks for the tests of other rooms.
+#[cfg(test)]
+pub mod sample {
+    use super::*;
+    use crate::block::{Message, Rules, decode};
+
+    /// A block of `events` transactions, encoded.
+    pub fn block(height: u64, events: u64) -> EncodedBlock {
+        let ids = (0..events).map(|index| format!("{{\"id\": \"{index:064x}\"}}"));
+        let transactions = ids.collect::<Vec<_>>().join(",");
+        let body = format!("{{\"height\": {height}, \"transactions\": [{transactions}]}}");
+        let dialect = Dialect::Bigchaindb;
+        let rules = Rules { dialect, body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX };
+        match decode(body.as_bytes(), &rules) {
+            Ok(Message::Block(block)) => encode(block, dialect),
+            other => panic!("a block was due: {other:?}"),
         }
     }
 }

@@ -1,10 +1,16 @@
 //! Blockcast carries committed blocks from RabbitMQ to WebSocket clients.
 
 pub mod amqp;
-pub mod block;
-pub mod event;
+
+pub mod history;
+
 pub mod frame;
+
+pub mod event;
+
 pub mod sequence;
+
+pub mod block;
 
 pub mod cli;
 

@@ -1,0 +1,138 @@
+//! The run of entries itself: sorted by height, oldest first, without locks or readers.
+
+use std::collections::VecDeque;
+use std::collections::vec_deque;
+use std::sync::Arc;
+
+use super::{Entry, Kept, Summary};
+
+#[derive(Debug, Default)]
+pub struct Run {
+    entries: VecDeque<Entry>,
+    blocks: usize,
+    bytes: usize,
+    /// What is below this has been here and has left.
+    pub floor: u64,
+    /// Counts the chains: a cursor of an earlier one is void.
+    pub chain: u64,
+}
+
+impl Run {
+    pub fn tip(&self) -> Option<u64> {
+        self.entries.back().map(Entry::last_height)
+    }
+
+    pub fn first_height(&self) -> Option<u64> {
+        self.entries.front().map(Entry::first_height)
+    }
+
+    /// The entries that end at `height` or above.
+    pub fn entries_from(&self, height: u64) -> vec_deque::Iter<'_, Entry> {
+        if self.tip().is_none_or(|tip| tip < height) {
+            return self.entries.range(self.entries.len()..);
+        }
+        self.entries.range(self.index_of(height)..)
+    }
+
+    /// Adds an entry above all others; neighbouring gaps become one.
+    pub fn push(&mut self, entry: Entry) {
+        debug_assert!(self.tip().is_none_or(|tip| tip < entry.first_height()), "heights go up");
+        if let (Some(Entry::Gap { to_height: end, .. }), Entry::Gap { from_height, to_height }) =
+            (self.entries.back_mut(), &entry)
+            && *end + 1 == *from_height
+        {
+            *end = *to_height;
+            return;
+        }
+        self.count(&entry);
+        self.entries.push_back(entry);
+    }
+
+    /// Puts a block between the others, out of the gap it lies in if there is one.
+    pub fn fill(&mut self, kept: Arc<Kept>) -> bool {
+        let height = kept.block.height;
+        if height < self.floor {
+            return false;
+        }
+        let index = self.index_of(height);
+        let below_and_above = match self.entries.get(index) {
+            Some(&Entry::Gap { from_height, to_height }) if from_height <= height => {
+                self.entries.remove(index);
+                Some((from_height, to_height))
+            }
+            _ => None,
+        };
+        let block = Entry::Block(kept);
+        self.count(&block);
+        if let Some((_, to_height)) = below_and_above.filter(|(_, to_height)| *to_height > height) {
+            self.entries.insert(index, Entry::Gap { from_height: height + 1, to_height });
+        }
+        self.entries.insert(index, block);
+        if let Some((from_height, _)) =
+            below_and_above.filter(|(from_height, _)| *from_height < height)
+        {
+            self.entries.insert(index, Entry::Gap { from_height, to_height: height - 1 });
+        }
+        true
+    }
+
+    /// Lets the oldest entries go until the rest fits, but never the newest block.
+    ///
+    /// Gaps count nothing (there is at most one per block), so that what stays does not depend on
+    /// whether a block came in its turn or filled a gap later.
+    pub fn evict(&mut self, bytes_max: usize) {
+        while self.bytes > bytes_max && self.blocks > 1 {
+            let Some(oldest) = self.entries.pop_front() else { return };
+            self.floor = oldest.last_height() + 1;
+            if let Entry::Block(kept) = &oldest {
+                self.blocks -= 1;
+                self.bytes -= kept.bytes();
+            }
+        }
+    }
+
+    pub fn start_over(&mut self) {
+        *self = Self { chain: self.chain + 1, ..Self::default() };
+    }
+
+    pub fn gaps(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Gap { from_height, to_height } => Some((*from_height, *to_height)),
+            Entry::Block(_) => None,
+        })
+    }
+
+    pub fn summary(&self) -> Summary {
+        let mut times = self.entries.iter().filter_map(|entry| match entry {
+            Entry::Block(kept) => Some(kept.appended_time),
+            Entry::Gap { .. } => None,
+        });
+        Summary {
+            first_height: self.first_height(),
+            tip: self.tip(),
+            oldest_time: times.next(),
+            tip_time: times.next_back().or_else(|| self.entries.iter().find_map(time_of)),
+            blocks: self.blocks,
+            bytes: self.bytes,
+        }
+    }
+
+    /// The index of the first entry that ends at `height` or above.
+    fn index_of(&self, height: u64) -> usize {
+        self.entries.partition_point(|entry| entry.last_height() < height)
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        if let Entry::Block(kept) = entry {
+            self.blocks += 1;
+            self.bytes += kept.bytes();
+        }
+    }
+}
+
+fn time_of(entry: &Entry) -> Option<std::time::SystemTime> {
+    match entry {
+        Entry::Block(kept) => Some(kept.appended_time),
+        Entry::Gap { .. } => None,
+    }
+}
