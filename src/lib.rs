@@ -1,6 +1,7 @@
 //! Blockcast carries committed blocks from RabbitMQ to WebSocket clients.
 
 pub mod amqp;
+pub mod server;
 
 pub mod history;
 
@@ -16,5 +17,7 @@ pub mod cli;
 
 pub mod config;
 pub mod metrics;
+pub mod notices;
 pub mod readiness;
+pub mod shutdown;
 pub mod telemetry;

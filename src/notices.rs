@@ -1,0 +1,38 @@
+//! What an operator should see in the status beside the numbers: the last input that was rejected,
+//! and whether another chain is published here. Never a body, never an address.
+
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use crate::metrics::DeadLetterReason;
+
+/// Written by the pipeline, read by the status page.
+#[derive(Debug, Default)]
+pub struct Notices {
+    inner: Mutex<Noticed>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Noticed {
+    pub last_rejected: Option<(DeadLetterReason, SystemTime)>,
+    /// Twenty conflicts or more in a row.
+    pub another_chain_published: bool,
+}
+
+impl Notices {
+    pub fn rejected(&self, reason: DeadLetterReason) {
+        self.lock().last_rejected = Some((reason, SystemTime::now()));
+    }
+
+    pub fn set_another_chain_published(&self, is_so: bool) {
+        self.lock().another_chain_published = is_so;
+    }
+
+    pub fn read(&self) -> Noticed {
+        *self.lock()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Noticed> {
+        self.inner.lock().expect("bug: nothing panics while it holds this lock")
+    }
+}

@@ -1,0 +1,113 @@
+//! Who may still come in: sessions at once in all and per address. A place is given back when its
+//! holder is dropped, however the session ended.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+/// The sessions there are.
+#[derive(Debug)]
+pub struct Admission {
+    sessions_max: usize,
+    /// 0: no limit.
+    sessions_per_address_max: usize,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    sessions: usize,
+    /// Only while there is a limit; an entry goes with its last session.
+    per_address: HashMap<IpAddr, usize>,
+}
+
+/// A session's place.
+#[derive(Debug)]
+pub struct Admitted {
+    admission: Arc<Admission>,
+    address: Option<IpAddr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAdmitted {
+    Full,
+    TooManyFromAddress,
+}
+
+impl Admission {
+    pub fn new(sessions_max: usize, sessions_per_address_max: usize) -> Self {
+        Self { sessions_max, sessions_per_address_max, inside: Mutex::default() }
+    }
+
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admitted, NotAdmitted> {
+        let address = (self.sessions_per_address_max > 0).then(|| network(address));
+        let mut inside = self.lock();
+        if inside.sessions >= self.sessions_max {
+            return Err(NotAdmitted::Full);
+        }
+        if let Some(address) = address {
+            let here = inside.per_address.entry(address).or_default();
+            if *here >= self.sessions_per_address_max {
+                return Err(NotAdmitted::TooManyFromAddress);
+            }
+            *here += 1;
+        }
+        inside.sessions += 1;
+        Ok(Admitted { admission: Arc::clone(self), address })
+    }
+
+    pub fn sessions(&self) -> usize {
+        self.lock().sessions
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inside> {
+        self.inside.lock().expect("bug: nothing panics while it holds this lock")
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut inside = self.admission.lock();
+        inside.sessions -= 1;
+        if let Some(address) = self.address
+            && let Some(here) = inside.per_address.get_mut(&address)
+        {
+            *here -= 1;
+            if *here == 0 {
+                inside.per_address.remove(&address);
+            }
+        }
+    }
+}
+
+/// What one subscriber is given: an IPv4 address, or an IPv6 /64 (RFC 6177).
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & (u128::MAX << 64)).into()),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_in_all_and_per_network_and_given_back() {
+        let admission = Arc::new(Admission::new(3, 2));
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let first = admission.admit(address("2001:db8::1")).expect("room");
+        let _second = admission.admit(address("2001:db8::ffff:2")).expect("room");
+        let third = admission.admit(address("2001:db8::3")).map(|_| ());
+        assert_eq!(third, Err(NotAdmitted::TooManyFromAddress), "one /64");
+        let _other = admission.admit(address("192.0.2.1")).expect("room");
+        assert_eq!(admission.admit(address("192.0.2.2")).map(|_| ()), Err(NotAdmitted::Full));
+        drop(first);
+        assert!(
+            admission.admit(address("::ffff:192.0.2.1")).is_ok(),
+            "the second of that IPv4 address"
+        );
+        assert_eq!(admission.sessions(), 2);
+        assert_eq!(admission.lock().per_address.len(), 2);
+    }
+}

@@ -1,0 +1,131 @@
+//! Accepts connections and speaks HTTP/1.1 on each until it ends or becomes a session.
+//!
+//! A failing accept (no descriptors left) is waited out; it never ends the listener.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, warn};
+
+use super::{Door, route};
+
+/// Waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4_096;
+/// A request's head; hyper's least is 8 KiB. More is answered with 431.
+const HEAD_BYTES_MAX: usize = 16 * 1_024;
+/// Connections beside the sessions: scrapes, probes, handshakes under way.
+const PLAIN_CONNECTIONS_MAX: usize = 1_024;
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Binds `address`, its connections with a kernel send buffer of `send_buffer_bytes` (0: the
+/// system's own, which grows to megabytes).
+pub fn bind(address: SocketAddr, send_buffer_bytes: usize) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    if send_buffer_bytes > 0 {
+        socket.set_send_buffer_size(send_buffer_bytes)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until the task is dropped; each connection gets a task on the door's tracker.
+pub async fn accept(listener: TcpListener, door: Arc<Door>, is_admin: bool) {
+    let open = Arc::new(AtomicUsize::new(0));
+    let open_max = door.around.limits.max_connections.saturating_add(PLAIN_CONNECTIONS_MAX);
+    let mut pause = ACCEPT_PAUSE_MIN;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                pause = ACCEPT_PAUSE_MIN;
+                let place = Place::take(&open);
+                if open.load(Ordering::Relaxed) > open_max {
+                    // No room even to say so; the client sees a reset and comes back.
+                    door.around.metrics.handshakes_refused.add(crate::metrics::Refusal::Full);
+                    continue;
+                }
+                let door_inside = Arc::clone(&door);
+                door.spawn(serve(stream, peer, door_inside, is_admin, place));
+            }
+            Err(error) if is_of_one_connection(&error) => {
+                debug!(%error, "connection lost before accept")
+            }
+            Err(error) => {
+                if pause == ACCEPT_PAUSE_MIN {
+                    warn!(%error, "cannot accept; trying again");
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, is_admin: bool, place: Place) {
+    // A block is one write: nothing is gained by waiting for more.
+    let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().ok();
+    let place = Arc::new(place);
+    let handshake_timeout = door.around.limits.handshake_timeout;
+    let closing = door.closing.clone();
+    let service = service_fn(|request| {
+        let visit = route::Visit { peer, local, is_admin, place: Arc::clone(&place) };
+        let door = Arc::clone(&door);
+        async move { Ok::<_, std::convert::Infallible>(route::answer(request, &door, visit)) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(handshake_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%peer, %error, "HTTP connection ended");
+    }
+}
+
+/// One connection's place among the open ones; given back when the last holder drops it.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Errors that `accept` reports of a connection that is gone already (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}

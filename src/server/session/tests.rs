@@ -1,0 +1,236 @@
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::frame::sample::block;
+
+impl Transport for DuplexStream {
+    fn reset_on_drop(&self) {}
+}
+
+/// A session over an in-memory pipe that holds `pipe_bytes`, under paused time.
+struct Bench {
+    around: Arc<Surroundings>,
+    session: JoinHandle<Disconnect>,
+    client: DuplexStream,
+}
+
+impl Bench {
+    fn new(history_bytes_max: usize, pipe_bytes: usize) -> Self {
+        let around = Arc::new(Surroundings {
+            limits: config::Server::default(),
+            history: Arc::new(History::new(history_bytes_max)),
+            metrics: Arc::new(Metrics::new()),
+            drain: Arc::new(Drain::default()),
+        });
+        let (client, server) = duplex(pipe_bytes);
+        let cursor = around.history.live_cursor();
+        let session = Session::new(server, Arc::clone(&around), Stream::Transactions, cursor);
+        let session = tokio::spawn(session.run(&[]));
+        Self { around, session, client }
+    }
+
+    /// The next whole frame: its first byte and payload.
+    async fn frame(&mut self) -> (u8, Vec<u8>) {
+        let mut head = [0; 2];
+        self.client.read_exact(&mut head).await.expect("a frame");
+        let length = match head[1] {
+            126 => usize::from(self.client.read_u16().await.expect("a length")),
+            length => usize::from(length),
+        };
+        let mut payload = vec![0; length];
+        self.client.read_exact(&mut payload).await.expect("a payload");
+        (head[0], payload)
+    }
+
+    /// The close frame that must be next, then the end of the stream.
+    async fn close(mut self) -> (u16, String, Disconnect) {
+        let (first, payload) = self.frame().await;
+        assert_eq!(first, 0x88, "{}", String::from_utf8_lossy(&payload));
+        let code = payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]]));
+        let reason =
+            String::from_utf8(payload.get(2..).unwrap_or_default().to_vec()).expect("text");
+        self.client.shutdown().await.expect("shut");
+        assert_eq!(self.client.read(&mut [0]).await.expect("the end"), 0);
+        (code, reason, self.session.await.expect("the session ended"))
+    }
+
+    /// Sends a client frame with an all-zero mask.
+    async fn send(&mut self, first: u8, payload: &[u8]) {
+        let head = [first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+        self.client.write_all(&[&head, payload].concat()).await.expect("written");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocks_arrive_as_they_are_appended() {
+    let mut bench = Bench::new(usize::MAX, 1 << 20);
+    for height in 1..=3 {
+        let block = block(height, 2);
+        let payloads = [block.payload(0).to_vec(), block.payload(1).to_vec()];
+        bench.around.history.append(block);
+        for payload in payloads {
+            assert_eq!(bench.frame().await, (0x81, payload));
+        }
+    }
+    assert_eq!(bench.around.metrics.sent_messages.get(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_are_answered_and_messages_ignored() {
+    let mut bench = Bench::new(usize::MAX, 1 << 20);
+    bench.send(0x81, b"hello").await;
+    bench.send(0x89, b"are you there").await;
+    assert_eq!(bench.frame().await, (0x8a, b"are you there".to_vec()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_pinged_and_closed_but_any_sign_of_life_counts() {
+    let mut bench = Bench::new(usize::MAX, 1 << 20);
+    let began = Instant::now();
+    assert_eq!(bench.frame().await, (0x89, vec![]));
+    assert_eq!(began.elapsed().as_secs(), 25, "server.ping_interval");
+    bench.send(0x81, b"not a pong, but alive").await;
+    assert_eq!(bench.frame().await, (0x89, vec![]));
+    assert_eq!(began.elapsed().as_secs(), 50);
+    bench.around.history.append(block(7, 0));
+    let (code, reason, disconnect) = bench.close().await;
+    assert_eq!((code, reason.as_str(), disconnect), (1001, "after=7 no pong", Disconnect::NoPong));
+    assert_eq!(began.elapsed().as_secs(), 60, "server.pong_timeout");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clients_close_is_answered_with_its_code() {
+    let mut bench = Bench::new(usize::MAX, 1 << 20);
+    bench.send(0x88, &3000_u16.to_be_bytes()).await;
+    assert_eq!(bench.close().await, (3000, String::new(), Disconnect::Client));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_without_a_word_ends_its_session() {
+    let bench = Bench::new(usize::MAX, 1 << 20);
+    drop(bench.client);
+    assert_eq!(bench.session.await.expect("ended"), Disconnect::Client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_are_closed_with_their_codes() {
+    for (first, payload, code, disconnect) in [
+        (0xc1, b"x".as_slice(), 1002, Disconnect::Protocol),
+        (0x81, b"\xff".as_slice(), 1007, Disconnect::Protocol),
+    ] {
+        let mut bench = Bench::new(usize::MAX, 1 << 20);
+        bench.send(first, payload).await;
+        let (found, reason, ended) = bench.close().await;
+        assert_eq!((found, ended), (code, disconnect), "{reason}");
+        assert!(reason.starts_with("from_height=oldest "), "{reason}");
+    }
+    let mut bench = Bench::new(usize::MAX, 1 << 20);
+    bench
+        .client
+        .write_all(&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0])
+        .await
+        .expect("written");
+    let (code, _, disconnect) = bench.close().await;
+    assert_eq!((code, disconnect), (1009, Disconnect::TooBig), "65,537 bytes are one too many");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_whose_next_block_has_left_is_closed_as_too_slow() {
+    // The pipe holds the first block's one frame to the byte, so the cursor stands at a frame's end.
+    let first = block(1, 1);
+    let mut bench = Bench::new(1, first.events.len());
+    let payload = first.payload(0).to_vec();
+    bench.around.history.append(first);
+    while bench.around.metrics.sent_messages.get() < 1 {
+        tokio::task::yield_now().await;
+    }
+    bench.around.history.append(block(2, 1));
+    bench.around.history.append(block(3, 1));
+    assert_eq!(bench.frame().await, (0x81, payload));
+    let (code, reason, disconnect) = bench.close().await;
+    assert_eq!((code, reason.as_str(), disconnect), (4008, "after=1 too slow", Disconnect::Slow));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_cut_in_mid_frame_sees_the_end_and_no_half_truth() {
+    let mut bench = Bench::new(1, 10);
+    bench.around.history.append(block(1, 1));
+    tokio::task::yield_now().await;
+    bench.around.history.append(block(2, 1));
+    let mut seen = Vec::new();
+    bench.client.read_to_end(&mut seen).await.expect("the end");
+    assert_eq!(seen, block(1, 1).events[..10], "a part of the frame, then nothing");
+    assert_eq!(bench.session.await.expect("ended"), Disconnect::Slow);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_without_progress_is_cut_after_its_timeout() {
+    let bench = Bench::new(usize::MAX, 10);
+    let began = Instant::now();
+    bench.around.history.append(block(1, 1));
+    assert_eq!(bench.session.await.expect("ended"), Disconnect::Stalled);
+    assert_eq!(began.elapsed().as_secs(), 30, "server.write_stall_timeout");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_that_makes_progress_is_not_cut() {
+    let mut bench = Bench::new(usize::MAX, 10);
+    bench.around.history.append(block(1, 1));
+    let expected = block(1, 1).events;
+    for byte in &expected[..expected.len() - 10] {
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        assert_eq!(bench.client.read_u8().await.expect("a byte"), *byte);
+    }
+    assert!(!bench.session.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_closes_within_its_time_and_tells_the_place() {
+    let mut bench = Bench::new(usize::MAX, 1 << 20);
+    bench.around.history.append(block(5, 1));
+    bench.frame().await;
+    let began = Instant::now();
+    bench.around.drain.begin(Duration::from_secs(20));
+    bench.around.history.wake_readers();
+    let (code, reason, disconnect) = bench.close().await;
+    assert_eq!(
+        (code, reason.as_str(), disconnect),
+        (1001, "after=5 draining", Disconnect::Drained)
+    );
+    assert!(began.elapsed() <= Duration::from_secs(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_client_is_still_drained() {
+    let bench = Bench::new(usize::MAX, 10);
+    bench.around.history.append(block(1, 1));
+    tokio::task::yield_now().await;
+    bench.around.drain.begin(Duration::from_secs(1));
+    bench.around.history.wake_readers();
+    let began = Instant::now();
+    assert_eq!(bench.session.await.expect("ended"), Disconnect::Drained);
+    assert!(began.elapsed() <= Duration::from_secs(1) + CLOSE_TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_chain_is_told() {
+    let mut bench = Bench::new(usize::MAX, 1 << 20);
+    bench.around.history.append(block(5, 1));
+    bench.frame().await;
+    bench.around.history.start_over();
+    let (code, reason, disconnect) = bench.close().await;
+    assert_eq!((code, reason.as_str()), (4010, "from_height=oldest another chain"));
+    assert_eq!(disconnect, Disconnect::Reset);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_answer_a_close_is_left_after_a_while() {
+    let mut bench = Bench::new(usize::MAX, 1 << 20);
+    bench.send(0xc1, b"").await;
+    let began = Instant::now();
+    assert_eq!(bench.session.await.expect("ended"), Disconnect::Protocol);
+    assert_eq!(began.elapsed().as_secs(), CLOSE_TIMEOUT.as_secs());
+}

@@ -1,0 +1,89 @@
+//! What this replica says of itself: status, readiness, metrics. Never URIs, never addresses.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
+use serde_json::{Value, json};
+
+use super::Door;
+use super::route::{Answer, json_answer};
+use crate::metrics::Label;
+use crate::readiness::State;
+
+/// Gaps named one by one; beyond that only their number in `blockcast_missing_blocks_total`.
+const GAPS_MAX: usize = 100;
+/// Seconds after which a refused client may try again.
+pub const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+pub fn status(door: &Door) -> Value {
+    let summary = door.around.history.summary();
+    let noticed = door.notices.read();
+    let rejected = noticed
+        .last_rejected
+        .map(|(reason, at)| json!({ "reason": reason.name(), "at": rfc3339(at) }));
+    let gaps = door.around.history.gaps(GAPS_MAX);
+    let gaps: Vec<_> = gaps
+        .into_iter()
+        .map(|(from, to)| json!({ "from_height": from, "to_height": to }))
+        .collect();
+    json!({
+        "software": "Blockcast",
+        "version": env!("CARGO_PKG_VERSION"),
+        "state": name(door.readiness.state()),
+        "broker": if door.readiness.is_connected() { "connected" } else { "lost" },
+        "tip_height": summary.tip,
+        "tip_at": summary.tip_time.map(rfc3339),
+        "first_height": summary.first_height,
+        "gaps": gaps,
+        "history": { "blocks": summary.blocks, "bytes": summary.bytes },
+        "sessions": door.admission.sessions(),
+        "last_rejected": rejected,
+        "another_chain_published": noticed.another_chain_published,
+    })
+}
+
+pub fn ready(door: &Door) -> Answer {
+    let state = door.readiness.state();
+    let status = match state {
+        State::Ready => StatusCode::OK,
+        State::Warming | State::BrokerLost | State::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut answer =
+        json_answer(status, &json!({ "status": status.as_u16(), "message": name(state) }));
+    if status != StatusCode::OK {
+        answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
+    answer
+}
+
+/// The metrics as text; those that are read off the history are read now.
+pub fn metrics(door: &Door) -> String {
+    let summary = door.around.history.summary();
+    let metrics = &door.around.metrics;
+    let seconds = |time: Option<SystemTime>| {
+        let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        since.map_or(0, |since| since.as_secs() as i64)
+    };
+    metrics.block_height.set(summary.tip.unwrap_or(0) as i64);
+    metrics.first_height.set(summary.first_height.unwrap_or(0) as i64);
+    metrics.last_block_timestamp.set(seconds(summary.tip_time));
+    metrics.history_oldest_timestamp.set(seconds(summary.oldest_time));
+    metrics.history_bytes.set(summary.bytes as i64);
+    metrics.history_blocks.set(summary.blocks as i64);
+    metrics.sessions.set(door.admission.sessions() as i64);
+    metrics.to_text()
+}
+
+pub fn name(state: State) -> &'static str {
+    match state {
+        State::Ready => "ready",
+        State::Warming => "warming",
+        State::BrokerLost => "broker lost",
+        State::Draining => "draining",
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
