@@ -1,0 +1,92 @@
+//! What was published, by height, and the runs of heights that were given up.
+//!
+//! No time, no items, nothing that waits.
+
+use std::collections::BTreeMap;
+
+use crate::block::Content;
+
+/// A run of heights from `first` on. Memory: one entry per known height and per gap.
+#[derive(Debug)]
+pub(super) struct Known {
+    first: u64,
+    contents: BTreeMap<u64, Content>,
+    /// From, to, both included; apart from each other, below the tip.
+    gaps: BTreeMap<u64, u64>,
+    /// One above the tip, or `first` while there is none. Stays at the largest number there is.
+    next: u64,
+}
+
+impl Known {
+    pub fn beginning_at(first: u64) -> Self {
+        Self { first, contents: BTreeMap::new(), gaps: BTreeMap::new(), next: first }
+    }
+
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub fn tip(&self) -> Option<u64> {
+        self.contents.last_key_value().map(|(height, _)| *height)
+    }
+
+    pub fn gaps(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.gaps.iter().map(|(from, to)| (*from, *to))
+    }
+
+    pub fn content_mut(&mut self, height: u64) -> Option<&mut Content> {
+        self.contents.get_mut(&height)
+    }
+
+    /// Appends a height that is not below `next`.
+    pub fn publish(&mut self, height: u64, content: Content) {
+        debug_assert!(height >= self.next, "bug: {height} is below {}", self.next);
+        self.contents.insert(height, content);
+        self.next = height.saturating_add(1);
+    }
+
+    /// Enters the gap from `next` to just below `height`, which is above `next` and is published
+    /// next. Returns the gap's ends, both included.
+    pub fn give_up_to(&mut self, height: u64) -> (u64, u64) {
+        let gap = (self.next, height - 1);
+        self.gaps.insert(gap.0, gap.1);
+        gap
+    }
+
+    /// Makes an unknown height below `next` known; the gap around it, if any, is cut in two.
+    pub fn fill(&mut self, height: u64, content: Content) {
+        self.contents.insert(height, content);
+        let Some((from, to)) = self.gap_around(height) else { return };
+        self.gaps.remove(&from);
+        if from < height {
+            self.gaps.insert(from, height - 1);
+        }
+        if height < to {
+            self.gaps.insert(height + 1, to);
+        }
+    }
+
+    /// Moves `first` up to `height`, or to the tip if that is lower; not while there is none.
+    pub fn forget_below(&mut self, height: u64) {
+        let Some(tip) = self.tip() else { return };
+        self.first = self.first.max(height.min(tip));
+        while self.contents.first_key_value().is_some_and(|(height, _)| *height < self.first) {
+            self.contents.pop_first();
+        }
+        while let Some(gap) = self.gaps.first_entry().filter(|gap| *gap.key() < self.first) {
+            let to = gap.remove();
+            if to >= self.first {
+                self.gaps.insert(self.first, to);
+            }
+        }
+    }
+
+    fn gap_around(&self, height: u64) -> Option<(u64, u64)> {
+        let (from, to) = self.gaps.range(..=height).next_back()?;
+        (height <= *to).then_some((*from, *to))
+    }
+}
