@@ -117,3 +117,6 @@ pub mod sample {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

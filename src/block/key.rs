@@ -20,10 +20,11 @@ impl<'de> Key<'de> {
     }
 
     fn of(raw: &'de str) -> Self {
-        let inner = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        match inner {
-            Some(name) if !name.as_bytes().contains(&b'\\') => Self(Cow::Borrowed(name)),
-            _ => Self(Cow::Owned(serde_json::from_str(raw).unwrap_or_default())),
+        let inner = raw.get(1..raw.len() - 1).expect("bug: a key without quotes");
+        // A loop, since keys are shorter than what a search is made for.
+        match inner.bytes().fold(false, |found, byte| found | (byte == b'\\')) {
+            false => Self(Cow::Borrowed(inner)),
+            true => Self(Cow::Owned(serde_json::from_str(raw).unwrap_or_default())),
         }
     }
 }

@@ -1,1 +1,463 @@
+//! What is a block and what is not, by tables, and against `serde_json::Value` as the model.
 
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const RULES: Rules =
+    Rules { dialect: Dialect::Bigchaindb, body_bytes_max: 8 << 20, encoded_bytes_max: 64 << 20 };
+
+fn read(body: &str) -> Result<Message, DecodeError> {
+    decode(body.as_bytes(), &RULES)
+}
+
+#[track_caller]
+fn block(body: &str, rules: &Rules) -> Block {
+    match decode(body.as_bytes(), rules) {
+        Ok(Message::Block(block)) => block,
+        other => panic!("not a block: {other:?}"),
+    }
+}
+
+/// A block of one transaction, `inner` between its braces.
+fn of_one(inner: &str) -> String {
+    format!(r#"{{"height": 5, "transactions": [{{{inner}}}]}}"#)
+}
+
+fn nested(depth: usize) -> String {
+    "[".repeat(depth) + &"]".repeat(depth)
+}
+
+#[test]
+fn bad_bodies_are_refused_by_kind() {
+    use DecodeErrorKind::{BadHeight, NotJson, NotUtf8, WrongShape};
+    let one = |inner: &str| of_one(inner).into_bytes();
+    let with_height =
+        |raw: &str| format!(r#"{{"height": {raw}, "transactions": []}}"#).into_bytes();
+    let table: Vec<(&str, Vec<u8>, DecodeErrorKind)> = vec![
+        ("empty body", b"".into(), NotJson),
+        ("only space", b" \n".into(), NotJson),
+        ("not UTF-8", b"{\"height\": 5, \"transactions\": [], \"x\": \"\xff\"}".into(), NotUtf8),
+        ("surrogate in UTF-8", b"\"\xed\xa0\x80\"".into(), NotUtf8),
+        ("byte order mark", "\u{feff}{}".into(), NotJson),
+        ("truncated", br#"{"height": 5, "transactions": [{"id": "a""#.into(), NotJson),
+        ("trailing bytes", br#"{"height": 5, "transactions": []} x"#.into(), NotJson),
+        ("two objects", br#"{"height": 5, "transactions": []}{}"#.into(), NotJson),
+        ("trailing comma", br#"{"height": 5, "transactions": [],}"#.into(), NotJson),
+        ("control character in a key", b"{\"a\nb\": 1}".into(), NotJson),
+        ("control character under a key", b"{\"a\": \"\x01\"}".into(), NotJson),
+        ("array", b"[]".into(), WrongShape),
+        ("array as an object", b"[5, []]".into(), WrongShape),
+        ("number", b"5".into(), WrongShape),
+        ("null", b"null".into(), WrongShape),
+        ("empty object", b"{}".into(), WrongShape),
+        ("no height", br#"{"transactions": []}"#.into(), BadHeight),
+        ("negative height", with_height("-5"), BadHeight),
+        ("negative zero", with_height("-0"), BadHeight),
+        ("fraction", with_height("1.5"), BadHeight),
+        ("whole fraction", with_height("1.0"), BadHeight),
+        ("exponent", with_height("1e3"), BadHeight),
+        ("huge exponent", with_height("1e999"), BadHeight),
+        ("words", with_height("\"abc\""), BadHeight),
+        ("empty string", with_height("\"\""), BadHeight),
+        ("signed string", with_height("\"+5\""), BadHeight),
+        ("padded string", with_height("\"05\""), BadHeight),
+        ("spaced string", with_height("\" 5\""), BadHeight),
+        ("null height", with_height("null"), BadHeight),
+        ("true", with_height("true"), BadHeight),
+        ("list of a height", with_height("[5]"), BadHeight),
+        ("2^63", with_height("9223372036854775808"), BadHeight),
+        ("2^64", with_height("18446744073709551616"), BadHeight),
+        ("2^63 as a string", with_height("\"9223372036854775808\""), BadHeight),
+        ("padded number", with_height("05"), NotJson),
+        ("two heights", br#"{"height": 5, "height": 5, "transactions": []}"#.into(), WrongShape),
+        ("no transactions", br#"{"height": 5}"#.into(), WrongShape),
+        ("transactions as an object", br#"{"height": 5, "transactions": {}}"#.into(), WrongShape),
+        ("transactions as a string", br#"{"height": 5, "transactions": "a"}"#.into(), WrongShape),
+        ("transactions false", br#"{"height": 5, "transactions": false}"#.into(), WrongShape),
+        (
+            "transactions twice",
+            br#"{"transactions": [], "height": 5, "transactions": []}"#.into(),
+            WrongShape,
+        ),
+        ("transaction null", br#"{"height": 5, "transactions": [null]}"#.into(), WrongShape),
+        ("transaction a string", br#"{"height": 5, "transactions": ["a"]}"#.into(), WrongShape),
+        ("transaction a list", br#"{"height": 5, "transactions": [["a"]]}"#.into(), WrongShape),
+        (
+            "transaction a deep list",
+            format!(r#"{{"height": 5, "transactions": {}}}"#, nested(10_000)).into(),
+            WrongShape,
+        ),
+        (
+            "second transaction bad",
+            br#"{"height": 5, "transactions": [{"id": "a"}, {}]}"#.into(),
+            WrongShape,
+        ),
+        ("no id", one(""), WrongShape),
+        ("empty id", one(r#""id": """#), WrongShape),
+        ("number id", one(r#""id": 5"#), WrongShape),
+        ("null id", one(r#""id": null"#), WrongShape),
+        ("list id", one(r#""id": ["a"]"#), WrongShape),
+        ("two ids", one(r#""id": "a", "id": "a""#), WrongShape),
+        ("two ids, one escaped", one(r#""id": "a", "\u0069d": "a""#), WrongShape),
+        ("two assets", one(r#""id": "a", "asset": null, "asset": null"#), WrongShape),
+        ("two asset ids", one(r#""id": "a", "asset": {"id": 1, "id": "b"}"#), WrongShape),
+        ("two outputs", one(r#""id": "a", "outputs": [], "outputs": []"#), WrongShape),
+        (
+            "two lists of keys",
+            one(r#""id": "a", "outputs": [{"public_keys": [], "public_keys": []}]"#),
+            WrongShape,
+        ),
+        ("lone surrogate in an id", one(r#""id": "\ud800""#), NotJson),
+        ("reversed surrogates in an id", one(r#""id": "\udc00\ud800""#), NotJson),
+        (
+            "lone surrogate in an asset's id",
+            one(r#""id": "a", "asset": {"id": "\ud800"}"#),
+            NotJson,
+        ),
+        (
+            "lone surrogate in the hash",
+            br#"{"height": 5, "transactions": [], "hash": "\ud800"}"#.into(),
+            NotJson,
+        ),
+        ("number hash", br#"{"height": 5, "transactions": [], "hash": 5}"#.into(), WrongShape),
+        (
+            "two hashes",
+            br#"{"height": 5, "transactions": [], "hash": null, "hash": null}"#.into(),
+            WrongShape,
+        ),
+        ("no type", br#"{"data": {"height": 5, "transactions": []}}"#.into(), WrongShape),
+        ("no data", br#"{"type": 1}"#.into(), WrongShape),
+        ("null data", br#"{"type": 1, "data": null}"#.into(), WrongShape),
+        ("list data", br#"{"type": 1, "data": [5, []]}"#.into(), WrongShape),
+        (
+            "other type",
+            br#"{"type": 3, "data": {"height": 5, "transactions": []}}"#.into(),
+            WrongShape,
+        ),
+        (
+            "type as text",
+            br#"{"type": "1", "data": {"height": 5, "transactions": []}}"#.into(),
+            WrongShape,
+        ),
+        (
+            "two types",
+            br#"{"type": 1, "type": 2, "data": {"height": 5, "transactions": []}}"#.into(),
+            WrongShape,
+        ),
+        (
+            "two data",
+            br#"{"type": 1, "data": {}, "data": {"height": 5, "transactions": []}}"#.into(),
+            WrongShape,
+        ),
+        (
+            "event in an event",
+            br#"{"type": 1, "data": {"type": 1, "data": {"height": 5, "transactions": []}}}"#
+                .into(),
+            WrongShape,
+        ),
+        (
+            "event without a height",
+            br#"{"type": 1, "data": {"transactions": []}}"#.into(),
+            BadHeight,
+        ),
+    ];
+    for (name, body, kind) in table {
+        match decode(&body, &RULES) {
+            Err(error) => {
+                assert_eq!(error.kind, kind, "{name}: {error}");
+                assert!(error.to_string().len() < 400, "{name}: {error}");
+            }
+            Ok(message) => panic!("{name} passed: {message:?}"),
+        }
+    }
+}
+
+#[test]
+fn odd_bodies_pass() {
+    let table = [
+        r#" { "transactions" : null , "height" : 5 } "#.to_owned(),
+        r#"{"height": "5", "transactions": [], "hash": null}"#.into(),
+        r#"{"height": 5, "transactions": [], "type": {}, "data": 1, "type": 9, "data": 2}"#.into(),
+        r#"{"data": {"transactions": [], "height": 5, "type": 1}, "type": 1}"#.into(),
+        r#"{"type": "BLOCK_VALID", "data": {"height": 5, "transactions": []}, "hash": 1}"#.into(),
+        r#"{"height": 5, "transactions": [], "x\ud800": "\udc00\ud800", "x": 1e999, "x": 1}"#
+            .into(),
+        format!(r#"{{"height": 5, "transactions": [], "deep": {}}}"#, nested(10_000)),
+        format!(r#"{{"height": 5, "transactions": [], "deep": {}}}"#, nested(1_000_000)),
+        format!(
+            r#"{{"type": 1, "data": {{"height": 5, "transactions": [], "deep": {}}}}}"#,
+            nested(1_000_000)
+        ),
+        of_one(&format!(r#""id": "a", "deep": {}"#, nested(1_000_000))),
+        of_one(&format!(r#""id": "a", "asset": {}"#, nested(1_000_000))),
+        of_one(&format!(r#""id": "a", "asset": {{"id": {}}}"#, nested(1_000_000))),
+        of_one(&format!(r#""id": "a", "operation": {}"#, nested(10_000))),
+        of_one(&format!(r#""id": "a", "inputs": {}"#, nested(1_000_000))),
+        of_one(&format!(r#""id": "a", "outputs": [{{"public_keys": {}}}]"#, nested(1_000_000))),
+        of_one(r#""id": "a", "inputs": 5, "outputs": [null, 1, "x", {"public_keys": null}]"#),
+        of_one(r#""id": "a", "outputs": [{"public_keys": [null, 1, {}, []], "x\ud800": 1}]"#),
+        of_one(r#""id": "a", "outputs": {"public_keys": ["k"]}, "asset": [{"id": "b"}]"#),
+        of_one(r#""id": "a", "assets": 1, "assets": 2, "metadata": "\ud800""#),
+    ];
+    for body in table {
+        for dialect in [Dialect::Bigchaindb, Dialect::Planetmint] {
+            let body = match dialect {
+                Dialect::Planetmint => body.replace(r#""assets": 1, "#, ""),
+                Dialect::Bigchaindb => body.clone(),
+            };
+            let block = block(&body, &Rules { dialect, ..RULES });
+            assert_eq!(block.height, 5);
+            for index in 0..block.fields.len() {
+                let fields: Vec<_> =
+                    block.fields.of(index).filter(|f| !matches!(f, Field::Operation(_))).collect();
+                assert_eq!(fields, [Field::TransactionId("a"), Field::AssetId("a")]);
+            }
+        }
+    }
+}
+
+#[test]
+fn heights_and_both_envelopes_are_read() {
+    for (raw, height) in [
+        ("0", 0),
+        ("\"0\"", 0),
+        ("9223372036854775807", HEIGHT_MAX),
+        ("\"9223372036854775807\"", HEIGHT_MAX),
+        ("\"\\u0034\\u0032\"", 42),
+    ] {
+        let plain = format!(r#"{{"height": {raw}, "transactions": []}}"#);
+        let event = format!(r#"{{"data": {plain}, "type": 1}}"#);
+        for body in [plain, event] {
+            assert_eq!(block(&body, &RULES).height, height, "{body}");
+            assert_eq!(height_of(body.as_bytes()), Some(height));
+        }
+    }
+}
+
+#[test]
+fn block_marked_invalid_is_not_looked_at() {
+    for body in [
+        r#"{"type": 2, "data": 5}"#,
+        r#"{"type": "BLOCK_INVALID", "data": {"height": 5, "transactions": "x"}}"#,
+        r#"{"data": 1, "data": 2, "type": 2}"#,
+    ] {
+        assert_eq!(read(body), Ok(Message::MarkedInvalid), "{body}");
+        assert_eq!(height_of(body.as_bytes()), None);
+    }
+}
+
+#[test]
+fn large_bodies_and_blown_up_blocks_are_refused() {
+    let kind = |body: &str, rules: &Rules| decode(body.as_bytes(), rules).map_err(|e| e.kind);
+    let body = of_one(r#""id": "a""#);
+    let exact = Rules { body_bytes_max: body.len(), ..RULES };
+    assert!(kind(&body, &exact).is_ok());
+    assert_eq!(kind(&(body.clone() + " "), &exact), Err(DecodeErrorKind::TooLarge));
+    let tight = Rules { body_bytes_max: 1, ..RULES };
+    assert_eq!(decode(b"\xff\xff", &tight).unwrap_err().kind, DecodeErrorKind::TooLarge);
+
+    let encoded_bytes_max = EncodedLen::of(&block(&body, &RULES), RULES.dialect).total();
+    assert!(kind(&body, &Rules { encoded_bytes_max, ..RULES }).is_ok());
+    let less = Rules { encoded_bytes_max: encoded_bytes_max - 1, ..RULES };
+    assert_eq!(kind(&body, &less), Err(DecodeErrorKind::TooLarge));
+
+    // 1 MB of assets without an id would repeat half a megabyte of id half a million times.
+    let (id, assets) = ("\x7f".repeat(500_000), "0,".repeat(500_000));
+    let bomb = of_one(&format!(r#""assets": [{assets}0], "id": "{id}""#));
+    let planetmint = Rules { dialect: Dialect::Planetmint, ..RULES };
+    assert_eq!(kind(&bomb, &planetmint), Err(DecodeErrorKind::TooLarge));
+    let kept = block(&bomb, &RULES).bytes();
+    assert!(kept < bomb.len(), "{kept} bytes are kept of {}", bomb.len());
+}
+
+#[test]
+fn errors_say_where() {
+    for (body, message) in [
+        (of_one(r#""id": "a"}, {"id": 7"#), "transaction 1, key `id`: invalid type: integer `7`"),
+        (of_one(r#""id": "a"}, {"x": 7"#), "transaction 1, key `id`: missing field `id`"),
+        (of_one(r#""asset": {"id": 1, "id": 2}"#), "transaction 0, key `asset`: the key `id` is"),
+        (of_one(r#""id": "a"}, 7, {"id": "b""#), "transaction 1: invalid type: integer `7`"),
+        (r#"{"height": -1, "transactions": []}"#.into(), "`height` is no integer from 0"),
+        (r#"{"type": 1, "data": {"transactions": [{"id": "a", ]}}"#.into(), "near byte 50"),
+        (r#"{"type": 1, "data": {"transactions": [{"id": 7}]}}"#.into(), "near byte 45"),
+    ] {
+        let error = read(&body).expect_err(&body).to_string();
+        assert!(error.contains(message), "{error} for {body}");
+    }
+}
+
+#[test]
+fn planetmint_asset_ids_follow_the_transactions_shape() {
+    for (inner, expected) in [
+        (r#""id": "t""#, &["t"][..]),
+        (r#""id": "t", "assets": null"#, &["t"]),
+        (r#""id": "t", "asset": {"id": "a"}"#, &["a"]),
+        (r#""id": "t", "asset": {"data": {}}"#, &["t"]),
+        (r#""id": "t", "asset": null"#, &["t"]),
+        (r#""assets": null, "asset": {"id": "a"}, "id": "t""#, &["a"]),
+        (r#""assets": [], "id": "t""#, &[]),
+        (r#""assets": [], "asset": {"id": "a"}, "id": "t""#, &[]),
+        (r#""assets": [{"id": "a"}], "id": "t""#, &["a"]),
+        (
+            r#""assets": [{"id": "a"}, {"data": 1}, null, "x", {"id": 5}], "id": "t""#,
+            &["a", "t", "t", "t", "t"],
+        ),
+        (r#""id": "t", "assets": [{"data": "d"}, {"id": "b"}], "asset": {"id": "a"}"#, &["t", "b"]),
+        (r#""assets": {"id": "a"}, "id": "t""#, &["t"]),
+        (r#""assets": "a", "asset": {"id": "a"}, "id": "t""#, &["t"]),
+    ] {
+        let rules = Rules { dialect: Dialect::Planetmint, ..RULES };
+        let block = block(&of_one(inner), &rules);
+        let found: Vec<&str> = block.fields.asset_ids(0).collect();
+        assert_eq!(found, expected, "{inner}");
+    }
+}
+
+#[test]
+fn height_is_exchanged_and_nothing_else() {
+    for (body, expected) in [
+        (
+            r#"{"x": "\ud800", "height" : 5 , "transactions": "?"}"#,
+            r#"{"x": "\ud800", "height" : 77 , "transactions": "?"}"#,
+        ),
+        (r#"{"height":"5"}"#, r#"{"height":"77"}"#),
+        (
+            r#"{"data": {"a": {"height": 1}, "height": null}, "type": 1}"#,
+            r#"{"data": {"a": {"height": 1}, "height": 77}, "type": 1}"#,
+        ),
+    ] {
+        let made = with_height(body.as_bytes(), 77).expect(body);
+        assert_eq!(String::from_utf8(made).as_deref(), Ok(expected));
+    }
+    for body in [r#"{"transactions": []}"#, r#"{"height": 5, "height": 5}"#, r#"{"type": 2}"#, "5"]
+    {
+        assert!(with_height(body.as_bytes(), 77).is_err(), "{body}");
+    }
+    let error = with_height(br#"{"height": 5}"#, HEIGHT_MAX + 1).expect_err("too high");
+    assert_eq!(error.kind, DecodeErrorKind::BadHeight);
+}
+
+#[test]
+fn content_knows_the_same_block_again() {
+    let [one, other] = [r#"{"id": "a"}, {"id": "b"}"#, r#"{"id": "b"}, {"id": "a"}, {"id": "a"}"#]
+        .map(|list| block(&format!(r#"{{"height": 5, "transactions": [{list}]}}"#), &RULES));
+    assert!(one.content().agrees(&other.content()));
+    assert!(!one.content().agrees(&block(&of_one(r#""id": "a""#), &RULES).content()));
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[0-9a-f]{1,64}",
+        any::<String>(),
+        proptest::collection::vec(
+            prop_oneof![Just('"'), Just('\\'), Just('\u{7f}'), any::<char>()],
+            0..8
+        )
+        .prop_map(String::from_iter),
+    ]
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any_text().prop_map(Value::from),
+    ];
+    let key = prop_oneof![
+        Just("id".to_owned()),
+        Just("public_keys".into()),
+        Just("owners_before".into()),
+        any_text()
+    ];
+    leaf.prop_recursive(3, 16, 4, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::hash_map(key.clone(), inner, 0..4)
+                .prop_map(|map| Value::from_iter(map)),
+        ]
+    })
+}
+
+fn any_transaction() -> impl Strategy<Value = Value> {
+    let owner = (proptest::collection::vec(any_text(), 0..3), any_value()).prop_map(
+        |(keys, other)| json!({"public_keys": keys, "owners_before": keys, "other": other}),
+    );
+    let owners = proptest::collection::vec(prop_oneof![owner, any_value()], 0..3);
+    let owners = prop_oneof![owners.prop_map(Value::from), any_value()];
+    let asset = prop_oneof![any_text().prop_map(|id| json!({"id": id})), any_value()];
+    (any_text(), owners.clone(), owners, asset, any_value(), any_value()).prop_map(
+        |(id, inputs, outputs, asset, operation, other)| {
+            json!({
+                "id": id + "x", "inputs": inputs, "outputs": outputs, "asset": asset,
+                "operation": operation, "other": other,
+            })
+        },
+    )
+}
+
+/// The fields that the model finds in a transaction, sorted.
+fn expected_fields(transaction: &Value) -> Vec<String> {
+    let text = |field: Field| format!("{field:?}");
+    let id = transaction["id"].as_str().expect("ids are text");
+    let mut fields = vec![
+        text(Field::TransactionId(id)),
+        text(Field::AssetId(transaction["asset"]["id"].as_str().unwrap_or(id))),
+    ];
+    fields.extend(transaction["operation"].as_str().map(|name| text(Field::Operation(name))));
+    let texts = |list: &str, key: &str| -> Vec<String> {
+        let objects = transaction[list].as_array().into_iter().flatten();
+        let lists = objects.filter_map(|object| object[key].as_array()).flatten();
+        lists.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    fields.extend(texts("inputs", "owners_before").iter().map(|key| text(Field::OwnerBefore(key))));
+    fields.extend(texts("outputs", "public_keys").iter().map(|key| text(Field::PublicKey(key))));
+    fields.sort();
+    fields
+}
+
+proptest! {
+    #[test]
+    fn random_text_is_never_too_much(text in r#"([\[\]{}:,"0-9a\\u. -]|null|"id"|"height": 1|"transactions": \[){0,40}"#) {
+        let accepted = read(&text).is_ok();
+        prop_assert!(!accepted || serde_json::from_str::<Value>(&text).is_ok() || text.contains("\\u"));
+        let _ = (height_of(text.as_bytes()), with_height(text.as_bytes(), 1));
+    }
+
+    #[test]
+    fn random_bytes_in_a_block_are_never_too_much(
+        at in 0usize..200, bytes in proptest::collection::vec(any::<u8>(), 0..4),
+    ) {
+        let mut body = of_one(r#""id": "a", "asset": {"id": "b"}, "inputs": [{"owners_before": ["k"]}]"#).into_bytes();
+        let at = at.min(body.len());
+        body.splice(at..(at + bytes.len()).min(body.len()), bytes);
+        let accepted = decode(&body, &RULES).is_ok();
+        prop_assert!(!accepted || serde_json::from_slice::<Value>(&body).is_ok());
+    }
+
+    #[test]
+    fn random_blocks_are_read_like_the_model(
+        transactions in proptest::collection::vec(any_transaction(), 0..4),
+        height in 0..=HEIGHT_MAX,
+        hash in proptest::option::of(any_text()),
+        in_event: bool,
+    ) {
+        let plain = json!({"height": height, "hash": hash, "transactions": transactions});
+        let body = match in_event {
+            true => json!({"type": 1, "data": plain}).to_string(),
+            false => plain.to_string(),
+        };
+        let block = block(&body, &RULES);
+        prop_assert_eq!(block.height, height);
+        prop_assert_eq!(block.hash.as_deref(), hash.as_deref());
+        prop_assert_eq!(block.fields.len(), transactions.len());
+        for (index, transaction) in transactions.iter().enumerate() {
+            let mut found: Vec<String> =
+                block.fields.of(index).map(|field| format!("{field:?}")).collect();
+            found.sort();
+            prop_assert_eq!(found, expected_fields(transaction));
+        }
+    }
+}
