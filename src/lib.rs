@@ -1,5 +1,8 @@
 //! Blockcast carries committed blocks from RabbitMQ to WebSocket clients.
 
+pub mod bridge;
+pub mod pipeline;
+
 pub mod amqp;
 pub mod server;
 

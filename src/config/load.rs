@@ -7,7 +7,7 @@ use std::time::Duration;
 use config::{File, FileFormat, Value, ValueKind};
 use thiserror::Error;
 
-use super::{Config, Hold};
+use super::{Config, Hold, QueueMode};
 
 /// Only names with this prefix and a `__` further on are ours: Kubernetes injects others.
 const PREFIX: &str = "BLOCKCAST_";
@@ -113,6 +113,14 @@ impl Config {
                 "amqp.queue.max_age",
                 &amqp.queue.max_age,
                 "write a number and one of Y, M, D, h, m, s, such as 7D",
+            );
+        }
+        if blocks.hold == Hold::Forever && amqp.queue.mode == QueueMode::Queue {
+            return refuse(
+                "blocks.hold",
+                &"\"forever\" with amqp.queue.mode = \"queue\"",
+                "a queue hands over amqp.prefetch messages and then waits for acks, which held blocks \
+                 do not get: the missing one would never come. Set a time, or use a stream",
             );
         }
         if blocks.max_bytes.as_u64() == 0 {
@@ -342,6 +350,14 @@ mod tests {
             let message = load(&[], &[(key, value)]).expect_err(value).to_string();
             assert!(message.contains(told), "{key} = {value}: {message}");
         }
+    }
+
+    #[test]
+    fn a_queue_cannot_be_held_forever() {
+        let flags = [("blocks.hold", "forever"), ("amqp.queue.mode", "queue")];
+        let message = load(&[], &flags).expect_err("refused").to_string();
+        assert!(message.contains("`blocks.hold`") && message.contains("use a stream"), "{message}");
+        assert!(load(&[], &flags[..1]).is_ok());
     }
 
     #[test]

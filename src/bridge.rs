@@ -1,0 +1,150 @@
+//! The composition root: everything is made here, joined by channels here, and ended here.
+//!
+//! `bind` takes the addresses, `run` does the work until told to stop. No task outlives `run`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::amqp::{DeadLetters, Source, SourceError};
+use crate::config::Config;
+use crate::history::History;
+use crate::metrics::Metrics;
+use crate::notices::Notices;
+use crate::pipeline::{Parts, Pipeline};
+use crate::readiness::Readiness;
+use crate::server::{self, Server, Sources};
+use crate::shutdown::Drain;
+
+/// From the source (sender) to the pipeline (receiver). When it is full the source waits, the broker
+/// is not given credit, and deliveries stop at `amqp.prefetch`: that is the bound.
+const INPUTS_MAX: usize = 1;
+/// Descriptors beside the connections: listeners, broker, log, the runtime's own.
+const DESCRIPTORS_BESIDE: u64 = 64;
+
+/// A replica with its addresses bound.
+pub struct Bridge {
+    server: Server,
+    addresses: Addresses,
+    source: Source,
+    pipeline: Pipeline,
+}
+
+/// Where a replica listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    pub server: SocketAddr,
+    pub admin: Option<SocketAddr>,
+}
+
+/// Why a replica could not be set up.
+#[derive(Debug, Error)]
+pub enum BindError {
+    #[error(transparent)]
+    Listen(#[from] server::BindError),
+    #[error("cannot tell the bound address: {0}")]
+    Address(#[from] std::io::Error),
+}
+
+/// Why a replica ended by itself.
+#[derive(Debug, Error)]
+pub enum BridgeError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+impl Bridge {
+    /// Binds the listeners; connects to nothing yet.
+    ///
+    /// # Errors
+    /// An address that cannot be had: choose another in `server.listen` or `admin.listen`.
+    pub async fn bind(config: Config) -> Result<Self, BindError> {
+        raise_descriptor_limit(config.server.max_connections);
+        let metrics = Arc::new(Metrics::new());
+        let readiness = Arc::new(Readiness::new(config.amqp.unready_after));
+        let notices = Arc::new(Notices::default());
+        let history_bytes_max = config.history.max_bytes.as_u64();
+        let history =
+            Arc::new(History::new(usize::try_from(history_bytes_max).unwrap_or(usize::MAX)));
+
+        let sources = Sources {
+            history: Arc::clone(&history),
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+            notices: Arc::clone(&notices),
+            drain: Arc::new(Drain::default()),
+        };
+        let server = Server::bind(&config.server, &config.admin, sources)?;
+        let addresses = Addresses { server: server.address()?, admin: server.admin_address()? };
+
+        let amqp = Arc::new(config.amqp);
+        let (source, link) =
+            Source::new(Arc::clone(&amqp), Arc::clone(&metrics), Arc::clone(&readiness));
+        let dead_letters = Arc::new(DeadLetters::new(Arc::clone(&amqp)));
+        let pipeline = Pipeline::new(Parts {
+            blocks: config.blocks,
+            queue_mode: amqp.queue.mode,
+            queue_name: amqp.queue.resolved_name(),
+            encoded_bytes_max: history_bytes_max,
+            link,
+            dead_letters,
+            history,
+            metrics,
+            readiness,
+            notices,
+        });
+        Ok(Self { server, addresses, source, pipeline })
+    }
+
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Carries blocks until `shutdown`, then drains (see [`Server::run`]).
+    ///
+    /// # Errors
+    /// What no waiting can heal, such as a queue of another type; the sessions are drained all the same.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), BridgeError> {
+        let Self { server, source, pipeline, addresses } = self;
+        info!(server = %addresses.server, admin = addresses.admin.map(tracing::field::display), "listening");
+        let (inputs, taken) = mpsc::channel(INPUTS_MAX);
+        // Blocks are still delivered while the sessions drain: the feed ends after the server.
+        let feed_ends = CancellationToken::new();
+        let drain = shutdown.child_token();
+
+        let source = tokio::spawn({
+            let (feed_ends, drain) = (feed_ends.clone(), drain.clone());
+            async move {
+                let ended = source.run(inputs, feed_ends).await;
+                drain.cancel();
+                ended
+            }
+        });
+        let pipeline = tokio::spawn(pipeline.run(taken, feed_ends.clone()));
+        server.run(drain).await;
+        feed_ends.cancel();
+        pipeline.await.expect("bug: the pipeline panicked");
+        source.await.expect("bug: the source panicked")?;
+        Ok(())
+    }
+}
+
+/// The soft limit is often 1,024 where the hard one is enough for every connection.
+fn raise_descriptor_limit(connections_max: usize) {
+    let wanted = connections_max as u64 + DESCRIPTORS_BESIDE;
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < wanted => {
+            warn!(
+                limit,
+                wanted,
+                "fewer descriptors than server.max_connections needs; raise the hard limit (ulimit -Hn)"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => warn!(%error, "cannot raise the limit of open descriptors"),
+    }
+}

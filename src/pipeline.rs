@@ -1,0 +1,323 @@
+//! The one loop: a delivery is decoded, put in order, encoded and appended, then settled or
+//! dead-lettered. Deliveries are settled here and nowhere else, each exactly once.
+//!
+//! This room knows nothing of clients: the history takes a block without waiting for any.
+
+mod rejection;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, trace, warn};
+
+use crate::amqp::{DeadLetters, Delivery, Input, Link};
+use crate::block::{self, Block, Message};
+use crate::config::{Blocks, QueueMode};
+use crate::frame;
+use crate::history::History;
+use crate::metrics::{DeadLetterReason, Metrics, Outcome};
+use crate::notices::Notices;
+use crate::readiness::Readiness;
+use crate::sequence::{GapCause, Offer, Rules, Sequencer, Start, Step};
+use rejection::Rejections;
+
+/// Conflicts in a row after which another chain is published here.
+const CONFLICTS_MAX: u32 = 20;
+
+/// What the loop works with.
+pub struct Parts {
+    pub blocks: Blocks,
+    pub queue_mode: QueueMode,
+    pub queue_name: String,
+    /// A block whose frames would take more is bad input: no history could hold it.
+    pub encoded_bytes_max: u64,
+    pub link: Link,
+    pub dead_letters: Arc<DeadLetters>,
+    pub history: Arc<History>,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<Readiness>,
+    pub notices: Arc<Notices>,
+}
+
+pub struct Pipeline {
+    parts: Parts,
+    decode_rules: block::Rules,
+    rejections: Rejections,
+    /// None until the source says where it begins, and again while it starts over.
+    feed: Option<Feed>,
+    steps: Vec<Step<Item>>,
+}
+
+/// The blocks of one start of the source.
+struct Feed {
+    sequencer: Sequencer<Item>,
+    /// Whether a stream made anew is being read over: it may hold another chain.
+    is_anew: bool,
+}
+
+/// What the sequencer carries: a block, and the delivery that brought it.
+struct Item {
+    block: Block,
+    delivery: Delivery,
+}
+
+impl Pipeline {
+    pub fn new(parts: Parts) -> Self {
+        let decode_rules = block::Rules {
+            dialect: parts.blocks.dialect,
+            body_bytes_max: usize::try_from(parts.blocks.max_bytes.as_u64()).unwrap_or(usize::MAX),
+            encoded_bytes_max: parts.encoded_bytes_max,
+        };
+        let rejections = Rejections::new(&parts);
+        Self { parts, decode_rules, rejections, feed: None, steps: Vec::new() }
+    }
+
+    /// Runs until `shutdown`, or until the source is gone.
+    pub async fn run(mut self, inputs: mpsc::Receiver<Input>, shutdown: CancellationToken) {
+        self.carry(inputs, shutdown).await;
+        self.parts.dead_letters.close().await;
+    }
+
+    async fn carry(&mut self, mut inputs: mpsc::Receiver<Input>, shutdown: CancellationToken) {
+        loop {
+            let deadline = self.feed.as_ref().and_then(|feed| feed.sequencer.deadline());
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                self.expire().await;
+                continue;
+            }
+            let hold_over = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                input = inputs.recv() => match input {
+                    Some(input) => self.take(input).await,
+                    None => return,
+                },
+                () = hold_over => {}
+            }
+        }
+    }
+
+    async fn take(&mut self, input: Input) {
+        match input {
+            Input::Begin { from_first } => self.begin(from_first),
+            Input::Delivery(delivery) => self.deliver(delivery).await,
+            Input::Echo(mut delivery) => delivery.settle().await,
+            Input::CaughtUp => self.catch_up().await,
+            Input::Anew => {
+                if let Some(feed) = &mut self.feed {
+                    feed.is_anew = true;
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, from_first: bool) {
+        let start = if from_first { Start::AtFirstMessage } else { Start::AfterProbation };
+        let blocks = &self.parts.blocks;
+        let rules = Rules {
+            heights: blocks.heights,
+            hold: blocks.hold,
+            hold_bytes: blocks.hold_bytes.as_u64(),
+            jump_max: blocks.jump_max,
+        };
+        self.feed = Some(Feed { sequencer: Sequencer::new(rules, start), is_anew: false });
+        self.rejections.begin_warm_up();
+    }
+
+    async fn deliver(&mut self, mut delivery: Delivery) {
+        if self.feed.is_none() {
+            // The source has not heard yet that it starts over; what follows is read again.
+            return delivery.settle().await;
+        }
+        match block::decode(&delivery.body, &self.decode_rules) {
+            Ok(Message::Block(block)) => self.offer(block, delivery).await,
+            Ok(Message::MarkedInvalid) => {
+                self.parts.metrics.deliveries.add(Outcome::MarkedInvalid);
+                delivery.settle().await;
+            }
+            Err(error) => {
+                self.parts.metrics.decode_errors.add(error.kind);
+                self.rejections.reject(delivery, error.kind.into(), &error.to_string()).await;
+            }
+        }
+    }
+
+    async fn offer(&mut self, block: Block, mut delivery: Delivery) {
+        let Some(feed) = &mut self.feed else { return };
+        let height = block.height;
+        if feed.is_anew && feed.sequencer.first_height().is_some_and(|first| height < first) {
+            delivery.settle().await;
+            return self.start_over("the stream made anew begins below what is known");
+        }
+        trace!(height, offset = delivery.offset, "block taken");
+        if self.parts.queue_mode == QueueMode::Stream {
+            // From a stream an ack is only credit: kept back, nothing would come from behind.
+            delivery.settle().await;
+        }
+        let offer = Offer {
+            height,
+            content: block.content(),
+            bytes: (block.bytes() + delivery.body.len()) as u64,
+            item: Item { block, delivery },
+        };
+        feed.sequencer.offer(offer, Instant::now(), &mut self.steps);
+        self.apply_steps().await;
+    }
+
+    async fn expire(&mut self) {
+        let Some(feed) = &mut self.feed else { return };
+        feed.sequencer.expire(Instant::now(), &mut self.steps);
+        self.apply_steps().await;
+    }
+
+    async fn catch_up(&mut self) {
+        let Some(feed) = &mut self.feed else { return };
+        feed.sequencer.end_warm_up(Instant::now(), &mut self.steps);
+        self.apply_steps().await;
+        let summary = self.parts.history.summary();
+        self.rejections.end_warm_up();
+        self.parts.readiness.set_warm(true);
+        info!(
+            first_height = summary.first_height,
+            tip = summary.tip,
+            blocks = summary.blocks,
+            "caught up with the tail"
+        );
+    }
+
+    async fn apply_steps(&mut self) {
+        let mut steps = std::mem::take(&mut self.steps);
+        for step in steps.drain(..) {
+            self.apply(step).await;
+        }
+        self.steps = steps;
+        let first_height = self.parts.history.first_height();
+        if let (Some(feed), Some(first_height)) = (&mut self.feed, first_height) {
+            feed.sequencer.forget_below(first_height);
+        }
+    }
+
+    async fn apply(&mut self, step: Step<Item>) {
+        match step {
+            Step::Publish { item, .. } => {
+                if let Some(feed) = &mut self.feed {
+                    feed.is_anew = false;
+                }
+                self.parts.notices.set_another_chain_published(false);
+                self.keep(item, Outcome::Published).await;
+            }
+            Step::Fill { item, .. } => self.keep(item, Outcome::Filled).await,
+            Step::Gap { from_height, to_height, cause } => {
+                self.give_up(from_height, to_height, cause)
+            }
+            Step::Duplicate { item } => self.pass(item, Outcome::Duplicate).await,
+            Step::Old { item } => self.pass(item, Outcome::Old).await,
+            Step::Conflict { height, item, in_a_row } => {
+                self.conflict(height, item, in_a_row).await
+            }
+            Step::StartOver => {
+                warn!(
+                    "the one block so far was a mistake: the chain that came instead begins the history anew"
+                );
+                self.parts.history.start_over();
+            }
+            Step::Implausible { height, item } => {
+                let detail =
+                    format!("height {height} is too far above the tip, and nothing confirmed it");
+                let reason = DeadLetterReason::ImplausibleHeight;
+                self.rejections.reject(item.delivery, reason, &detail).await;
+            }
+        }
+    }
+
+    /// Encodes a block, once, and puts it into the history; only then is a queue's delivery settled.
+    async fn keep(&mut self, item: Item, outcome: Outcome) {
+        let Item { block, mut delivery } = item;
+        let metrics = &self.parts.metrics;
+        let height = block.height;
+        let encoded = frame::encode(block, self.parts.blocks.dialect);
+        let events = encoded.events_len();
+        match outcome {
+            Outcome::Filled => {
+                let is_kept = self.parts.history.fill(encoded);
+                info!(height, is_kept, "gap filled");
+            }
+            _ => self.parts.history.append(encoded),
+        }
+        metrics.blocks.inc();
+        metrics.events.inc_by(events as u64);
+        metrics.delivery_to_append_seconds.observe(delivery.received_at.elapsed().as_secs_f64());
+        metrics.deliveries.add(outcome);
+        debug!(height, events, "block kept");
+        delivery.settle().await;
+    }
+
+    async fn pass(&self, mut item: Item, outcome: Outcome) {
+        self.parts.metrics.deliveries.add(outcome);
+        item.delivery.settle().await;
+    }
+
+    fn give_up(&self, from_height: u64, to_height: u64, cause: GapCause) {
+        self.parts.history.append_gap(from_height, to_height);
+        self.parts.metrics.missing_blocks.inc_by(to_height - from_height + 1);
+        match cause {
+            GapCause::WarmUp => {
+                debug!(
+                    from_height,
+                    to_height, "heights missing in warm-up; a later copy fills them"
+                );
+            }
+            GapCause::HoldOver | GapCause::HoldBytes => {
+                error!(
+                    from_height,
+                    to_height,
+                    ?cause,
+                    "heights given up; publish these blocks again to fill the gap"
+                );
+            }
+        }
+    }
+
+    async fn conflict(&mut self, height: u64, mut item: Item, in_a_row: u32) {
+        if self.feed.as_ref().is_some_and(|feed| feed.is_anew) {
+            item.delivery.settle().await;
+            return self.start_over("the stream made anew holds other blocks at known heights");
+        }
+        if in_a_row == CONFLICTS_MAX {
+            error!(
+                conflicts = in_a_row,
+                "another chain is published here: a chain reset needs a deleted stream or a new queue name"
+            );
+            self.parts.notices.set_another_chain_published(true);
+        }
+        if in_a_row > CONFLICTS_MAX {
+            return self.pass(item, Outcome::Conflict).await;
+        }
+        error!(
+            height,
+            offset = item.delivery.offset,
+            "another block for a known height; the first one stays"
+        );
+        let detail = format!("height {height} is known with other content");
+        self.rejections.reject(item.delivery, DeadLetterReason::Conflict, &detail).await;
+    }
+
+    /// Another chain: the history is emptied, its readers are told, and the source begins again.
+    fn start_over(&mut self, why: &'static str) {
+        if self.feed.take().is_none() {
+            return;
+        }
+        warn!(why, "another chain: starting over");
+        self.parts.readiness.set_warm(false);
+        self.parts.history.start_over();
+        self.parts.link.start_over();
+    }
+}

@@ -1,0 +1,99 @@
+//! Bad input: counted, told, dead-lettered, settled. The feed never waits for it longer than the
+//! dead-letter publisher's own deadline, and nothing is lost in silence.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tracing::{error, warn};
+
+use super::Parts;
+use crate::amqp::{DeadLetter, DeadLetterError, DeadLetters, Delivery};
+use crate::config::QueueMode;
+use crate::metrics::{DeadLetterReason, DecodeErrorKind, Label, Metrics, Outcome};
+use crate::notices::Notices;
+
+pub struct Rejections {
+    dead_letters: Arc<DeadLetters>,
+    metrics: Arc<Metrics>,
+    notices: Arc<Notices>,
+    queue_name: String,
+    queue_mode: QueueMode,
+    /// How many so far in warm-up: the replica that met them live has written them.
+    in_warm_up: Option<u64>,
+}
+
+impl Rejections {
+    pub fn new(parts: &Parts) -> Self {
+        Self {
+            dead_letters: Arc::clone(&parts.dead_letters),
+            metrics: Arc::clone(&parts.metrics),
+            notices: Arc::clone(&parts.notices),
+            queue_name: parts.queue_name.clone(),
+            queue_mode: parts.queue_mode,
+            in_warm_up: None,
+        }
+    }
+
+    /// From here on bad messages are only counted. A queue has no warm-up: each is met once.
+    pub fn begin_warm_up(&mut self) {
+        self.in_warm_up = (self.queue_mode == QueueMode::Stream).then_some(0);
+    }
+
+    pub fn end_warm_up(&mut self) {
+        if let Some(rejected @ 1..) = self.in_warm_up.take() {
+            warn!(
+                rejected,
+                "bad messages in warm-up; dead-lettered when they were met live, not again"
+            );
+        }
+    }
+
+    /// Takes a delivery that cannot be streamed: its only way out from here is settled.
+    pub async fn reject(&mut self, mut delivery: Delivery, reason: DeadLetterReason, detail: &str) {
+        self.metrics.dead_letters.add(reason);
+        self.metrics.deliveries.add(match reason {
+            DeadLetterReason::Conflict => Outcome::Conflict,
+            _ => Outcome::Invalid,
+        });
+        self.notices.rejected(reason);
+        match &mut self.in_warm_up {
+            Some(rejected) => *rejected += 1,
+            None => self.publish(&delivery, reason, detail).await,
+        }
+        delivery.settle().await;
+    }
+
+    async fn publish(&self, delivery: &Delivery, reason: DeadLetterReason, detail: &str) {
+        let letter = DeadLetter { delivery, reason: reason.name(), detail };
+        let (offset, queue) = (delivery.offset, self.queue_name.as_str());
+        match self.dead_letters.publish(letter).await {
+            Ok(()) => {
+                warn!(queue, offset, reason = reason.name(), detail, "bad message dead-lettered")
+            }
+            Err(DeadLetterError::TurnedOff) => {
+                warn!(queue, offset, reason = reason.name(), detail, "bad message passed over");
+            }
+            Err(error) => {
+                self.metrics.dead_letters_failed.inc();
+                let sha256 = hex(&Sha256::digest(&delivery.body));
+                error!(queue, offset, reason = reason.name(), detail, sha256, %error, "bad message passed over: it could not be dead-lettered");
+            }
+        }
+    }
+}
+
+impl From<DecodeErrorKind> for DeadLetterReason {
+    fn from(kind: DecodeErrorKind) -> Self {
+        match kind {
+            DecodeErrorKind::NotUtf8 => Self::NotUtf8,
+            DecodeErrorKind::NotJson => Self::NotJson,
+            DecodeErrorKind::WrongShape => Self::WrongShape,
+            DecodeErrorKind::BadHeight => Self::BadHeight,
+            DecodeErrorKind::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
