@@ -1,1 +1,97 @@
-//! To be written.
+//! The commands: arguments in, an exit code out. Knows nothing of blocks beyond what it hands on.
+
+mod arguments;
+mod backoff;
+mod check;
+mod publish;
+mod serve;
+mod signals;
+mod tail;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tracing::error;
+
+use crate::telemetry;
+use arguments::{Arguments, Command};
+
+/// Bad usage or configuration: `EX_USAGE` of BSD's sysexits.h.
+const EXIT_USAGE: u8 = 64;
+/// A failure at run time.
+const EXIT_FAILURE: u8 = 1;
+
+/// Why a command ends other than with 0, by the exit code it ends with.
+#[derive(Debug)]
+enum Failure {
+    /// The arguments or the configuration: starting again as it is cannot help.
+    Usage(anyhow::Error),
+    Runtime(anyhow::Error),
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs the command that the arguments name, the program's own name first, and yields the code to
+/// exit with: 0 done or drained, 1 failed, 64 bad usage or configuration.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
+            // A closed stdout or stderr leaves the exit code to say it.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let (code, error) = match run(arguments) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Usage(error)) => (EXIT_USAGE, error),
+        Err(Failure::Runtime(error)) => (EXIT_FAILURE, error),
+    };
+    if telemetry::is_set() {
+        error!(error = format!("{error:#}"), "ended by a failure");
+    } else {
+        say(&format!("blockcast: {error:#}"));
+    }
+    ExitCode::from(code)
+}
+
+fn run(arguments: Arguments) -> Outcome {
+    let settings = arguments.settings;
+    match arguments.command {
+        None => block_on(serve::run(settings.load()?)),
+        Some(Command::Serve(serve)) => block_on(serve::run(settings.joined(serve).load()?)),
+        Some(Command::Check(check)) => {
+            check::run(&settings.joined(check.settings).load()?, check.message)
+        }
+        Some(Command::Publish(publish)) => {
+            let config = settings.joined(publish.settings).load()?;
+            block_on(publish::run(config, publish.options))
+        }
+        Some(Command::Tail(tail)) => block_on(tail::run(&tail.url)),
+    }
+}
+
+/// Runs a command to its end. Whatever a library left running is dropped, not waited for: a thread
+/// that reads stdin would otherwise keep the process until the next line.
+fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
+}
+
+/// A line on stderr for the person at the terminal; lost if stderr is closed.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Runtime(error)
+    }
+}

@@ -1,1 +1,102 @@
-//! To be written.
+//! What the process says about itself: `tracing` events as text or JSON lines on stderr.
+//!
+//! A write that stderr refuses (closed, or its disk full) loses the line and nothing else. Metrics
+//! are not here, and neither is any remote exporter.
+
+use std::io::IsTerminal;
+
+use thiserror::Error;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+use crate::config::{Log, LogFormat};
+
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    #[error(
+        "`log.level` is {level:?}: {source}; write a level (error, warn, info, debug, trace, off) or directives such as info,blockcast=debug"
+    )]
+    BadDirectives { level: String, source: Box<ParseError> },
+    #[error(
+        "`log.level` is {level:?}: {directive:?} is not a level; for everything of a crate of that name write {directive}=trace"
+    )]
+    NotALevel { level: String, directive: String },
+    #[error("something in this process has set up logging before")]
+    AlreadySet,
+}
+
+/// Sends the whole process's events to stderr, from now on.
+///
+/// # Errors
+/// As [`directives`]; `AlreadySet` when called twice in a process.
+pub fn init(log: &Log) -> Result<(), TelemetryError> {
+    let filter = directives(&log.level)?;
+    let terminal = std::io::stderr().is_terminal();
+    // With `log_internal_errors`, a line that cannot be written would be told with `eprintln!`,
+    // which panics on the same stderr.
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+        .log_internal_errors(false);
+    let text = match log.format {
+        LogFormat::Auto => terminal,
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let outcome = if text {
+        lines.try_init()
+    } else {
+        lines.json().flatten_event(true).with_current_span(false).try_init()
+    };
+    outcome.map_err(|_| TelemetryError::AlreadySet)
+}
+
+/// Whether `init` has been called: what ends the process is logged then, and printed otherwise.
+pub fn is_set() -> bool {
+    tracing::dispatcher::has_been_set()
+}
+
+/// The filter that `log.level` describes. Pure.
+///
+/// # Errors
+/// `BadDirectives` and `NotALevel` are the operator's to mend. The latter is a word that `tracing`
+/// would take for the name of a crate, which is what a misspelt level looks like.
+pub fn directives(level: &str) -> Result<EnvFilter, TelemetryError> {
+    for directive in level.split(',').map(str::trim) {
+        let bare = !directive.contains(['=', '[']);
+        if bare && !directive.is_empty() && directive.parse::<LevelFilter>().is_err() {
+            let (level, directive) = (level.to_owned(), directive.to_owned());
+            return Err(TelemetryError::NotALevel { level, directive });
+        }
+    }
+    EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(level).map_err(
+        |source| TelemetryError::BadDirectives {
+            level: level.to_owned(),
+            source: Box::new(source),
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_directives_are_taken() {
+        for level in ["", "info", "WARN", "off", "info,blockcast=debug", "blockcast::amqp=trace"] {
+            assert!(directives(level).is_ok(), "{level}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_level_is_refused_and_named() {
+        for (level, told) in
+            [("inof", "inof"), ("info,debgu", "debgu"), ("blockcast=verbose", "blockcast=verbose")]
+        {
+            let message = directives(level).expect_err(level).to_string();
+            assert!(message.contains("log.level") && message.contains(told), "{message}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What may be typed: commands, options and their help. Reads the environment and one file, when
+//! the configuration is loaded; runs nothing.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tokio_tungstenite::tungstenite::http::Uri;
+
+use super::Failure;
+use crate::config::{Config, Layers};
+
+/// The default for `--config`. Without `__`, so it is no configuration key.
+const CONFIG_VARIABLE: &str = "BLOCKCAST_CONFIG";
+
+const EXAMPLES: &str = "\
+Examples:
+  blockcast                                             serve with the defaults
+  blockcast --config blockcast.toml --set log.level=debug
+  BLOCKCAST_AMQP__URIS=amqp://node:secret@broker:5672/chain blockcast serve
+  blockcast check --config blockcast.toml               say what would be used, connect to nothing
+  blockcast publish --loop --rate 1 chain.ndjson        feed a demo
+  blockcast tail 'ws://127.0.0.1:9985/api/v1/streams/valid_transactions?from_height=oldest'
+
+Configuration is laid in layers: defaults, the file, the environment (BLOCKCAST_SECTION__KEY),
+then options. `blockcast check` prints every key.
+
+Exit codes: 0 done or drained, 1 failed, 64 bad usage or configuration.";
+
+/// Carries committed blocks from RabbitMQ to WebSocket clients, as BigchainDB's event stream.
+#[derive(Debug, Parser)]
+#[command(name = "blockcast", version, after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the streams until SIGTERM or Ctrl-C, then drain (the default command)
+    Serve(Settings),
+    /// Print the configuration as TOML, secrets masked, or judge a message; connects to nothing
+    Check(Check),
+    /// Publish block messages, one JSON object a line, into the exchange, each confirmed
+    Publish(Publish),
+    /// Print the events of a stream, one a line; reconnects
+    Tail(Tail),
+}
+
+/// Options that lie over the configuration file and the environment.
+#[derive(Debug, Default, Args)]
+pub struct Settings {
+    /// The configuration file, TOML [env: BLOCKCAST_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set one key; may repeat; lists are separated by commas
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// Where to listen; short for --set server.listen=ADDRESS
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// The broker; short for --set amqp.uris=URI. A URI with a password is safer in the environment
+    #[arg(long, value_name = "URI")]
+    pub amqp_uri: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Say what the decoder makes of a message's body ("-" for stdin); exit 1 if it is bad input
+    #[arg(long, value_name = "FILE")]
+    pub message: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Publish {
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(flatten)]
+    pub options: PublishOptions,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct PublishOptions {
+    /// Block messages as NDJSON; "-" reads stdin. Blank lines are skipped
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// At most this many blocks per second, such as 0.5; without it, as fast as they are confirmed
+    #[arg(long, value_name = "BLOCKS", value_parser = period)]
+    pub rate: Option<Period>,
+    /// Go on for ever: after the end again from the start, with heights above the newest in the
+    /// RabbitMQ stream and above all that was sent
+    #[arg(long = "loop")]
+    pub repeat: bool,
+    /// Fail when the connection is lost, instead of connecting again and publishing the unconfirmed
+    #[arg(long)]
+    pub no_retry: bool,
+}
+
+/// The time between two blocks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Period(pub Duration);
+
+#[derive(Debug, Args)]
+pub struct Tail {
+    /// A stream's address, ws:// or wss://, with the query parameters it is to have
+    #[arg(
+        value_name = "URL",
+        default_value = "ws://127.0.0.1:9985/api/v1/streams/valid_transactions",
+        value_parser = stream_url
+    )]
+    pub url: Uri,
+}
+
+impl Settings {
+    /// These, with those given behind the command's name laid over them.
+    pub fn joined(mut self, later: Self) -> Self {
+        self.set.extend(later.set);
+        Self {
+            config: later.config.or(self.config),
+            set: self.set,
+            listen: later.listen.or(self.listen),
+            amqp_uri: later.amqp_uri.or(self.amqp_uri),
+        }
+    }
+
+    /// Reads the layers and checks the outcome, the log's directives too.
+    ///
+    /// # Errors
+    /// Always `Usage`: the message names the key, the value and where it came from.
+    pub fn load(self) -> Result<Config, Failure> {
+        let file = self.config.or_else(|| {
+            std::env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+        });
+        let environment = std::env::vars_os()
+            .map(|(name, value)| {
+                (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+            })
+            .collect();
+        let mut flags = self.set;
+        flags.extend(self.listen.map(|address| ("server.listen".into(), address.to_string())));
+        flags.extend(self.amqp_uri.map(|uri| ("amqp.uris".into(), uri)));
+        let usage = |error: anyhow::Error| Failure::Usage(error);
+        let config = Config::load(&Layers { file, environment, flags })
+            .map_err(|error| usage(error.into()))?;
+        crate::telemetry::directives(&config.log.level).map_err(|error| usage(error.into()))?;
+        Ok(config)
+    }
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write SECTION.KEY=VALUE")?;
+    if !key.contains('.') {
+        return Err(format!("{key:?} names no section; write SECTION.KEY=VALUE"));
+    }
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+fn period(text: &str) -> Result<Period, String> {
+    let rate: f64 = text.parse().map_err(|_| "write a number of blocks per second")?;
+    // A block a day to one a microsecond: the bounds keep the period a sensible `Duration`.
+    if !(1.0 / 86_400.0..=1_000_000.0).contains(&rate) {
+        return Err("must be from 0.00002 (about one a day) to 1000000".into());
+    }
+    Ok(Period(Duration::from_secs_f64(1.0 / rate)))
+}
+
+fn stream_url(text: &str) -> Result<Uri, String> {
+    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    match url.scheme_str() {
+        Some("ws" | "wss") => Ok(url),
+        Some("http") => Err(format!("write ws{}", text.trim_start_matches("http"))),
+        Some("https") => Err(format!("write wss{}", text.trim_start_matches("https"))),
+        _ => Err("a stream's address begins with ws:// or wss://".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once(&"blockcast").chain(words))
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_may_stand_before_and_behind_the_command() {
+        let words =
+            ["--set", "log.level=warn", "serve", "--set", "log.level=debug", "--listen", "[::1]:0"];
+        let arguments = parse(&words).expect("parses");
+        let Some(Command::Serve(later)) = arguments.command else { panic!("not serve") };
+        let config = arguments.settings.joined(later).load().expect("loads");
+        assert_eq!(config.log.level, "debug");
+        assert_eq!(config.server.listen.to_string(), "[::1]:0");
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_the_way_out() {
+        for (words, told) in [
+            (&["--set", "log"][..], "SECTION.KEY=VALUE"),
+            (&["--set", "level=info"], "names no section"),
+            (&["publish", "-", "--rate", "0"], "must be from"),
+            (&["publish", "-", "--rate", "nan"], "must be from"),
+            (&["tail", "http://node:9985/x"], "write ws://node:9985/x"),
+            (&["tail", "node:9985"], "ws://"),
+            (&["serf"], "serve"),
+        ] {
+            let message = parse(words).expect_err("refused").to_string();
+            assert!(message.contains(told), "{words:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_level_is_refused_when_the_configuration_is_loaded() {
+        let settings = parse(&["--set", "log.level=inof"]).expect("parses").settings;
+        let Err(Failure::Usage(error)) = settings.load() else { panic!("not refused as usage") };
+        assert!(error.to_string().contains("inof"), "{error}");
+    }
+}

@@ -1,0 +1,80 @@
+//! `check`: what would be used, and what the decoder makes of a message. Connects to nothing.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+
+use super::Outcome;
+use crate::block::{self, Message, Rules};
+use crate::config::{Config, Dialect};
+use crate::frame;
+
+/// Enough events to see their shape.
+const EVENTS_SHOWN: usize = 3;
+
+/// Prints the configuration, or judges one message's body.
+///
+/// # Errors
+/// The message cannot be read or is bad input.
+pub fn run(config: &Config, message: Option<PathBuf>) -> Outcome {
+    let print = match message {
+        None => config.to_toml(),
+        Some(path) => {
+            let rules = Rules {
+                dialect: config.blocks.dialect,
+                body_bytes_max: usize::try_from(config.blocks.max_bytes.as_u64())
+                    .expect("bug: blocks.max_bytes is checked to be at most 1 GiB"),
+                encoded_bytes_max: config.history.max_bytes.as_u64(),
+            };
+            let body = read(&path, config.blocks.max_bytes.as_u64())?;
+            judge(&body, &rules).with_context(|| format!("{} is bad input", path.display()))?
+        }
+    };
+    match std::io::stdout().write_all(print.as_bytes()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => Ok(outcome.context("cannot write to stdout")?),
+    }
+}
+
+/// What the decoder makes of a body, as lines. Pure.
+fn judge(body: &[u8], rules: &Rules) -> Result<String> {
+    let block = match block::decode(body, rules).map_err(|error| anyhow!("{error}"))? {
+        Message::MarkedInvalid => {
+            return Ok("a block marked invalid: acked and counted, not streamed\n".into());
+        }
+        Message::Block(block) => block,
+    };
+    Ok(describe(block, rules.dialect))
+}
+
+fn describe(block: block::Block, dialect: Dialect) -> String {
+    let hash = block.hash.as_deref().unwrap_or("none").to_owned();
+    let (height, transactions) = (block.height, block.fields.len());
+    let mut lines =
+        format!("height       {height}\nhash         {hash}\ntransactions {transactions}\n");
+    let encoded = frame::encode(block, dialect);
+    for index in 0..transactions.min(EVENTS_SHOWN) {
+        let event = String::from_utf8_lossy(encoded.payload(index));
+        lines.push_str(&format!("event {index}      {event}\n"));
+    }
+    if transactions > EVENTS_SHOWN {
+        lines.push_str(&format!("             and {} more\n", transactions - EVENTS_SHOWN));
+    }
+    lines
+}
+
+/// The body, or as much of one that is too large as the decoder needs to say so.
+fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+    let source: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        let file = std::fs::File::open(path);
+        Box::new(file.with_context(|| format!("cannot open {}", path.display()))?)
+    };
+    let mut body = Vec::new();
+    let read = source.take(bytes_max + 1).read_to_end(&mut body);
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(body)
+}

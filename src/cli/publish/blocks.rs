@@ -1,0 +1,279 @@
+//! Block messages, read line by line, and the heights they get when a file goes round.
+
+use std::io::SeekFrom;
+use std::path::Path;
+use std::pin::Pin;
+
+use anyhow::{Context, Result, anyhow, bail};
+use tokio::fs::File;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncSeekExt, BufReader};
+
+use crate::block;
+
+/// RabbitMQ closes the channel on a larger message: its `max_message_size`, 128 MiB by default.
+const LINE_BYTES_MAX: usize = 128 << 20;
+/// Blocks of the real chain are around 20 KiB.
+const READ_BYTES: usize = 64 << 10;
+
+/// One message, as it is to be published.
+#[derive(Debug)]
+pub struct Block {
+    pub body: Vec<u8>,
+    /// Looked at only when the file repeats.
+    pub height: Option<u64>,
+    /// What it took up in the file, its line's end included.
+    pub read_bytes: u64,
+}
+
+/// The messages of a file or of stdin, in order; blank lines are skipped.
+pub struct Blocks {
+    name: String,
+    source: Source,
+    bytes_total: Option<u64>,
+    repeats: bool,
+    /// The part of a line read so far.
+    line: Vec<u8>,
+    line_number: u64,
+    blocks_in_pass: u64,
+    heights: Heights,
+}
+
+enum Source {
+    File(BufReader<File>),
+    Stdin(Pin<Box<dyn AsyncBufRead + Send>>),
+}
+
+impl Blocks {
+    /// # Errors
+    /// The file cannot be opened, or stdin is to be read twice: the person mends the arguments.
+    pub async fn open(path: &Path, repeats: bool) -> Result<Self> {
+        let is_stdin = path == Path::new("-");
+        let (source, bytes_total) = if is_stdin {
+            if repeats {
+                bail!("--loop reads again from the start, which stdin cannot: name a file");
+            }
+            (Source::Stdin(Box::pin(BufReader::new(tokio::io::stdin()))), None)
+        } else {
+            let opened = async {
+                let file = File::open(path).await?;
+                let metadata = file.metadata().await?;
+                Ok::<_, std::io::Error>((file, metadata))
+            };
+            let (file, metadata) =
+                opened.await.with_context(|| format!("cannot open {}", path.display()))?;
+            if metadata.is_dir() {
+                bail!("{} is a directory; name a file of block messages", path.display());
+            }
+            let bytes_total = Some(metadata.len()).filter(|_| metadata.is_file() && !repeats);
+            (Source::File(BufReader::with_capacity(READ_BYTES, file)), bytes_total)
+        };
+        Ok(Self {
+            name: if is_stdin { "stdin".into() } else { path.display().to_string() },
+            source,
+            bytes_total,
+            repeats,
+            line: Vec::new(),
+            line_number: 0,
+            blocks_in_pass: 0,
+            heights: Heights::default(),
+        })
+    }
+
+    /// How much there is to read, where that is known.
+    pub fn bytes_total(&self) -> Option<u64> {
+        self.bytes_total
+    }
+
+    pub fn repeats(&self) -> bool {
+        self.repeats
+    }
+
+    /// Takes note of a message that is in the RabbitMQ stream already.
+    pub fn know(&mut self, body: &[u8]) {
+        if let Some(height) = block::height_of(body) {
+            self.heights.know(height);
+        }
+    }
+
+    /// The next message; `None` at the end, which a file that repeats does not have.
+    ///
+    /// # Errors
+    /// The source cannot be read, a line is longer than any broker takes, or nothing is in it.
+    ///
+    /// # Cancel safety
+    /// What was read of a line is kept for the next call.
+    pub async fn next(&mut self) -> Result<Option<Block>> {
+        loop {
+            let ended = !self.read_line().await?;
+            let line = std::mem::take(&mut self.line);
+            self.line_number += 1;
+            let read_bytes = line.len() as u64;
+            let body = line.trim_ascii();
+            if !body.is_empty() {
+                self.blocks_in_pass += 1;
+                let (body, height) = self.placed(body.to_vec())?;
+                return Ok(Some(Block { body, height, read_bytes }));
+            }
+            if ended {
+                if !self.repeats {
+                    return Ok(None);
+                }
+                if self.blocks_in_pass == 0 {
+                    bail!("{} holds no block message", self.name);
+                }
+                self.rewind().await?;
+            }
+        }
+    }
+
+    /// Reads on to a line's end, or to the end of all: then `false`, and `line` may hold a last one.
+    async fn read_line(&mut self) -> Result<bool> {
+        loop {
+            let chunk = match &mut self.source {
+                Source::File(file) => file.fill_buf().await,
+                Source::Stdin(stdin) => stdin.fill_buf().await,
+            };
+            let chunk = chunk.with_context(|| format!("cannot read {}", self.name))?;
+            if chunk.is_empty() {
+                return Ok(false);
+            }
+            let end = chunk.iter().position(|&byte| byte == b'\n');
+            let taken = end.map_or(chunk.len(), |at| at + 1);
+            if self.line.len() + taken > LINE_BYTES_MAX {
+                let (name, number) = (&self.name, self.line_number + 1);
+                return Err(anyhow!("{name}, line {number}: longer than 128 MiB"));
+            }
+            self.line.extend_from_slice(&chunk[..taken]);
+            match &mut self.source {
+                Source::File(file) => file.consume(taken),
+                Source::Stdin(stdin) => stdin.as_mut().consume(taken),
+            }
+            if end.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The message with the height it gets; untouched where nothing repeats or it has none.
+    fn placed(&mut self, body: Vec<u8>) -> Result<(Vec<u8>, Option<u64>)> {
+        let own = if self.repeats { block::height_of(&body) } else { None };
+        let Some(own) = own else { return Ok((body, None)) };
+        let height = self.heights.place(own).with_context(|| {
+            format!("{}, line {}: no height is left", self.name, self.line_number)
+        })?;
+        if height == own {
+            return Ok((body, Some(own)));
+        }
+        let moved = block::with_height(&body, height).map_err(|error| {
+            anyhow!("{}, line {}: cannot change the height: {error}", self.name, self.line_number)
+        })?;
+        Ok((moved, Some(height)))
+    }
+
+    async fn rewind(&mut self) -> Result<()> {
+        let Source::File(file) = &mut self.source else {
+            unreachable!("bug: `open` refuses to repeat stdin")
+        };
+        file.seek(SeekFrom::Start(0))
+            .await
+            .with_context(|| format!("--loop cannot read {} again from its start", self.name))?;
+        self.line_number = 0;
+        self.blocks_in_pass = 0;
+        self.heights.begin_pass();
+        Ok(())
+    }
+}
+
+/// Heights that go on above all that is known, pass by pass; within a pass they differ from the
+/// file's own by a constant, so that a gap in the file stays a gap.
+#[derive(Debug, Default)]
+struct Heights {
+    newest: Option<u64>,
+    /// What this pass adds; set by its first height.
+    shift: Option<u64>,
+}
+
+impl Heights {
+    fn know(&mut self, height: u64) {
+        self.newest = self.newest.max(Some(height));
+    }
+
+    fn begin_pass(&mut self) {
+        self.shift = None;
+    }
+
+    /// The height to publish for the file's own; `None` when heights have run out.
+    fn place(&mut self, own: u64) -> Option<u64> {
+        let shift = match (self.shift, self.newest) {
+            (Some(shift), _) => shift,
+            (None, Some(newest)) if own <= newest => (newest - own).checked_add(1)?,
+            (None, _) => 0,
+        };
+        self.shift = Some(shift);
+        let height = own.checked_add(shift)?;
+        self.know(height);
+        Some(height)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(heights: &mut Heights, own: &[u64]) -> Vec<u64> {
+        own.iter().map(|&own| heights.place(own).expect("a height is left")).collect()
+    }
+
+    #[test]
+    fn the_first_pass_keeps_its_heights_when_they_are_new() {
+        let mut heights = Heights::default();
+        assert_eq!(placed(&mut heights, &[1, 2, 4]), [1, 2, 4]);
+        let mut heights = Heights::default();
+        heights.know(6);
+        assert_eq!(placed(&mut heights, &[7, 8]), [7, 8]);
+    }
+
+    #[test]
+    fn every_pass_goes_on_above_the_newest_height() {
+        let mut heights = Heights::default();
+        heights.know(40);
+        heights.know(42);
+        assert_eq!(placed(&mut heights, &[1, 2, 4]), [43, 44, 46]);
+        heights.begin_pass();
+        assert_eq!(placed(&mut heights, &[1, 2, 4]), [47, 48, 50]);
+    }
+
+    #[test]
+    fn heights_that_have_run_out_are_told() {
+        let mut heights = Heights::default();
+        heights.know(u64::MAX);
+        assert_eq!(heights.place(1), None);
+    }
+
+    async fn bodies(text: &str) -> Vec<String> {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("written");
+        let mut blocks = Blocks::open(file.path(), false).await.expect("opens");
+        let mut bodies = Vec::new();
+        while let Some(block) = blocks.next().await.expect("reads") {
+            bodies.push(String::from_utf8(block.body).expect("UTF-8"));
+        }
+        bodies
+    }
+
+    #[tokio::test]
+    async fn blank_lines_are_skipped_and_a_last_line_needs_no_end() {
+        assert_eq!(bodies("{}\n\n  \n[1]\r\n not JSON ").await, ["{}", "[1]", "not JSON"]);
+        assert!(bodies("\n\n").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_repeat_is_refused() {
+        assert!(Blocks::open(Path::new("-"), true).await.is_err());
+        assert!(Blocks::open(Path::new("/nonexistent"), false).await.is_err());
+        let empty = tempfile::NamedTempFile::new().expect("a temporary file");
+        let mut blocks = Blocks::open(empty.path(), true).await.expect("opens");
+        let error = blocks.next().await.expect_err("nothing to repeat").to_string();
+        assert!(error.contains("holds no block"), "{error}");
+    }
+}
