@@ -1,0 +1,44 @@
+//! The producer's side.
+
+use blockcast::amqp::{PublishError, Publisher};
+
+use crate::amqp_client::{Client, bodies, config};
+use crate::broker::Broker;
+
+#[tokio::test]
+async fn messages_are_confirmed_and_the_tail_is_read_back() {
+    let broker = Broker::shared();
+    let config = config(broker);
+    let publisher = Publisher::connect(&config).await.expect("connected");
+    assert!(publisher.tail_bodies().await.expect("readable").is_empty());
+    let mut under_way = Vec::new();
+    for body in bodies(0..20) {
+        under_way.push(publisher.publish(body.into_bytes()).await.expect("sent"));
+    }
+    for confirm in under_way {
+        confirm.wait().await.expect("confirmed");
+    }
+    let tail = publisher.tail_bodies().await.expect("readable");
+    assert_eq!(tail.last().map(Vec::as_slice), Some(b"block 19".as_slice()));
+    publisher.close().await;
+}
+
+#[tokio::test]
+async fn a_message_that_no_queue_takes_is_not_published() {
+    let broker = Broker::shared();
+    let mut config = config(broker);
+    config.declare = false;
+    let client = Client::connect(&broker.uri()).await;
+    client.declare_exchange(&config.exchange).await;
+    let publisher = Publisher::connect(&config).await.expect("connected");
+    let confirm = publisher.publish(b"block".to_vec()).await.expect("sent");
+    let error = confirm.wait().await.expect_err("no queue");
+    assert!(matches!(error, PublishError::Unroutable { .. }), "{error}");
+    publisher.close().await;
+
+    config.exchange = crate::broker::unique("missing");
+    let publisher = Publisher::connect(&config).await.expect("connected");
+    let confirm = publisher.publish(b"block".to_vec()).await.expect("sent");
+    let error = confirm.wait().await.expect_err("no exchange").to_string();
+    assert!(error.contains("404") && error.contains(&config.exchange), "{error}");
+}

@@ -1,0 +1,52 @@
+//! `queue` mode: one classic queue for one replica.
+
+use blockcast::config::QueueMode;
+
+use crate::amqp_client::{Client, Running, bodies, config};
+use crate::broker::Broker;
+
+#[tokio::test]
+async fn a_second_consumer_waits_until_the_first_leaves() {
+    let broker = Broker::shared();
+    let mut config = config(broker);
+    config.queue.mode = QueueMode::Queue;
+    let mut first = Running::start(&config);
+    assert!(first.begin().await);
+    first.caught_up().await;
+    let client = Client::connect(&broker.uri()).await;
+    client.publish(&config.exchange, bodies(0..3)).await;
+
+    let mut second = Running::start(&config);
+    first.takes(bodies(0..2)).await;
+    let unsettled = first.delivery().await;
+    assert_eq!((unsettled.offset, &*unsettled.body), (None, b"block 2".as_slice()));
+    while second.metrics.amqp_reconnects.get() == 0 {
+        tokio::task::yield_now().await; // It was refused once, and tries again.
+    }
+    assert!(second.inputs.try_recv().is_err(), "two consumers would get half each");
+    first.stop().await;
+    assert!(second.begin().await);
+    second.caught_up().await;
+    second.takes(bodies(2..3)).await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn unsettled_messages_come_again_after_a_reconnect_and_settled_ones_do_not() {
+    let broker = Broker::start_own();
+    let mut config = config(&broker);
+    config.queue.mode = QueueMode::Queue;
+    let mut source = Running::start(&config);
+    source.begin().await;
+    source.caught_up().await;
+    let client = Client::connect(&broker.uri()).await;
+    client.publish(&config.exchange, bodies(0..3)).await;
+    source.takes(bodies(0..1)).await;
+    let unsettled = source.delivery().await;
+    broker.rabbitmqctl(&["close_all_connections", "the operator says so"]);
+    unsettled.settle().await; // Too late, and without harm.
+    let third = source.delivery().await;
+    assert_eq!(&*third.body, b"block 2", "it was handed over before the connection was closed");
+    source.takes(bodies(1..3)).await;
+    source.stop().await;
+}
