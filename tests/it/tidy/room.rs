@@ -1,0 +1,143 @@
+//! Who may import whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::source::{Source, Violation};
+use super::token::{Token, follow};
+
+/// The rooms from the top down. Those of one line never import each other, except the leaves.
+const ROOMS: [&[&str]; 12] = [
+    &["main"],
+    &["cli"],
+    &["bridge"],
+    &["pipeline"],
+    &["amqp", "server"],
+    &["history"],
+    &["filter"],
+    &["frame"],
+    &["event"],
+    &["sequence"],
+    &["block"],
+    LEAVES,
+];
+const LEAVES: &[&str] = &["config", "metrics", "notices", "readiness", "shutdown", "telemetry"];
+
+/// An import of room `to` in a file of room `from`.
+pub struct Import<'a> {
+    source: &'a Source,
+    line: usize,
+    from: &'a str,
+    to: String,
+}
+
+/// Returns the imports between rooms; those that do not run downwards are added to `found`.
+pub fn import_rules<'a>(
+    source: &'a Source,
+    tokens: &[Token],
+    found: &mut Vec<Violation>,
+) -> Vec<Import<'a>> {
+    let Some(from) = source.room() else { return Vec::new() };
+    let Some(from_rank) = rank(from) else {
+        found.push(source.violation(1, format!("`{from}` has no place among the rooms")));
+        return Vec::new();
+    };
+    let mut imports = Vec::new();
+    for at in roots(source, tokens) {
+        for room in heads(&tokens[at..]) {
+            if room.text == "*" {
+                found.push(source.violation(room.line, "name the room, not all"));
+            }
+            let Some(to_rank) = rank(&room.text).filter(|_| room.text != from) else { continue };
+            let is_downwards = from_rank < to_rank || from_rank == to_rank && is_leaf(from);
+            if !is_downwards {
+                let rule = format!("`{from}` must not import `{}`: imports run down", room.text);
+                found.push(source.violation(room.line, rule));
+            }
+            let (line, to) = (room.line, room.text.clone());
+            imports.push(Import { source, line, from, to });
+        }
+    }
+    imports
+}
+
+/// The places behind `crate::`, and behind as many `super::` as lead up to the crate.
+fn roots(source: &Source, tokens: &[Token]) -> Vec<usize> {
+    let file_depth = source.path.matches('/').count();
+    let (mut braces, mut modules, mut roots) = (0, Vec::new(), Vec::new());
+    for (at, token) in tokens.iter().enumerate() {
+        match token.text.as_str() {
+            "{" => {
+                if at >= 2 && tokens[at - 2].text == "mod" {
+                    modules.push(braces);
+                }
+                braces += 1;
+            }
+            "}" => {
+                braces -= 1;
+                modules.pop_if(|opened_at| *opened_at == braces);
+            }
+            "crate" | "blockcast" if follow(tokens, at + 1, &["::"]) => roots.push(at + 2),
+            "super" if at == 0 || tokens[at - 1].text != "::" => {
+                let is_super = |step: &usize| follow(tokens, at + 2 * step, &["super", "::"]);
+                let steps = (0..).take_while(is_super).count();
+                if steps == file_depth + modules.len() {
+                    roots.push(at + 2 * steps);
+                }
+            }
+            _ => {}
+        }
+    }
+    roots
+}
+
+/// One violation per import that leads back to the room it is in.
+pub fn cycles(imports: &[Import<'_>]) -> Vec<Violation> {
+    let mut below: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for import in imports {
+        below.entry(import.from).or_default().insert(&import.to);
+    }
+    let reaches = |from: &str, to: &str| {
+        let (mut seen, mut left) = (BTreeSet::new(), vec![from]);
+        while let Some(room) = left.pop() {
+            if seen.insert(room) {
+                left.extend(below.get(room).into_iter().flatten());
+            }
+        }
+        seen.contains(to)
+    };
+    let closing = imports.iter().filter(|import| reaches(&import.to, import.from));
+    closing
+        .map(|Import { source, line, from, to }| {
+            source.violation(*line, format!("`{from}` and `{to}` import each other, in a cycle"))
+        })
+        .collect()
+}
+
+fn rank(room: &str) -> Option<usize> {
+    ROOMS.iter().position(|rooms| rooms.contains(&room))
+}
+
+fn is_leaf(room: &str) -> bool {
+    LEAVES.contains(&room)
+}
+
+/// The first name of a path, or of each path in a group in braces.
+fn heads(tokens: &[Token]) -> Vec<&Token> {
+    if tokens.first().is_none_or(|token| token.text != "{") {
+        return tokens.first().into_iter().collect();
+    }
+    let (mut depth, mut heads) = (0, Vec::new());
+    for pair in tokens.windows(2) {
+        match pair[0].text.as_str() {
+            "{" => depth += 1,
+            "}" => depth -= 1,
+            _ => {}
+        }
+        match depth {
+            0 => break,
+            1 if ["{", ","].contains(&pair[0].text.as_str()) => heads.push(&pair[1]),
+            _ => {}
+        }
+    }
+    heads
+}
