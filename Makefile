@@ -13,7 +13,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 run: ## the demo: a broker, Blockcast on 127.0.0.1:9985 (LISTEN=...), a block a second
-	@LISTEN='$(LISTEN)' exec deploy/demo.sh
+	@LISTEN='$(LISTEN)' exec setpriv --pdeathsig TERM deploy/demo.sh
 
 test: ## all that CI checks: format, lints, unit and integration tests
 	@$(MAKE) --no-print-directory format-check lint unit it

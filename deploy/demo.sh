@@ -109,9 +109,9 @@ start_publish() {
 }
 
 # Runs a command in a session of its own (Ctrl-C is for this script, which ends all in order) and
-# leaves its pid in `started`.
+# leaves its pid in `started`. Should this script be killed outright, the command gets SIGTERM.
 in_background() {
-    setsid "$@" </dev/null 9>&- &
+    setpriv --pdeathsig TERM setsid "$@" </dev/null 9>&- &
     started=$!
 }
 
@@ -217,13 +217,12 @@ is_open() {
 
 # Without curl, which a fresh machine may lack.
 is_ready() {
-    local status
-    status=$(
-        exec 3<>"/dev/tcp/$host/$port" || exit 1
+    (
+        exec 3<>"/dev/tcp/$host/$port"
         printf 'GET /health/ready HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$address" >&3
-        head -n 1 <&3
-    ) 2>/dev/null || return 1
-    [[ $status == *" 200 "* ]]
+        read -r -t 5 status <&3
+        [[ $status == *" 200 "* ]]
+    ) 2>/dev/null
 }
 
 # In the background, so that a signal is taken at once.

@@ -128,10 +128,11 @@ start() {
     # spinning while there is nothing to do.
     export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1} \
 -start_epmd false +sbwt none +sbwtdcpu none +sbwtdio none"
-    # Sessions of their own: Ctrl-C is for this script, which ends them in order.
-    setsid epmd -address 127.0.0.1 -port "$epmd_port" >"$dir/log/epmd" 2>&1 9>&- &
+    # Sessions of their own: Ctrl-C is for this script, which ends them in order. Should it be killed
+    # outright, they get SIGTERM.
+    setpriv --pdeathsig TERM setsid epmd -address 127.0.0.1 -port "$epmd_port" >"$dir/log/epmd" 2>&1 9>&- &
     epmd_pid=$!
-    setsid "$SERVER" >"$dir/log/console" 2>&1 </dev/null 9>&- &
+    setpriv --pdeathsig TERM setsid "$SERVER" >"$dir/log/console" 2>&1 </dev/null 9>&- &
     broker_pid=$!
 }
 
