@@ -1,11 +1,42 @@
-//! Blockcast carries committed blocks from RabbitMQ to WebSocket clients.
+//! Blockcast carries committed blocks from RabbitMQ to WebSocket clients, as BigchainDB's event
+//! stream.
+//!
+//! One idea carries it: a **history and cursors**. A block is decoded once and encoded once into the
+//! bytes that go out; a client is a height in a bounded run of such blocks, and nothing is ever queued
+//! for one. The rooms, along the data's path:
+//!
+//! ```text
+//!  RabbitMQ -> amqp -> block -> sequence -> frame -> history -> server (session x N)
+//!                ^                                     |
+//!                '------- ack or dead-letter: pipeline, and nowhere else
+//! ```
+//!
+//! What always holds (`tests/it/tidy.rs` keeps what can be read off the source):
+//!
+//! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in `tail`).
+//! 2. Untrusted JSON is parsed only in `block`; events are encoded only in `frame`, once per block,
+//!    never per client.
+//! 3. Appending to the history never waits for a client.
+//! 4. A delivery is settled exactly once, in `pipeline`: from a RabbitMQ stream, where an ack is only
+//!    credit, when the sequencer has taken it; from a queue, when its block is in the history.
+//! 5. Every queue, buffer and loop has a bound; what happens at the bound is named and counted.
+//! 6. No task outlives `Bridge::run`.
+//! 7. No metric label is derived from input.
+//!
+//! Imports run downwards in the list below, and the two edges never import each other.
+
+// The commands, the composition root, and the one loop.
+pub mod cli;
 
 pub mod bridge;
+
 pub mod pipeline;
 
+// The edges: the broker's side and the clients'.
 pub mod amqp;
 pub mod server;
 
+// The domain, against the data's path: each knows only those below it.
 pub mod history;
 
 pub mod frame;
@@ -16,8 +47,7 @@ pub mod sequence;
 
 pub mod block;
 
-pub mod cli;
-
+// Leaves.
 pub mod config;
 pub mod metrics;
 pub mod notices;

@@ -154,8 +154,9 @@ impl Pipeline {
         let Some(feed) = &mut self.feed else { return };
         let height = block.height;
         if feed.is_anew && feed.sequencer.first_height().is_some_and(|first| height < first) {
+            self.parts.metrics.deliveries.add(Outcome::Old);
             delivery.settle().await;
-            return self.start_over("the stream made anew begins below what is known");
+            return self.start_over("the stream made anew begins below what is known").await;
         }
         trace!(height, offset = delivery.offset, "block taken");
         if self.parts.queue_mode == QueueMode::Stream {
@@ -286,10 +287,12 @@ impl Pipeline {
         }
     }
 
-    async fn conflict(&mut self, height: u64, mut item: Item, in_a_row: u32) {
+    async fn conflict(&mut self, height: u64, item: Item, in_a_row: u32) {
         if self.feed.as_ref().is_some_and(|feed| feed.is_anew) {
-            item.delivery.settle().await;
-            return self.start_over("the stream made anew holds other blocks at known heights");
+            self.pass(item, Outcome::Conflict).await;
+            return self
+                .start_over("the stream made anew holds other blocks at known heights")
+                .await;
         }
         if in_a_row == CONFLICTS_MAX {
             error!(
@@ -311,11 +314,12 @@ impl Pipeline {
     }
 
     /// Another chain: the history is emptied, its readers are told, and the source begins again.
-    fn start_over(&mut self, why: &'static str) {
-        if self.feed.take().is_none() {
-            return;
-        }
+    async fn start_over(&mut self, why: &'static str) {
+        let Some(feed) = self.feed.take() else { return };
         warn!(why, "another chain: starting over");
+        for item in feed.sequencer.into_waiting() {
+            self.pass(item, Outcome::Old).await;
+        }
         self.parts.readiness.set_warm(false);
         self.parts.history.start_over();
         self.parts.link.start_over();

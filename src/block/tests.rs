@@ -375,8 +375,7 @@ fn any_value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 16, 4, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::hash_map(key.clone(), inner, 0..4)
-                .prop_map(Value::from_iter),
+            proptest::collection::hash_map(key.clone(), inner, 0..4).prop_map(Value::from_iter),
         ]
     })
 }

@@ -17,6 +17,8 @@ const BIGCHAINDB_NAMES: [(&str, &str); 3] = [
     ("BIGCHAINDB_WSSERVER_ADVERTISED_HOST", "server.advertised_host"),
     ("BIGCHAINDB_WSSERVER_ADVERTISED_PORT", "server.advertised_port"),
 ];
+/// Blocks of doubtful height that the sequencer keeps, hence unacked deliveries of a queue.
+const CANDIDATES_MAX: u16 = 16;
 /// The one table whose keys are the broker's, not ours.
 const ARGUMENTS: &str = "amqp.queue.arguments";
 
@@ -93,6 +95,13 @@ impl Config {
         }
         if amqp.prefetch == 0 {
             return refuse("amqp.prefetch", &0, "a RabbitMQ stream needs a bound: 1 to 65535");
+        }
+        if amqp.queue.mode == QueueMode::Queue && amqp.prefetch <= CANDIDATES_MAX {
+            return refuse(
+                "amqp.prefetch",
+                &amqp.prefetch,
+                "in queue mode up to 16 blocks of doubtful height stay unacked: at least 17",
+            );
         }
         if amqp.binding_keys.is_empty() && amqp.declare {
             return refuse(
@@ -353,11 +362,14 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_cannot_be_held_forever() {
+    fn a_queue_that_could_jam_is_refused() {
         let flags = [("blocks.hold", "forever"), ("amqp.queue.mode", "queue")];
         let message = load(&[], &flags).expect_err("refused").to_string();
         assert!(message.contains("`blocks.hold`") && message.contains("use a stream"), "{message}");
         assert!(load(&[], &flags[..1]).is_ok());
+        let flags = [("amqp.prefetch", "16"), ("amqp.queue.mode", "queue")];
+        let message = load(&[], &flags).expect_err("refused").to_string();
+        assert!(message.contains("`amqp.prefetch`"), "{message}");
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Running {
     /// The last delivery again.
     pub async fn echo(&mut self, offset: u64) {
         match self.next().await {
-            Input::Echo(echo) => {
+            Input::Echo(mut echo) => {
                 assert_eq!(echo.offset, Some(offset));
                 echo.settle().await;
             }
@@ -183,7 +183,7 @@ impl Running {
     /// Takes and settles exactly these bodies, in this order.
     pub async fn takes(&mut self, bodies: impl IntoIterator<Item = String>) {
         for body in bodies {
-            let delivery = self.delivery().await;
+            let mut delivery = self.delivery().await;
             assert_eq!(String::from_utf8_lossy(&delivery.body), body);
             delivery.settle().await;
         }

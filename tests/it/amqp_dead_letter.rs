@@ -24,7 +24,7 @@ async fn a_letter_carries_the_body_and_says_why_and_where_from() {
     let client = Client::connect(&broker.uri()).await;
     client.publish(&config.exchange, bodies(0..2)).await;
     source.takes(bodies(0..1)).await;
-    let delivery = source.delivery().await;
+    let mut delivery = source.delivery().await;
     let letters = DeadLetters::new(Arc::new(config.clone()));
     letters.publish(letter(&delivery)).await.expect("written");
 

@@ -42,7 +42,7 @@ async fn unsettled_messages_come_again_after_a_reconnect_and_settled_ones_do_not
     let client = Client::connect(&broker.uri()).await;
     client.publish(&config.exchange, bodies(0..3)).await;
     source.takes(bodies(0..1)).await;
-    let unsettled = source.delivery().await;
+    let mut unsettled = source.delivery().await;
     broker.rabbitmqctl(&["close_all_connections", "the operator says so"]);
     unsettled.settle().await; // Too late, and without harm.
     let third = source.delivery().await;

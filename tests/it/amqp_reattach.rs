@@ -65,7 +65,7 @@ async fn a_stream_made_anew_in_warm_up_is_still_caught_up_with() {
     client.publish(&config.exchange, bodies(100..103)).await;
     loop {
         match source.next().await {
-            blockcast::amqp::Input::Delivery(delivery) => delivery.settle().await,
+            blockcast::amqp::Input::Delivery(mut delivery) => delivery.settle().await,
             blockcast::amqp::Input::CaughtUp => panic!("caught up before the stream was made anew"),
             other => break assert!(matches!(other, blockcast::amqp::Input::Anew), "{other:?}"),
         }

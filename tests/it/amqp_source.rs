@@ -16,7 +16,7 @@ async fn a_quiet_stream_is_read_whole_and_then_caught_up() {
     let mut source = Running::start(&config);
     assert!(source.begin().await);
     for (height, body) in bodies(0..40).enumerate() {
-        let delivery = source.delivery().await;
+        let mut delivery = source.delivery().await;
         assert_eq!(delivery.offset, Some(height as u64));
         assert_eq!(delivery.body, body);
         assert_eq!(delivery.exchange, config.exchange);

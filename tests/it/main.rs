@@ -1,11 +1,30 @@
 //! Tests of the whole program and of its edges against real peers. One binary, so that one broker
 //! serves all of them.
 
-mod amqp_attach;
+// What tests run and ask.
 mod amqp_client;
+mod broker;
+mod chain;
+mod client;
+mod eventually;
+mod letters;
+mod process;
+mod replica;
+
+// The broker's side.
+mod amqp_attach;
 mod amqp_dead_letter;
 mod amqp_publish;
 mod amqp_queue;
 mod amqp_reattach;
 mod amqp_source;
-mod broker;
+
+// The whole.
+mod bad_input;
+mod http;
+mod sessions;
+mod streaming;
+
+// The checkout.
+mod deploy;
+mod tidy;

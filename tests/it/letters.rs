@@ -1,0 +1,50 @@
+//! The dead-letter queue as an operator reads it.
+
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
+
+use crate::amqp_client::Client;
+use crate::broker::Broker;
+use crate::eventually::eventually;
+
+pub struct Letters {
+    client: Client,
+    queue: String,
+}
+
+pub struct Letter {
+    pub body: Vec<u8>,
+    headers: FieldTable,
+}
+
+impl Letters {
+    pub async fn of(broker: &Broker, queue: Option<&str>) -> Self {
+        let queue = queue.expect("dead letters are on").to_owned();
+        Self { client: Client::connect(&broker.uri()).await, queue }
+    }
+
+    /// The oldest letter, waited for and taken away.
+    pub async fn take(&self) -> Letter {
+        eventually("a dead letter", async || self.count().await > 0).await;
+        let delivery = self.client.get(&self.queue).await.expect("a letter");
+        let headers = delivery.properties.headers().clone().unwrap_or_default();
+        Letter { body: delivery.data, headers }
+    }
+
+    pub async fn count(&self) -> u32 {
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        let queue = self.queue.as_str().into();
+        let declared =
+            self.client.channel.queue_declare(queue, passive, FieldTable::default()).await;
+        declared.expect("the queue is there").message_count()
+    }
+}
+
+impl Letter {
+    pub fn header(&self, name: &str) -> Option<String> {
+        match self.headers.inner().get(name)? {
+            AMQPValue::LongString(text) => Some(text.to_string()),
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+}

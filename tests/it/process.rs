@@ -1,0 +1,75 @@
+//! A replica as a process of its own: the real binary, for what only a process shows.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use blockcast::config::Config;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::eventually::eventually;
+use crate::replica::request;
+
+pub struct Process {
+    pub address: SocketAddr,
+    child: Child,
+    /// The configuration file, as long as the process may read it.
+    _file: tempfile::NamedTempFile,
+}
+
+impl Process {
+    /// Starts `blockcast serve` and waits until it takes clients.
+    pub async fn start_ready(config: &Config) -> Self {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let uris: Vec<_> = config.amqp.uris.iter().map(|uri| uri.expose().to_owned()).collect();
+        std::fs::write(file.path(), config.to_toml()).expect("written");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_blockcast"))
+            .args(["--config", &file.path().display().to_string(), "serve"])
+            .env("BLOCKCAST_AMQP__URIS", uris.join(","))
+            .env("BLOCKCAST_LOG__FORMAT", "json")
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("started");
+        let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
+        let address = loop {
+            let line = lines.next_line().await.expect("read").expect("it says where it listens");
+            let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
+            if let Some(address) = line["server"].as_str() {
+                break address.parse().expect("an address");
+            }
+        };
+        // The log is read to its end, so that it never fills up.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let process = Self { address, child, _file: file };
+        eventually("the process is ready", async || process.get("/health/ready").await.0 == 200)
+            .await;
+        process
+    }
+
+    pub fn url(&self, stream: &str) -> String {
+        format!("ws://{}/api/v1/streams/{stream}", self.address)
+    }
+
+    pub async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
+    }
+
+    /// SIGTERM, and the exit code 0 of a drained replica.
+    pub async fn stop(mut self) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill");
+        assert!(sent.success());
+        let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
+        assert_eq!(ended.expect("it ends in time").expect("waited").code(), Some(0), "drained");
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let answer = request(self.address, &head).await;
+        (answer.status, answer.body)
+    }
+}
