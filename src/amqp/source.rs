@@ -4,6 +4,7 @@
 //! from, read until that ends, wait, again. Absent here: what messages say, and when they are
 //! settled.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,9 @@ use crate::readiness::Readiness;
 const ECHO_WITHIN: Duration = Duration::from_secs(5);
 /// An attachment that lasted this long was sound, so the next wait is a short one again.
 const SOUND_AFTER: Duration = Duration::from_secs(30);
+
+/// Reasons already logged since the last attachment: several brokers may fail each in its own way.
+const REASONS_KEPT: usize = 8;
 
 /// The consumer task, before it runs.
 pub struct Source {
@@ -161,7 +165,7 @@ impl Source {
 impl Feed {
     async fn follow(&mut self) -> Result<(), SourceError> {
         let mut backoff = Backoff::default();
-        let mut reported = None;
+        let mut reported = VecDeque::new();
         loop {
             let interruption = match self.attach_and_read().await {
                 Err(interruption) => interruption,
@@ -186,10 +190,12 @@ impl Feed {
                     let wait = backoff.next(fastrand::f64());
                     if self.attached_at.is_some() {
                         warn!(%reason, retry_in = ?wait, "lost the broker");
-                    } else if reported.as_ref() != Some(&reason) {
+                        reported.clear();
+                    } else if !reported.contains(&reason) {
                         warn!(%reason, "no broker to consume from; trying for ever");
+                        reported.truncate(REASONS_KEPT - 1);
+                        reported.push_front(reason);
                     }
-                    reported = Some(reason);
                     self.detach().await;
                     sleep(wait).await;
                 }
@@ -396,6 +402,10 @@ impl Feed {
         let (queue, reply) = (self.topology.queue().to_string(), error.reply());
         match (error.code(), self.config.queue.mode) {
             (Some(404), _) if !self.config.declare => Interruption::Missing { queue, reply },
+            // "invalid arg 'x-stream-offset' ... of queue type rabbit_classic_queue"
+            (Some(406), QueueMode::Stream) if reply.contains("x-stream-offset") => {
+                self.other_type(&reply)
+            }
             (Some(403), QueueMode::Queue) if reply.contains("exclusive") => {
                 Interruption::InUse { queue, reply }
             }

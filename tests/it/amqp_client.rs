@@ -127,6 +127,9 @@ impl Client {
 
 impl Running {
     pub fn start(config: &config::Amqp) -> Self {
+        // Shown with a test that fails.
+        let log = tracing_subscriber::fmt().with_env_filter("blockcast=debug").with_test_writer();
+        let _set_already = log.try_init();
         let metrics = Arc::new(Metrics::new());
         let readiness = Arc::new(Readiness::new(Duration::from_secs(60)));
         let (source, link) =
@@ -198,9 +201,11 @@ impl Running {
 
     /// Waits until it gives up by itself.
     pub async fn gives_up(mut self) -> SourceError {
-        let inputs = async { while self.inputs.recv().await.is_some() {} };
-        let (_, ended) = tokio::join!(inputs, timeout(PATIENCE, self.task));
-        ended.expect("it gives up").expect("no panic").expect_err("an error")
+        let ended = timeout(PATIENCE, async {
+            while self.inputs.recv().await.is_some() {}
+            self.task.await
+        });
+        ended.await.expect("it gives up").expect("no panic").expect_err("an error")
     }
 }
 

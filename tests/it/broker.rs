@@ -10,7 +10,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+};
 
 /// The scripts themselves, not those in `/usr/sbin`, which change to the user `rabbitmq`.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
@@ -182,6 +184,8 @@ impl Broker {
         ] {
             let mut params = CertificateParams::new(["localhost".into()]).expect("parameters");
             params.extended_key_usages = vec![purpose];
+            // Not the authority's own name: Erlang would take it for self-signed.
+            params.distinguished_name.push(DnType::CommonName, format!("blockcast {name}"));
             let key = rcgen::KeyPair::generate().expect("a key");
             let certificate = params.signed_by(&key, &authority).expect("a certificate");
             write(&format!("{name}.pem"), &certificate.pem());
