@@ -19,6 +19,9 @@ const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 /// It takes eight seconds on an idle machine with two cores.
 const STARTED_WITHIN: Duration = Duration::from_secs(120);
 
+/// The register is saved some seconds after it changed.
+const REMEMBERED_WITHIN: Duration = Duration::from_secs(60);
+
 /// A running broker, or one that was killed and can be restarted.
 pub struct Broker {
     home: PathBuf,
@@ -90,7 +93,24 @@ impl Broker {
     }
 
     /// SIGKILL: nothing is flushed, nobody is told.
+    ///
+    /// Waits, before, until a broker with streams would know them again: in its first seconds with a
+    /// stream RabbitMQ 3.10 has the register of its stream coordinator only in memory, and a kill
+    /// then leaves streams that answer 404, "home node is down", for good.
     pub fn kill(&self) {
+        let data = self.home.join("mnesia").join(self.node());
+        let has_streams = || Some(std::fs::read_dir(data.join("stream")).ok()?.next().is_some());
+        if has_streams() == Some(true) {
+            let register = data.join("coordination").join(self.node()).join("names.dets");
+            let coordinator = b"rabbit_stream_coordinator";
+            let deadline = Instant::now() + REMEMBERED_WITHIN;
+            while !std::fs::read(&register).is_ok_and(|names| {
+                names.windows(coordinator.len()).any(|window| window == coordinator)
+            }) {
+                assert!(Instant::now() < deadline, "the broker does not save its register");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
         drop(self.server().take());
     }
 
