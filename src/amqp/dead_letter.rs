@@ -166,7 +166,7 @@ impl DeadLetters {
     fn properties(&self, letter: DeadLetter<'_>) -> BasicProperties {
         let DeadLetter { delivery, reason, detail } = letter;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let detail = &detail[..detail.floor_char_boundary(DETAIL_BYTES_MAX)];
+        let detail = cut(detail, DETAIL_BYTES_MAX);
         let mut headers = FieldTable::default();
         for (name, text) in [
             ("x-blockcast-reason", reason),
@@ -220,7 +220,13 @@ fn message_id(queue: &str, delivery: &Delivery) -> String {
 
 /// As much of the text as a short string can carry, 255 bytes.
 fn short(text: &str) -> ShortString {
-    text[..text.floor_char_boundary(255)].into()
+    cut(text, 255).into()
+}
+
+/// The text up to the last whole character within so many bytes.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 #[cfg(test)]
@@ -235,6 +241,14 @@ mod tests {
         assert_eq!(at(None).len(), "blocks@".len() + 32);
         let other = message_id("blocks", &Delivery::detached("worse", None));
         assert_ne!(at(None), other);
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        assert_eq!(cut("blöck", 3), "bl");
+        assert_eq!(cut("blöck", 4), "blö");
+        assert_eq!(cut("blöck", 100), "blöck");
+        assert_eq!(short(&"é".repeat(200)).as_str().len(), 254);
     }
 
     #[tokio::test]

@@ -209,6 +209,16 @@ impl Running {
     }
 }
 
+/// Waits until it holds.
+pub async fn eventually(holds: impl Fn() -> bool) {
+    let polling = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, polling).await.expect("it holds in time");
+}
+
 pub fn bodies(heights: std::ops::Range<u64>) -> impl Iterator<Item = String> {
     heights.map(|height| format!("block {height}"))
 }

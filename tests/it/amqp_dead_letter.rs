@@ -115,8 +115,8 @@ async fn a_forbidden_exchange_stops_neither_the_feed_nor_the_next_letter() {
 
 #[tokio::test]
 async fn without_a_broker_a_letter_is_given_up_after_ten_seconds() {
-    let mut config = blockcast::config::Amqp::default();
-    config.uris = vec![AmqpUri::new("amqp://127.0.0.1:1")];
+    let uris = vec![AmqpUri::new("amqp://127.0.0.1:1")];
+    let config = blockcast::config::Amqp { uris, ..Default::default() };
     let letters = DeadLetters::new(Arc::new(config.clone()));
     tokio::time::pause();
     let delivery = Delivery::detached("bad", None);

@@ -2,7 +2,7 @@
 
 use blockcast::config::QueueMode;
 
-use crate::amqp_client::{Client, Running, bodies, config};
+use crate::amqp_client::{Client, Running, bodies, config, eventually};
 use crate::broker::Broker;
 
 #[tokio::test]
@@ -20,9 +20,8 @@ async fn a_second_consumer_waits_until_the_first_leaves() {
     first.takes(bodies(0..2)).await;
     let unsettled = first.delivery().await;
     assert_eq!((unsettled.offset, &*unsettled.body), (None, b"block 2".as_slice()));
-    while second.metrics.amqp_reconnects.get() == 0 {
-        tokio::task::yield_now().await; // It was refused once, and tries again.
-    }
+    // It was refused once, and tries again.
+    eventually(|| second.metrics.amqp_reconnects.get() > 0).await;
     assert!(second.inputs.try_recv().is_err(), "two consumers would get half each");
     first.stop().await;
     assert!(second.begin().await);

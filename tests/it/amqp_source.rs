@@ -2,7 +2,7 @@
 
 use blockcast::amqp::{Input, SourceError};
 
-use crate::amqp_client::{Client, Running, bodies, config};
+use crate::amqp_client::{Client, Running, bodies, config, eventually};
 use crate::broker::Broker;
 
 #[tokio::test]
@@ -137,12 +137,8 @@ async fn without_declare_a_missing_queue_is_waited_for() {
     config.declare = false;
     let mut source = Running::start(&config);
     let client = Client::connect(&broker.uri()).await;
-    // The second failure shows that the first has been survived.
-    let mut connections = 0;
-    while connections < 1 {
-        tokio::task::yield_now().await;
-        connections = source.metrics.amqp_reconnects.get();
-    }
+    // A second connection shows that the first failure has been survived.
+    eventually(|| source.metrics.amqp_reconnects.get() > 0).await;
     client.declare_stream(&config).await;
     client.publish(&config.exchange, bodies(0..2)).await;
     source.begin().await;
