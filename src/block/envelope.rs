@@ -8,11 +8,12 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::config::Dialect;
+use crate::metrics::DecodeErrorKind;
 
 use super::DecodeError;
 use super::fields::Builder;
 use super::height::{self, Raw};
-use super::key::Key;
+use super::key::Keys;
 use super::transaction::Transactions;
 
 /// What an object says at its top level. Which of it counts shows only at its end, so repeats and
@@ -53,13 +54,33 @@ enum Given<'de> {
 /// Reads an envelope; the transactions into `fields`, or not at all.
 struct Reader<'a> {
     fields: Option<(&'a mut Builder, Dialect)>,
+    keys: Keys,
     key: &'a mut Option<&'static str>,
 }
 
 impl<'de> Envelope<'de> {
-    /// Reads `text`, which begins at byte `at` of the body. Without `fields` the transactions are
-    /// skipped.
+    /// Reads `text`, which begins at byte `at` of the body; its transactions into `fields`, which
+    /// must be empty, or, without, not at all.
     pub(super) fn read(
+        text: &'de str,
+        at: usize,
+        mut fields: Option<(&mut Builder, Dialect)>,
+    ) -> Result<Self, DecodeError> {
+        let mut read = |keys| {
+            let fields = fields.as_mut().map(|(builder, dialect)| {
+                builder.clear();
+                (&mut **builder, *dialect)
+            });
+            Self::read_with(keys, text, at, fields)
+        };
+        match read(Keys::Text) {
+            Err(error) if error.kind == DecodeErrorKind::NotJson => read(Keys::Raw),
+            read => read,
+        }
+    }
+
+    fn read_with(
+        keys: Keys,
         text: &'de str,
         at: usize,
         mut fields: Option<(&mut Builder, Dialect)>,
@@ -67,7 +88,7 @@ impl<'de> Envelope<'de> {
         let mut key = None;
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let fields_again = fields.as_mut().map(|(builder, dialect)| (&mut **builder, *dialect));
-        let read = Reader { fields: fields_again, key: &mut key }
+        let read = Reader { fields: fields_again, keys, key: &mut key }
             .deserialize(&mut deserializer)
             .and_then(|envelope| deserializer.end().map(|()| envelope));
         match read {
@@ -173,7 +194,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Self::Value, A::Error> {
         let mut envelope = Envelope::default();
-        while let Some(key) = Key::next(&mut object)? {
+        while let Some(key) = self.keys.next(&mut object)? {
             let given = match key.name() {
                 "height" => &mut envelope.height,
                 "hash" => &mut envelope.hash,
@@ -202,9 +223,12 @@ impl Reader<'_> {
         object: &mut A,
     ) -> Result<(), A::Error> {
         match self.fields.take() {
-            Some((fields, dialect)) => {
-                object.next_value_seed(Transactions { fields, dialect, key: self.key })
-            }
+            Some((fields, dialect)) => object.next_value_seed(Transactions {
+                fields,
+                dialect,
+                keys: self.keys,
+                key: self.key,
+            }),
             None => object.next_value::<IgnoredAny>().map(drop),
         }
     }

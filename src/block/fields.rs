@@ -101,6 +101,10 @@ impl Fields {
 }
 
 impl Builder {
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// How many transactions have ended.
     pub(super) fn len(&self) -> usize {
         self.transactions.len()

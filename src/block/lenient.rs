@@ -6,6 +6,8 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::key::Keys;
+
 /// What is read in a place; every shape that is not taken up is passed over.
 pub(super) trait Place<'de>: Sized {
     type Found: Default;
@@ -20,7 +22,7 @@ pub(super) trait Place<'de>: Sized {
     }
 
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Found, A::Error> {
-        while super::key::Key::next(&mut object)?.is_some() {
+        while Keys::Raw.next(&mut object)?.is_some() {
             object.next_value::<IgnoredAny>()?;
         }
         Ok(Self::Found::default())

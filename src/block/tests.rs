@@ -196,6 +196,7 @@ fn odd_bodies_pass() {
         of_one(&format!(r#""id": "a", "operation": {}"#, nested(10_000))),
         of_one(&format!(r#""id": "a", "inputs": {}"#, nested(1_000_000))),
         of_one(&format!(r#""id": "a", "outputs": [{{"public_keys": {}}}]"#, nested(1_000_000))),
+        of_one(r#""id": "a", "\udc00": "\udc00", "asset": {"\ud800\ud800": 1, "id": "a"}"#),
         of_one(r#""id": "a", "inputs": 5, "outputs": [null, 1, "x", {"public_keys": null}]"#),
         of_one(r#""id": "a", "outputs": [{"public_keys": [null, 1, {}, []], "x\ud800": 1}]"#),
         of_one(r#""id": "a", "outputs": {"public_keys": ["k"]}, "asset": [{"id": "b"}]"#),

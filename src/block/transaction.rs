@@ -9,13 +9,14 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visito
 use crate::config::Dialect;
 
 use super::fields::{Builder, Tag};
-use super::key::{Key, read_once};
+use super::key::{Keys, read_once};
 use super::lenient::{Lenient, Place, Text};
 
 /// Reads `transactions`: a list, or null for none.
 pub(super) struct Transactions<'a> {
     pub fields: &'a mut Builder,
     pub dialect: Dialect,
+    pub keys: Keys,
     /// Where the reading is, for an error's text; none outside of a transaction.
     pub key: &'a mut Option<&'static str>,
 }
@@ -27,14 +28,15 @@ struct Transaction<'a, 'b>(&'a mut Transactions<'b>);
 struct Id;
 
 /// `asset`, an element of `assets`: its `id`.
-struct Asset;
+struct Asset(Keys);
 
 /// Planetmint's `assets`: a record for each.
-struct Assets<'a>(&'a mut Builder);
+struct Assets<'a>(&'a mut Builder, Keys);
 
 /// `inputs`, `outputs`: of every object in the list, the texts in the list `key`.
 struct Owners<'a> {
     fields: &'a mut Builder,
+    keys: Keys,
     key: &'static str,
     tag: Tag,
 }
@@ -100,10 +102,11 @@ impl<'de> Visitor<'de> for Transaction<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
-        let Transactions { fields, dialect, key: at } = self.0;
+        let Transactions { fields, dialect, keys, key: at } = self.0;
+        let keys = *keys;
         let (mut id, mut operation, mut asset, mut assets) = (None, None, None, None);
         let (mut inputs, mut outputs) = (None, None);
-        while let Some(key) = Key::next(&mut object)? {
+        while let Some(key) = keys.next(&mut object)? {
             match (key.name(), *dialect) {
                 ("id", _) => {
                     **at = Some("id");
@@ -118,21 +121,22 @@ impl<'de> Visitor<'de> for Transaction<'_, '_> {
                 }
                 ("asset", _) => {
                     **at = Some("asset");
-                    read_once(&mut object, "asset", &mut asset, Lenient(Asset))?;
+                    read_once(&mut object, "asset", &mut asset, Lenient(Asset(keys)))?;
                 }
                 ("assets", Dialect::Planetmint) => {
                     **at = Some("assets");
-                    let list = Lenient(Assets(fields));
+                    let list = Lenient(Assets(fields, keys));
                     read_once(&mut object, "assets", &mut assets, list)?;
                 }
                 ("inputs", _) => {
                     **at = Some("inputs");
-                    let owners = Owners { fields, key: "owners_before", tag: Tag::OwnerBefore };
+                    let owners =
+                        Owners { fields, keys, key: "owners_before", tag: Tag::OwnerBefore };
                     read_once(&mut object, "inputs", &mut inputs, Lenient(owners))?;
                 }
                 ("outputs", _) => {
                     **at = Some("outputs");
-                    let owners = Owners { fields, key: "public_keys", tag: Tag::PublicKey };
+                    let owners = Owners { fields, keys, key: "public_keys", tag: Tag::PublicKey };
                     read_once(&mut object, "outputs", &mut outputs, Lenient(owners))?;
                 }
                 _ => drop(object.next_value::<IgnoredAny>()?),
@@ -182,7 +186,7 @@ impl<'de> Place<'de> for Asset {
 
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Found, A::Error> {
         let mut id = None;
-        while let Some(key) = Key::next(&mut object)? {
+        while let Some(key) = self.0.next(&mut object)? {
             match key.name() {
                 "id" => read_once(&mut object, "id", &mut id, Lenient(Text))?,
                 _ => drop(object.next_value::<IgnoredAny>()?),
@@ -196,7 +200,7 @@ impl<'de> Place<'de> for Assets<'_> {
     type Found = Listed;
 
     fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Listed, A::Error> {
-        while let Some(id) = list.next_element_seed(Lenient(Asset))? {
+        while let Some(id) = list.next_element_seed(Lenient(Asset(self.1)))? {
             match id {
                 Some(id) => self.0.add(Tag::AssetId, &id),
                 None => self.0.add(Tag::OwnAssetId, ""),
@@ -224,7 +228,7 @@ impl<'de> Place<'de> for Owner<'_, '_> {
 
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
         let mut read = None;
-        while let Some(key) = Key::next(&mut object)? {
+        while let Some(key) = self.0.keys.next(&mut object)? {
             if key.name() == self.0.key {
                 let texts = Texts { fields: self.0.fields, tag: self.0.tag };
                 read_once(&mut object, self.0.key, &mut read, Lenient(texts))?;
