@@ -13,6 +13,8 @@ set -euo pipefail
 # The real script: the one in /usr/sbin insists on the system's own user and directories.
 readonly SERVER=/usr/lib/rabbitmq/bin/rabbitmq-server
 readonly POLICY=/usr/sbin/policy-rc.d
+# What the broker prints when it has booted: its port is open a moment before its queues are there.
+readonly BOOTED='completed with'
 # A cold start takes 8 s on two cores.
 readonly START_SECONDS=120
 readonly STOP_SECONDS=20
@@ -100,7 +102,7 @@ run() {
     trap stop EXIT
     trap 'exit 0' INT TERM HUP
     start
-    wait_for_port
+    wait_for_boot
     printf 'amqp://guest:guest@127.0.0.1:%s/%%2f\n' "$port" >"$dir/uri.new"
     mv "$dir/uri.new" "$dir/uri"
     wait "$broker_pid" || true
@@ -136,9 +138,9 @@ start() {
     broker_pid=$!
 }
 
-wait_for_port() {
+wait_for_boot() {
     local deadline=$((SECONDS + START_SECONDS))
-    until is_open "$port"; do
+    until grep -qs "$BOOTED" "$dir/log/console" && is_open "$port"; do
         if ! kill -0 "$broker_pid" 2>/dev/null; then
             tail -n 20 "$dir/log/console" >&2 || true
             fail "the broker did not start; its log: $dir/log/"

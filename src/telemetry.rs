@@ -12,6 +12,9 @@ use tracing_subscriber::filter::ParseError;
 
 use crate::config::{Log, LogFormat};
 
+/// Lies under what the operator says; the later directive for a name wins.
+const QUIET: &str = "lapin=off,";
+
 #[derive(Debug, Error)]
 pub enum TelemetryError {
     #[error(
@@ -60,6 +63,9 @@ pub fn is_set() -> bool {
 
 /// The filter that `log.level` describes. Pure.
 ///
+/// The AMQP library's own lines are left out unless the level names it (`info,lapin=debug`): it calls
+/// an error what the connection's owner recovers from, and logs.
+///
 /// # Errors
 /// `BadDirectives` and `NotALevel` are the operator's to mend. The latter is a word that `tracing`
 /// would take for the name of a crate, which is what a misspelt level looks like.
@@ -71,12 +77,13 @@ pub fn directives(level: &str) -> Result<EnvFilter, TelemetryError> {
             return Err(TelemetryError::NotALevel { level, directive });
         }
     }
-    EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(level).map_err(
-        |source| TelemetryError::BadDirectives {
+    EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse(format!("{QUIET}{level}"))
+        .map_err(|source| TelemetryError::BadDirectives {
             level: level.to_owned(),
             source: Box::new(source),
-        },
-    )
+        })
 }
 
 #[cfg(test)]
@@ -88,6 +95,14 @@ mod tests {
         for level in ["", "info", "WARN", "off", "info,blockcast=debug", "blockcast::amqp=trace"] {
             assert!(directives(level).is_ok(), "{level}");
         }
+    }
+
+    #[test]
+    fn the_amqp_library_is_heard_only_when_it_is_named() {
+        let filter = |level| directives(level).expect("good directives").to_string();
+        assert!(filter("info").contains("lapin=off"));
+        let named = filter("info,lapin=debug");
+        assert!(named.contains("lapin=debug") && !named.contains("lapin=off"), "{named}");
     }
 
     #[test]

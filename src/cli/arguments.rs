@@ -21,7 +21,7 @@ Examples:
   BLOCKCAST_AMQP__URIS=amqp://node:secret@broker:5672/chain blockcast serve
   blockcast check --config blockcast.toml               say what would be used, connect to nothing
   blockcast publish --loop --rate 1 chain.ndjson        feed a demo
-  blockcast tail 'ws://127.0.0.1:9985/api/v1/streams/valid_transactions?from_height=oldest'
+  blockcast tail ws://127.0.0.1:9985/api/v1/streams/valid_blocks
 
 Configuration is laid in layers: defaults, the file, the environment (BLOCKCAST_SECTION__KEY),
 then options. `blockcast check` prints every key.

@@ -211,7 +211,7 @@ impl Publication<'_> {
             return Err(explain(error, self.amqp));
         }
         let wait = self.backoff.next_wait();
-        self.progress.say(&format!("{:#}; again in {:.1} s", anyhow!(error), wait.as_secs_f64()));
+        self.progress.say(&format!("{error}; again in {:.1} s", wait.as_secs_f64()));
         tokio::time::sleep(wait).await;
         Ok(())
     }
@@ -238,6 +238,6 @@ fn explain(error: PublishError, amqp: &config::Amqp) -> anyhow::Error {
                 amqp.binding_keys.join(",")
             )
         }
-        error => anyhow!(error).context("cannot publish"),
+        error => anyhow!("cannot publish: {error}"),
     }
 }

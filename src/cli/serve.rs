@@ -20,14 +20,6 @@ pub async fn run(config: Config) -> Outcome {
     telemetry::init(&config.log).map_err(|error| Failure::Usage(error.into()))?;
     let mut signals = Signals::new()?;
     let bridge = Bridge::bind(config).await.context("cannot start")?;
-    let addresses = bridge.addresses();
-    info!(
-        server = %addresses.server,
-        admin = addresses.admin.map(tracing::field::display),
-        version = env!("CARGO_PKG_VERSION"),
-        "listening"
-    );
-
     let shutdown = CancellationToken::new();
     let mut running = pin!(bridge.run(shutdown.clone()));
     let signal = tokio::select! {
