@@ -14,8 +14,8 @@
 //! What always holds (`tests/it/tidy.rs` keeps what can be read off the source):
 //!
 //! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in `tail`).
-//! 2. Untrusted JSON is parsed only in `block`; events are encoded only in `frame`, once per block,
-//!    never per client.
+//! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `tail`); events are encoded
+//!    only in `frame`, once per block, never per client.
 //! 3. Appending to the history never waits for a client.
 //! 4. A delivery is settled exactly once, in `pipeline`: from a RabbitMQ stream, where an ack is only
 //!    credit, when the sequencer has taken it; from a queue, when its block is in the history.

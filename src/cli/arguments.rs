@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::Failure;
+use super::tail::{StreamUrl, stream_url};
 use crate::config::{Config, Layers};
 
 /// The default for `--config`. Without `__`, so it is no configuration key.
@@ -113,7 +113,7 @@ pub struct Tail {
         default_value = "ws://127.0.0.1:9985/api/v1/streams/valid_transactions",
         value_parser = stream_url
     )]
-    pub url: Uri,
+    pub url: StreamUrl,
 }
 
 impl Settings {
@@ -167,16 +167,6 @@ fn period(text: &str) -> Result<Period, String> {
         return Err("must be from 0.00002 (about one a day) to 1000000".into());
     }
     Ok(Period(Duration::from_secs_f64(1.0 / rate)))
-}
-
-fn stream_url(text: &str) -> Result<Uri, String> {
-    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
-    match url.scheme_str() {
-        Some("ws" | "wss") => Ok(url),
-        Some("http") => Err(format!("write ws{}", text.trim_start_matches("http"))),
-        Some("https") => Err(format!("write wss{}", text.trim_start_matches("https"))),
-        _ => Err("a stream's address begins with ws:// or wss://".into()),
-    }
 }
 
 #[cfg(test)]

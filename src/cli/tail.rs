@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::http;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
@@ -20,6 +20,9 @@ use super::backoff::Backoff;
 use super::signals::Signals;
 use super::{Outcome, say};
 use ending::{Ending, Next};
+
+/// A stream's address, `ws://...` or `wss://...`.
+pub type StreamUrl = http::Uri;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -37,7 +40,7 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 ///
 /// # Errors
 /// The server refuses in a way that asking again cannot change, or stdout cannot be written.
-pub async fn run(url: &Uri) -> Outcome {
+pub async fn run(url: &StreamUrl) -> Outcome {
     let mut signals = Signals::new()?;
     let mut backoff = Backoff::default();
     loop {
@@ -67,7 +70,7 @@ pub async fn run(url: &Uri) -> Outcome {
     }
 }
 
-async fn connect(url: &Uri) -> Result<Socket, Ending> {
+async fn connect(url: &StreamUrl) -> Result<Socket, Ending> {
     let config = WebSocketConfig::default()
         .read_buffer_size(64 << 10)
         .write_buffer_size(0)
@@ -140,9 +143,20 @@ async fn close(socket: &mut Socket) {
 }
 
 /// The address without what may stand before the host: a password.
-fn shown(url: &Uri) -> String {
+fn shown(url: &StreamUrl) -> String {
     let scheme = url.scheme_str().unwrap_or("ws");
     let place = url.authority().map_or("", |authority| authority.as_str());
     let place = place.rsplit('@').next().unwrap_or(place);
     format!("{scheme}://{place}{}", url.path())
+}
+
+/// An address as it is typed; one for HTTP is refused with what was meant.
+pub fn stream_url(text: &str) -> Result<StreamUrl, String> {
+    let url: StreamUrl = text.parse().map_err(|error| format!("{error}"))?;
+    match url.scheme_str() {
+        Some("ws" | "wss") => Ok(url),
+        Some("http") => Err(format!("write ws{}", text.trim_start_matches("http"))),
+        Some("https") => Err(format!("write wss{}", text.trim_start_matches("https"))),
+        _ => Err("a stream's address begins with ws:// or wss://".into()),
+    }
 }

@@ -3,12 +3,15 @@
 //! Bodies are those of the recorded chain, and one block of 1,000 of its transactions. Every round
 //! is checked by what it counted; the time decides nothing.
 
+#![expect(clippy::print_stdout, reason = "what a bench is for")]
+
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use blockcast::block::{Block, Message, Rules, decode};
-use blockcast::config::Dialect;
+use blockcast::config::{Dialect, Heights, Hold};
 use blockcast::frame::encode;
+use blockcast::sequence::{self, Offer, Sequencer, Start, Step};
 
 const ROUNDS: usize = 9;
 /// A round is about a fifth of a second.
@@ -17,6 +20,13 @@ const BIG_BLOCK_TRANSACTIONS: usize = 1_000;
 
 const RULES: Rules =
     Rules { dialect: Dialect::Bigchaindb, body_bytes_max: 16 << 20, encoded_bytes_max: 64 << 20 };
+
+/// A sequencer that is offered block after block, whatever heights they say.
+struct Order {
+    sequencer: Sequencer<Block>,
+    next_height: u64,
+    steps: Vec<Step<Block>>,
+}
 
 /// Message bodies, and how many transactions are in them.
 struct Bodies {
@@ -30,9 +40,9 @@ fn main() {
     let chain = std::fs::read_to_string(path).expect("the recorded chain is there");
     for bodies in [recorded(&chain), big_block(&chain)] {
         bodies.measure("decode", |body| block_of(body).fields.len());
-        bodies.measure("decode, content, encode", |body| {
-            let block = block_of(body);
-            black_box(block.content());
+        let mut order = Order::new();
+        bodies.measure("decode, sequence, encode", |body| {
+            let block = order.put(block_of(body));
             black_box(encode(block, RULES.dialect)).events_len()
         });
     }
@@ -73,9 +83,37 @@ fn block_of(body: &[u8]) -> Block {
     }
 }
 
+impl Order {
+    fn new() -> Self {
+        let hold = Hold::For(Duration::from_secs(1));
+        let rules = sequence::Rules {
+            heights: Heights::Dense,
+            hold,
+            hold_bytes: 64 << 20,
+            jump_max: 1_000,
+        };
+        let sequencer = Sequencer::new(rules, Start::AtFirstMessage);
+        Self { sequencer, next_height: 1, steps: Vec::new() }
+    }
+
+    fn put(&mut self, mut block: Block) -> Block {
+        let height = self.next_height;
+        block.height = height;
+        self.next_height += 1;
+        let (content, bytes) = (block.content(), block.bytes() as u64);
+        let offer = Offer { height, content, bytes, item: block };
+        self.sequencer.offer(offer, Instant::now(), &mut self.steps);
+        self.sequencer.forget_below(height.saturating_sub(1_000));
+        match self.steps.pop() {
+            Some(Step::Publish { item, .. }) if self.steps.is_empty() => item,
+            step => panic!("the next height was not published: {step:?}"),
+        }
+    }
+}
+
 impl Bodies {
     /// Prints the median round of `step`, which yields how many transactions it saw in a body.
-    fn measure(&self, step_name: &str, step: impl Fn(&[u8]) -> usize) {
+    fn measure(&self, step_name: &str, mut step: impl FnMut(&[u8]) -> usize) {
         let bytes: usize = self.bodies.iter().map(Vec::len).sum();
         let repeats = ROUND_BYTES.div_ceil(bytes);
         let mut seconds: Vec<f64> = (0..=ROUNDS)

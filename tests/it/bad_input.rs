@@ -167,7 +167,10 @@ async fn a_dead_letter_that_cannot_be_written_is_counted_and_the_feed_goes_on() 
     let mut client = Client::connect(&replica.url("valid_transactions")).await;
     let dead = config.amqp.dead_letter.exchange.as_deref().expect("dead letters are on");
     AmqpClient::connect(&Broker::shared().uri()).await.delete_queue(dead).await;
-    publish(&config, [body(1, "x"), b"bad".to_vec(), body(2, "x")]).await;
+    // A producer that declared anything would make the queue again.
+    let mut producer = config.clone();
+    producer.amqp.declare = false;
+    publish(&producer, [body(1, "x"), b"bad".to_vec(), body(2, "x")]).await;
     assert_eq!(client.texts(2).await, [event(1, "x"), event(2, "x")]);
     assert_eq!(replica.metric("blockcast_dead_letters_failed_total").await, 1.0);
     replica.stop().await.expect("drained");

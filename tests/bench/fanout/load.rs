@@ -7,7 +7,7 @@ use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, spawn_local, LocalSet};
+use tokio::task::{JoinHandle, LocalSet};
 
 const HANDSHAKE: &str = "GET /api/v1/streams/valid_transactions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
@@ -68,7 +68,7 @@ impl Clients {
                 assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
             }
             let shared = Rc::clone(&shared);
-            readers.push(local.run_until(async { spawn_local(read(stream, shared)) }).await);
+            readers.push(local.spawn_local(read(stream, shared)));
         }
         Self { local, shared, count, readers }
     }
@@ -145,7 +145,7 @@ impl Frames {
             self.header.push(bytes[0]);
             bytes = &bytes[1..];
             self.left = match self.header[..] {
-                [_, length @ 0..126] => usize::from(length),
+                [_, length @ 0..=125] => usize::from(length),
                 [_, 126, high, low] => usize::from(u16::from_be_bytes([high, low])),
                 [_, 127, ..] => panic!("no block of this bench has such a frame"),
                 _ => continue,

@@ -6,7 +6,8 @@
 //! frame, and prints the CPU of each whole server process per message and the ratio. It ends with 1
 //! on a wrong count, never on a time.
 
-#[path = "../../it/broker.rs"]
+#![expect(clippy::print_stdout, reason = "what a bench is for")]
+
 mod broker;
 #[path = "../../it/eventually.rs"]
 mod eventually;
@@ -44,7 +45,8 @@ fn main() {
         return write_loop::serve(arguments[at + 1].parse().expect("bytes of a block"));
     }
     process::pin_self_to(1);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(run());
 }
 
@@ -52,7 +54,10 @@ async fn run() {
     rlimit::increase_nofile_limit(u64::MAX).expect("descriptors");
     let bodies = service::bodies(TRANSACTIONS, BLOCKS * ROUNDS as u64);
     let frames_bytes = service::frames_bytes(&bodies);
-    println!("{CLIENTS} clients x blocks of {TRANSACTIONS} transactions ({frames_bytes} bytes of frames), {ROUNDS} rounds of {} blocks", BLOCKS - 1);
+    println!(
+        "{CLIENTS} clients x blocks of {TRANSACTIONS} transactions ({frames_bytes} bytes of frames), {ROUNDS} rounds of {} blocks",
+        BLOCKS - 1
+    );
     let mut bodies = bodies.into_iter();
     let service = service::Service::start().await;
     let (mut plain, mut ours) = (Vec::new(), Vec::new());
@@ -66,10 +71,15 @@ async fn run() {
     let mut ratios: Vec<_> = plain
         .iter()
         .zip(&ours)
-        .map(|(plain, ours)| ours.cpu_microseconds_per_message() / plain.cpu_microseconds_per_message())
+        .map(|(plain, ours)| {
+            ours.cpu_microseconds_per_message() / plain.cpu_microseconds_per_message()
+        })
         .collect();
     ratios.sort_by(f64::total_cmp);
-    println!("server CPU per message, blockcast / write() loop: {ratios:.2?}, median {:.2}", ratios[ROUNDS / 2]);
+    println!(
+        "server CPU per message, blockcast / write() loop: {ratios:.2?}, median {:.2}",
+        ratios[ROUNDS / 2]
+    );
 }
 
 async fn measure_write_loop(block_bytes: usize) -> Row {

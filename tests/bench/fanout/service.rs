@@ -24,12 +24,12 @@ pub struct Service {
 
 impl Service {
     pub async fn start() -> Self {
-        let broker = Broker::start_own();
+        let broker = Broker::start().await;
         let mut config = Config::default();
-        config.amqp.uris = vec![AmqpUri::new(broker.uri())];
+        config.amqp.uris = vec![AmqpUri::new(broker.uri.clone())];
         let mut child = process::pinned(0, env!("CARGO_BIN_EXE_blockcast"))
             .args(["--set", "server.listen=127.0.0.1:0", "serve"])
-            .env("BLOCKCAST_AMQP__URIS", broker.uri())
+            .env("BLOCKCAST_AMQP__URIS", &broker.uri)
             .env("BLOCKCAST_LOG__FORMAT", "json")
             .stderr(Stdio::piped())
             .spawn()
@@ -69,14 +69,22 @@ pub fn bodies(transactions: usize, count: u64) -> Vec<Vec<u8>> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/chain.ndjson");
     let chain = std::fs::read_to_string(path).expect("the real chain");
     let blocks = chain.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let all: Vec<Value> = blocks.flat_map(|block| block["transactions"].as_array().expect("a list").clone()).collect();
+    let all: Vec<Value> = blocks
+        .flat_map(|block| block["transactions"].as_array().expect("a list").clone())
+        .collect();
     let some = &all[..transactions];
-    (1..=count).map(|height| json!({ "height": height, "transactions": some }).to_string().into_bytes()).collect()
+    (1..=count)
+        .map(|height| json!({ "height": height, "transactions": some }).to_string().into_bytes())
+        .collect()
 }
 
 /// The bytes that each client gets for the newest of `bodies`.
 pub fn frames_bytes(bodies: &[Vec<u8>]) -> usize {
-    let rules = block::Rules { dialect: Dialect::Bigchaindb, body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX };
+    let rules = block::Rules {
+        dialect: Dialect::Bigchaindb,
+        body_bytes_max: usize::MAX,
+        encoded_bytes_max: u64::MAX,
+    };
     let newest = bodies.last().expect("a block");
     match block::decode(newest, &rules).expect("a real block") {
         Message::Block(block) => frame::encode(block, Dialect::Bigchaindb).events.len(),

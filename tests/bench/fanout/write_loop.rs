@@ -22,7 +22,9 @@ impl Server {
             .spawn()
             .expect("started");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+        BufReader::new(child.stdout.take().expect("its output"))
+            .read_line(&mut line)
+            .expect("a line");
         Self { address: line.trim().parse().expect("an address"), child }
     }
 
@@ -48,7 +50,8 @@ impl Drop for Server {
 pub fn serve(block_bytes: usize) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     println!("{}", listener.local_addr().expect("an address"));
-    let mut sockets: Vec<_> = (0..CLIENTS).map(|_| listener.accept().expect("a client").0).collect();
+    let mut sockets: Vec<_> =
+        (0..CLIENTS).map(|_| listener.accept().expect("a client").0).collect();
     // Frames such as the service's, so that the load client has the same work.
     let frame = [&[0x81, 126, 0, 180][..], &[b'x'; 180]].concat();
     let block = frame.repeat(block_bytes / frame.len());
