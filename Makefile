@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # Where `make run` serves.
 LISTEN ?= 127.0.0.1:9985
 
-.PHONY: help run test fmt format-check lint unit it bench rabbitmq
+.PHONY: help run test fmt format-check lint unit it bench rabbitmq promtool
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -30,11 +30,14 @@ lint: ## clippy, warnings are errors
 unit: ## unit tests, without a broker
 	cargo test --locked --lib
 
-it: rabbitmq ## integration tests, each with a private broker
+it: rabbitmq promtool ## integration tests, with private brokers
 	cargo test --locked --bin blockcast --test it
 
-bench: ## the benchmarks
-	cargo bench --locked
+bench: rabbitmq ## the benchmarks: decode to encode, and fan-out beside a plain write() loop
+	cargo bench --locked --bench decode --bench fanout
 
 rabbitmq: ## install rabbitmq-server if it is missing; its service stays off
 	@deploy/rabbitmq.sh install
+
+promtool: ## install Prometheus' promtool if it is missing; its service stays off
+	@deploy/rabbitmq.sh install-promtool

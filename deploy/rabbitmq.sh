@@ -3,6 +3,8 @@
 #
 #   rabbitmq.sh install   installs rabbitmq-server if it is missing; its own service is neither
 #                         started nor enabled
+#   rabbitmq.sh install-promtool
+#                         the same for Prometheus, whose promtool the tests use
 #   rabbitmq.sh run DIR   runs a private broker, on loopback only, until SIGTERM or SIGINT; all its
 #                         files are in DIR, and DIR/uri says where it is as soon as it answers
 #
@@ -37,28 +39,43 @@ install() {
             "Install rabbitmq-server (3.9 or newer) so that $SERVER exists, or use a broker that" \
             "runs elsewhere:  BLOCKCAST_AMQP__URIS=amqp://user:password@host:5672/%2f make run"
     fi
-    if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
-        fail "RabbitMQ is missing, and installing it takes root: run this once as root," \
-            "  apt-get install --no-install-recommends rabbitmq-server" \
-            "or install sudo."
-    fi
-    echo "installing rabbitmq-server from the distribution (once)"
-    if ! as_root apt-get -q update; then
-        echo "apt-get update failed; going on with the package lists that are here" >&2
-    fi
     # What comes with it now, its own service and Erlang's, was not wanted before.
     local units=(rabbitmq-server.service)
     if ! dpkg-query -W -f '${Status}' erlang-base 2>/dev/null | grep -q 'ok installed'; then
         units+=(epmd.service epmd.socket)
     fi
+    install_package rabbitmq-server "${units[@]}"
+    [ -x "$SERVER" ] || fail "rabbitmq-server is installed, but $SERVER is missing."
+}
+
+install_promtool() {
+    if command -v promtool >/dev/null; then return; fi
+    if ! command -v apt-get >/dev/null; then
+        fail "promtool is missing: the tests check the metrics with it. It comes with Prometheus."
+    fi
+    install_package prometheus prometheus.service
+}
+
+# Installs a package; the units that come with it, named behind it, stay off.
+install_package() {
+    local package=$1
+    shift
+    if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
+        fail "$package is missing, and installing it takes root: run this once as root," \
+            "  apt-get install --no-install-recommends $package" \
+            "or install sudo."
+    fi
+    echo "installing $package from the distribution (once)"
+    if ! as_root apt-get -q update; then
+        echo "apt-get update failed; going on with the package lists that are here" >&2
+    fi
     forbid_services
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 \
-        install --no-install-recommends rabbitmq-server ||
-        fail "apt-get could not install rabbitmq-server; what it said stands above."
+        install --no-install-recommends "$package" ||
+        fail "apt-get could not install $package; what it said stands above."
     allow_services
     trap - EXIT INT TERM HUP
-    disable "${units[@]}"
-    [ -x "$SERVER" ] || fail "rabbitmq-server is installed, but $SERVER is missing."
+    disable "$@"
 }
 
 # Keeps packages from starting services while they are installed: what Debian's policy says a
@@ -67,7 +84,7 @@ forbid_services() {
     if [ -e "$POLICY" ]; then return; fi
     trap allow_services EXIT
     trap 'exit 130' INT TERM HUP
-    printf '#!/bin/sh\n# made by blockcast while it installs rabbitmq-server\nexit 101\n' |
+    printf '#!/bin/sh\n# made by blockcast while it installs a package\nexit 101\n' |
         as_root sh -c "cat >$POLICY && chmod 755 $POLICY"
 }
 
@@ -79,7 +96,7 @@ disable() {
     if command -v systemctl >/dev/null; then
         as_root systemctl --quiet disable "$@" 2>/dev/null || true
     elif command -v update-rc.d >/dev/null; then
-        as_root update-rc.d rabbitmq-server disable >/dev/null 2>&1 || true
+        as_root update-rc.d "${1%.service}" disable >/dev/null 2>&1 || true
     fi
 }
 
@@ -209,6 +226,7 @@ pause() {
 
 case ${1:-} in
     install) install ;;
+    install-promtool) install_promtool ;;
     run) run "${2:?the directory for its files}" ;;
-    *) fail "usage: rabbitmq.sh install | run DIR" ;;
+    *) fail "usage: rabbitmq.sh install | install-promtool | run DIR" ;;
 esac

@@ -76,8 +76,10 @@ async fn a_broker_killed_twice_under_publishing_costs_no_height() {
     const LAST: u64 = 600;
     let broker = Broker::start_own();
     let config = config(&broker);
-    let replica = Replica::start_ready(&config).await;
+    let (replica, other) =
+        tokio::join!(Replica::start_ready(&config), Replica::start_ready(&config));
     let mut client = Client::connect(&replica.url("valid_blocks")).await;
+    let mut client_of_other = Client::connect(&other.url("valid_blocks")).await;
 
     let publishing = tokio::spawn({
         let config = config.clone();
@@ -117,9 +119,14 @@ async fn a_broker_killed_twice_under_publishing_costs_no_height() {
     }
     publishing.await.expect("published");
     assert_eq!(seen, Vec::from_iter(1..=LAST), "every height once, in order");
-    assert!(replica.metric("blockcast_amqp_reconnects_total").await >= 2.0);
-    assert_eq!(replica.metric("blockcast_missing_blocks_total").await, 0.0);
-    replica.stop().await.expect("drained");
+    for height in 1..=LAST {
+        assert_eq!(height_of(&client_of_other.text().await), height);
+    }
+    for replica in [replica, other] {
+        assert!(replica.metric("blockcast_amqp_reconnects_total").await >= 2.0);
+        assert_eq!(replica.metric("blockcast_missing_blocks_total").await, 0.0);
+        replica.stop().await.expect("drained");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
