@@ -18,6 +18,7 @@ mod fields;
 mod height;
 mod key;
 mod lenient;
+mod renumber;
 mod transaction;
 
 use crate::config::Dialect;
@@ -28,7 +29,8 @@ pub(crate) use encoded::is_plain;
 pub use encoded::{EncodedLen, event_len};
 pub use error::DecodeError;
 pub use fields::{Field, Fields};
-pub use height::{HEIGHT_MAX, height_of, with_height};
+pub use height::HEIGHT_MAX;
+pub use renumber::{height_of, with_height};
 
 use envelope::{Envelope, Marked};
 

@@ -3,6 +3,7 @@
 //! Nothing here knows where blocks come from: a session reads the [`History`], and that is all.
 
 mod admission;
+mod answer;
 mod api;
 mod close;
 mod handshake;
@@ -12,6 +13,7 @@ mod outbound;
 mod route;
 mod session;
 mod status;
+mod visit;
 
 use std::io;
 use std::net::SocketAddr;

@@ -5,7 +5,7 @@ use hyper::{Request, header};
 use serde_json::{Value, json};
 
 use super::Door;
-use super::route::Visit;
+use super::visit::Visit;
 
 pub const TRANSACTIONS_PATH: &str = "/api/v1/streams/valid_transactions";
 pub const BLOCKS_PATH: &str = "/api/v1/streams/valid_blocks";

@@ -12,10 +12,11 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::admission::{Admitted, NotAdmitted};
+use super::answer::{Answer, refusal};
 use super::close::Cause;
 use super::outbound::Stream;
-use super::route::{Answer, Visit, refusal};
 use super::session::Session;
+use super::visit::Visit;
 use super::{Door, status};
 use crate::history::Cursor;
 use crate::metrics::{Label, Refusal};

@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
+use super::visit::{Place, Visit};
 use super::{Door, route};
 
 /// Waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
@@ -80,7 +81,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, is_admin: b
     let handshake_timeout = door.around.limits.handshake_timeout;
     let closing = door.closing.clone();
     let service = service_fn(|request| {
-        let visit = route::Visit { peer, local, is_admin, place: Arc::clone(&place) };
+        let visit = Visit { peer, local, is_admin, place: Arc::clone(&place) };
         let door = Arc::clone(&door);
         async move { Ok::<_, std::convert::Infallible>(route::answer(request, &door, visit)) }
     });
@@ -100,23 +101,6 @@ async fn serve(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, is_admin: b
     };
     if let Err(error) = ended {
         debug!(%peer, %error, "HTTP connection ended");
-    }
-}
-
-/// One connection's place among the open ones; given back when the last holder drops it.
-#[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -121,26 +121,20 @@ impl Outbound {
         slices: &mut [IoSlice<'a>; SLICES_MAX],
     ) -> usize {
         self.collect_control();
-        let control = &self.control[self.control_written..];
-        let mut blocks = entries.iter().filter_map(block_of);
-        if !control.is_empty() {
-            let mut count = 0;
-            if let Some(kept) =
-                blocks.next().filter(|_| self.control_written == 0 && self.in_frame > 0)
-            {
-                let (bytes, ends) = burst(self.stream, kept);
-                let end = ends[self.messages] as usize;
-                slices[count] = IoSlice::new(&bytes[self.offset(ends)..end]);
+        let mut count = 0;
+        if !self.control.is_empty() {
+            let rest_of_frame = self.frame_under_way(entries);
+            if !rest_of_frame.is_empty() {
+                slices[count] = IoSlice::new(rest_of_frame);
                 count += 1;
             }
-            slices[count] = IoSlice::new(control);
+            slices[count] = IoSlice::new(&self.control[self.control_written..]);
             return count + 1;
         }
         if self.is_closing() {
             return 0;
         }
-        let mut count = 0;
-        for kept in blocks {
+        for kept in entries.iter().filter_map(block_of) {
             let (bytes, ends) = burst(self.stream, kept);
             let written = if count == 0 { self.offset(ends) } else { 0 };
             if written < bytes.len() {
@@ -161,26 +155,18 @@ impl Outbound {
     pub fn advance(
         &mut self,
         entries: &[Entry],
-        mut written: usize,
+        written: usize,
         finished: &mut impl FnMut(&Kept),
     ) -> usize {
-        let mut messages = 0;
-        if !self.control.is_empty() {
-            let mut blocks = entries.iter().filter_map(block_of);
-            if let Some(kept) =
-                blocks.next().filter(|_| self.control_written == 0 && self.in_frame > 0)
-            {
-                let (_, ends) = burst(self.stream, kept);
-                let left = ends[self.messages] as usize - self.offset(ends);
-                let here = written.min(left);
-                messages += self.advance_blocks(entries, here, finished);
-                written -= here;
-            }
-            self.advance_control(written);
-        } else {
-            messages += self.advance_blocks(entries, written, finished);
+        if self.control.is_empty() {
+            return self.advance_blocks(entries, written, finished);
         }
-        messages
+        let of_frame = written.min(self.frame_under_way(entries).len());
+        self.advance_control(written - of_frame);
+        match of_frame {
+            0 => 0,
+            of_frame => self.advance_blocks(entries, of_frame, finished),
+        }
     }
 
     /// Moves the cursor past entries that have no byte on this stream.
@@ -222,6 +208,17 @@ impl Outbound {
             self.cursor = self.cursor.at(kept.block.height + 1);
         }
         messages
+    }
+
+    /// What is left of the data frame that control frames wait for.
+    fn frame_under_way<'a>(&self, entries: &'a [Entry]) -> &'a [u8] {
+        match entries.iter().find_map(block_of) {
+            Some(kept) if self.in_frame > 0 && self.control_written == 0 => {
+                let (bytes, ends) = burst(self.stream, kept);
+                &bytes[self.offset(ends)..ends[self.messages] as usize]
+            }
+            _ => &[],
+        }
     }
 
     fn stop_inside(&mut self, ends: &[u32], offset: usize) -> usize {

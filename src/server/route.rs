@@ -1,29 +1,16 @@
-//! From a request to its answer: paths, methods, and the form that every answer has.
+//! From a request to its answer: paths and methods.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
-use serde_json::{Value, json};
+use hyper::{Method, Request, StatusCode};
+use serde_json::json;
 
-use super::listener::Place;
+use super::answer::{Answer, json_answer, preflight, refusal, text_answer};
 use super::outbound::Stream;
+use super::visit::Visit;
 use super::{Door, api, handshake, status};
-
-pub type Answer = Response<Full<Bytes>>;
-
-/// Where a request came from and arrived.
-pub struct Visit {
-    pub peer: SocketAddr,
-    pub local: Option<SocketAddr>,
-    pub is_admin: bool,
-    /// Kept by whatever outlives the request on its connection.
-    pub place: Arc<Place>,
-}
 
 /// What there is under which path.
 enum Resource {
@@ -58,43 +45,6 @@ pub fn answer(mut request: Request<Incoming>, door: &Arc<Door>, visit: Visit) ->
         Resource::Metrics => text_answer(status::metrics(door)),
         Resource::Stream(stream) => handshake::answer(&mut request, stream, door, visit),
     }
-}
-
-/// An answer that says no: a status and a message, as JSON.
-pub fn refusal(status: StatusCode, message: &str) -> Answer {
-    json_answer(status, &json!({ "status": status.as_u16(), "message": message }))
-}
-
-pub fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    let mut answer = with_type(format!("{body}\n"), "application/json");
-    *answer.status_mut() = status;
-    answer
-}
-
-fn text_answer(text: String) -> Answer {
-    with_type(text, "text/plain; version=0.0.4; charset=utf-8")
-}
-
-fn with_type(body: String, content_type: &'static str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    answer
-}
-
-fn preflight() -> Answer {
-    let mut answer = with_type(String::new(), "text/plain");
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    let headers = answer.headers_mut();
-    headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, HEAD, OPTIONS"),
-    );
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
-    answer
 }
 
 fn find(path: &str, door: &Door, visit: &Visit) -> Option<Resource> {

@@ -7,7 +7,7 @@ use hyper::header::{self, HeaderValue};
 use serde_json::{Value, json};
 
 use super::Door;
-use super::route::{Answer, json_answer};
+use super::answer::{Answer, json_answer};
 use crate::metrics::Label;
 use crate::readiness::State;
 

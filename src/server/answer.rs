@@ -1,0 +1,49 @@
+//! The form that every answer over plain HTTP has.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+
+pub type Answer = Response<Full<Bytes>>;
+
+/// An answer that says no: a status and a message, as JSON.
+pub fn refusal(status: StatusCode, message: &str) -> Answer {
+    json_answer(status, &json!({ "status": status.as_u16(), "message": message }))
+}
+
+/// JSON of one line, for everyone (CORS) and for now.
+pub fn json_answer(status: StatusCode, body: &Value) -> Answer {
+    let mut answer = with_type(format!("{body}\n"), "application/json");
+    *answer.status_mut() = status;
+    answer
+}
+
+/// Prometheus' text format.
+pub fn text_answer(text: String) -> Answer {
+    with_type(text, "text/plain; version=0.0.4; charset=utf-8")
+}
+
+fn with_type(body: String, content_type: &'static str) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    answer
+}
+
+/// To a browser that asks whether it may ask.
+pub fn preflight() -> Answer {
+    let mut answer = with_type(String::new(), "text/plain");
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let headers = answer.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, HEAD, OPTIONS"),
+    );
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
+    answer
+}
