@@ -175,7 +175,7 @@ fn a_crate_outside_its_room_is_found() {
 
 #[test]
 fn json_that_is_parsed_outside_the_decoder_is_found() {
-    let found = "src/server.rs:1: JSON is parsed only under src/block";
+    let found = "src/server.rs:1: JSON is parsed only under src/block and src/cli/tail";
     for text in [
         "fn f() { serde_json::from_slice::<X>(y) }",
         "use serde_json::{Value, de::{from_str as g}};",
@@ -193,12 +193,15 @@ fn json_that_is_parsed_outside_the_decoder_is_found() {
         check(&[("src/server.rs", text)], &[]);
     }
     let behind = "#[cfg(test)]\nmod tests { fn f() {} }\nuse serde_json::from_str;";
-    check(&[("src/frame.rs", behind)], &["src/frame.rs:3: JSON is parsed only under src/block"]);
+    check(
+        &[("src/frame.rs", behind)],
+        &["src/frame.rs:3: JSON is parsed only under src/block and src/cli/tail"],
+    );
     let tests = ("src/frame/tests.rs", "use serde_json::from_str;");
     check(&[("src/frame.rs", "#[cfg(test)] pub(crate) mod tests;"), tests], &[]);
     check(
         &[("src/frame.rs", "mod tests;"), tests],
-        &["src/frame/tests.rs:1: JSON is parsed only under src/block"],
+        &["src/frame/tests.rs:1: JSON is parsed only under src/block and src/cli/tail"],
     );
     check(&[("src/block/key.rs", "use serde_json::from_str;")], &[]);
 }
