@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use blockcast::config::{Hold, QueueMode};
+use blockcast::config::{Dialect, Heights, Hold, QueueMode};
 use tokio_tungstenite::tungstenite::Error;
 
 use crate::amqp_client::Client as AmqpClient;
@@ -208,6 +208,42 @@ async fn a_gap_is_named_and_publishing_the_block_again_repairs_it() {
     assert_eq!(client.text().await, event(6, "x"), "cursors past a gap are not sent what fills it");
     assert_eq!(replica.status().await["gaps"], serde_json::json!([]));
     assert_eq!(replica.metric("blockcast_deliveries_total{outcome=\"filled\"}").await, 2.0);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planetmints_blocks_give_lists_of_assets_and_their_hash() {
+    let mut config = config(Broker::shared());
+    config.blocks.dialect = Dialect::Planetmint;
+    let replica = Replica::start_ready(&config).await;
+    let mut transactions = Client::connect(&replica.url("valid_transactions")).await;
+    let mut blocks = Client::connect(&replica.url("valid_blocks")).await;
+    let body = r#"{"height": "7", "hash": "27e2", "transactions": [
+        {"id": "a", "operation": "CREATE", "assets": [{"data": "x"}]},
+        {"id": "b", "operation": "COMPOSE", "assets": [{"id": "p"}, {"id": "q"}]},
+        {"id": "c", "operation": "TRANSFER", "asset": {"id": "p"}}]}"#;
+    publish(&config, [body.as_bytes().to_vec()]).await;
+    let expected = [
+        r#"{"height": 7, "asset_ids": ["a"], "transaction_id": "a"}"#,
+        r#"{"height": 7, "asset_ids": ["p", "q"], "transaction_id": "b"}"#,
+        r#"{"height": 7, "asset_ids": ["p"], "transaction_id": "c"}"#,
+    ];
+    assert_eq!(transactions.texts(3).await, expected);
+    let summary = r#"{"height": 7, "hash": "27e2", "transaction_ids": ["a", "b", "c"]}"#;
+    assert_eq!(blocks.text().await, summary);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_leaves_out_empty_blocks_makes_no_gaps() {
+    let mut config = config(Broker::shared());
+    config.blocks.heights = Heights::Sparse;
+    config.blocks.hold = Hold::Forever;
+    let replica = Replica::start_ready(&config).await;
+    let mut client = Client::connect(&replica.url("valid_transactions")).await;
+    publish(&config, [3, 40, 41, 500].map(|height| body(height, "x"))).await;
+    assert_eq!(client.texts(4).await, [3, 40, 41, 500].map(|height| event(height, "x")));
+    assert_eq!(replica.status().await["gaps"], serde_json::json!([]));
     replica.stop().await.expect("drained");
 }
 
