@@ -33,10 +33,11 @@ use crate::notices::Notices;
 use crate::readiness::Readiness;
 use crate::shutdown::Drain;
 use admission::Admission;
+pub use listener::PLAIN_CONNECTIONS_MAX;
 use session::Surroundings;
 
-/// After the drain: for close handshakes under way. Longer than a session gives its own close.
-const LAST_GRACE: Duration = Duration::from_secs(6);
+/// Plain connections that scrape or probe during the drain end within this after it.
+const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// What the server reads and tells; all of it shared.
 pub struct Sources {
@@ -137,7 +138,6 @@ impl Server {
             () = accepting => {}
             () = drain(&door, &shutdown) => {}
         }
-        door.closing.cancel();
         door.tasks.close();
         if timeout(LAST_GRACE, door.tasks.wait()).await.is_err() {
             door.ending.cancel();
@@ -154,7 +154,9 @@ async fn drain(door: &Door, shutdown: &CancellationToken) {
     info!(sessions = door.admission.sessions(), "draining: unready, still accepting");
     tokio::time::sleep(limits.drain_delay).await;
     door.readiness.set_refusing();
-    door.around.drain.begin(limits.drain);
+    door.closing.cancel();
+    // A client that does not answer its close takes so long.
+    door.around.drain.begin(limits.drain.saturating_sub(session::CLOSE_TIMEOUT));
     door.around.history.wake_readers();
     info!(sessions = door.admission.sessions(), "draining: closing the sessions");
     let emptied = async {
@@ -162,7 +164,7 @@ async fn drain(door: &Door, shutdown: &CancellationToken) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let _ = timeout(limits.drain + LAST_GRACE, emptied).await;
+    let _ = timeout(limits.drain.max(session::CLOSE_TIMEOUT), emptied).await;
 }
 
 impl Door {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Version};
 use hyper_tungstenite::tungstenite::handshake::derive_accept_key;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -50,7 +50,10 @@ pub fn answer(
     door: &Arc<Door>,
     visit: Visit,
 ) -> Answer {
-    let is_upgrade = hyper_tungstenite::is_upgrade_request(request);
+    // RFC 6455 section 4.1 wants GET and HTTP/1.1.
+    let is_upgrade = hyper_tungstenite::is_upgrade_request(request)
+        && request.method() == Method::GET
+        && request.version() == Version::HTTP_11;
     let checked = check(request, is_upgrade, door, &visit);
     let purpose = match checked {
         Ok(admitted) => {
@@ -157,7 +160,7 @@ fn switch(
             Err(_) => unreachable!("bug: the listener serves nothing but TCP"),
         };
         let (transport, around) = (parts.io.into_inner(), Arc::clone(&door.around));
-        let (session, admitted) = match purpose {
+        let (mut session, admitted) = match purpose {
             Purpose::Serve { stream, cursor, admitted } => {
                 (Session::new(transport, around, stream, cursor), Some(admitted))
             }
@@ -166,7 +169,10 @@ fn switch(
         if admitted.is_some() {
             metrics.sessions_opened.inc();
         }
-        let disconnect = Box::pin(session.run(&parts.read_buf)).await;
+        session.listen(&parts.read_buf);
+        // It shares hyper's whole read buffer, 8 KiB.
+        drop(parts.read_buf);
+        let disconnect = Box::pin(session.run()).await;
         if admitted.is_some() {
             metrics.disconnects.add(disconnect);
         }

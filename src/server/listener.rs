@@ -23,7 +23,10 @@ const BACKLOG: i32 = 4_096;
 /// A request's head; hyper's least is 8 KiB. More is answered with 431.
 const HEAD_BYTES_MAX: usize = 16 * 1_024;
 /// Connections beside the sessions: scrapes, probes, handshakes under way.
-const PLAIN_CONNECTIONS_MAX: usize = 1_024;
+pub const PLAIN_CONNECTIONS_MAX: usize = 1_024;
+/// How long a connection that is no session may last: one that never reads its answers would stay
+/// for ever. A scraper connects again.
+const PLAIN_CONNECTION_TIME: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -93,14 +96,21 @@ async fn serve(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, is_admin: b
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = closing.cancelled() => {
+        ended = connection.as_mut() => Ok(ended),
+        () = async {
+            tokio::select! {
+                () = closing.cancelled() => {}
+                () = tokio::time::sleep(PLAIN_CONNECTION_TIME) => {}
+            }
+        } => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::time::timeout(handshake_timeout, connection).await
         }
     };
-    if let Err(error) = ended {
-        debug!(%peer, %error, "HTTP connection ended");
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%peer, %error, "HTTP connection ended"),
+        Err(_) => debug!(%peer, "HTTP connection cut: it did not read its answers"),
     }
 }
 

@@ -18,7 +18,7 @@ use super::close::{self, Cause};
 use super::inbound::{Fault, Heard, Inbound};
 use super::outbound::{Outbound, SLICES_MAX, Stream};
 use crate::config;
-use crate::history::{Cursor, Entries, Entry, Gone, History, Kept};
+use crate::history::{Cursor, Entries, Entry, Gone, History, Kept, Lag};
 use crate::metrics::{Disconnect, Metrics};
 use crate::shutdown::Drain;
 
@@ -26,8 +26,12 @@ use crate::shutdown::Drain;
 const READ_BYTES: usize = 1_024;
 /// A turn's bound: a session far behind lets others have theirs after this much.
 const TURN_BYTES_MAX: usize = 1 << 20;
+/// Of tokio's 128 operations per turn, so that some are left for writing and waiting.
+const TURN_READS_MAX: usize = 16;
+/// Portions of the history without a byte on this stream (empty blocks) that one turn passes over.
+const TURN_EMPTY_PORTIONS_MAX: usize = 16;
 /// From the decision to close until the socket is dropped, whatever the client does.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A byte stream to a client.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
@@ -66,6 +70,21 @@ struct Closing {
     until: Instant,
 }
 
+/// How reading ended.
+enum Read {
+    /// A turn's reads are used up.
+    More,
+    Ended(Disconnect),
+}
+
+/// What the history gave.
+enum Borrowed {
+    /// Entries to write from; none at the end, or when only a close is to be written.
+    Entries(Lag),
+    /// A turn's worth of entries without a byte on this stream; there may be more.
+    OnlyEmpty,
+}
+
 /// Why a turn ended.
 enum Turn {
     /// Its portion is used up; there is more.
@@ -102,12 +121,11 @@ impl<T: Transport> Session<T> {
         session
     }
 
-    /// Serves the client until one side ends it. `early` are bytes that came with the handshake.
-    pub async fn run(mut self, early: &[u8]) -> Disconnect {
+    /// Serves the client until one side ends it.
+    pub async fn run(mut self) -> Disconnect {
         let around = Arc::clone(&self.around);
         let mut moved = around.history.watch();
         let mut timer = pin!(tokio::time::sleep_until(self.deadline()));
-        self.listen(early);
         loop {
             moved.borrow_and_update();
             if let Some(disconnect) = self.look_at_clock(Instant::now()) {
@@ -132,30 +150,42 @@ impl<T: Transport> Session<T> {
 
     /// Reads what there is, then writes what goes; the timer stands at `deadline`.
     fn poll_turn(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Turn> {
-        if let Poll::Ready(end) = self.poll_read(cx) {
-            return Poll::Ready(Turn::Ended(end));
+        let read = self.poll_read(cx);
+        if let Poll::Ready(Read::Ended(disconnect)) = read {
+            if self.outbound.is_closing() {
+                // A client that closed and shut its side at once may still read our answer.
+                let _ = self.poll_write(cx);
+            }
+            return Poll::Ready(Turn::Ended(disconnect));
         }
         match self.poll_write(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(Turn::More),
             Poll::Ready(Err(disconnect)) => Poll::Ready(Turn::Ended(disconnect)),
+            Poll::Ready(Ok(())) => Poll::Ready(Turn::More),
+            Poll::Pending if read.is_ready() => Poll::Ready(Turn::More),
             Poll::Pending if self.deadline() < deadline => Poll::Ready(Turn::Sooner),
             Poll::Pending => Poll::Pending,
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Disconnect> {
-        loop {
+    /// Reads what there is, up to a turn's bound: a client that never stops sending must not keep
+    /// the clock, the writes and tokio's budget for them from their turn.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        for _ in 0..TURN_READS_MAX {
             let mut bytes = [0; READ_BYTES];
             let mut buffer = ReadBuf::new(&mut bytes);
             match ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buffer)) {
-                Ok(()) if buffer.filled().is_empty() => return Poll::Ready(self.ended_by_client()),
+                Ok(()) if buffer.filled().is_empty() => {
+                    return Poll::Ready(Read::Ended(self.ended_by_client()));
+                }
                 Ok(()) => self.listen(buffer.filled()),
-                Err(_) => return Poll::Ready(self.lost()),
+                Err(_) => return Poll::Ready(Read::Ended(self.lost())),
             }
         }
+        Poll::Ready(Read::More)
     }
 
-    fn listen(&mut self, mut bytes: &[u8]) {
+    /// Takes bytes that the client sent; also those that came with its handshake.
+    pub fn listen(&mut self, mut bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -193,9 +223,11 @@ impl<T: Transport> Session<T> {
                     false => Poll::Ready(Err(self.lost())),
                 };
             }
-            if let Err(disconnect) = self.borrow_entries(&mut entries) {
-                return Poll::Ready(Err(disconnect));
-            }
+            let lag = match self.borrow_entries(&mut entries) {
+                Ok(Borrowed::Entries(lag)) => lag,
+                Ok(Borrowed::OnlyEmpty) => return Poll::Ready(Ok(())),
+                Err(disconnect) => return Poll::Ready(Err(disconnect)),
+            };
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = self.outbound.slices(&entries, &mut slices);
             if count == 0 {
@@ -205,7 +237,7 @@ impl<T: Transport> Session<T> {
             let write = Pin::new(&mut self.transport).poll_write_vectored(cx, &slices[..count]);
             match write {
                 Poll::Ready(Ok(written)) if written > 0 => {
-                    self.take_note(&entries, written);
+                    self.take_note(&entries, written, lag);
                     left = left.saturating_sub(written);
                     if left == 0 {
                         return Poll::Ready(Ok(()));
@@ -221,45 +253,44 @@ impl<T: Transport> Session<T> {
     }
 
     /// Takes the next entries from the history; a cursor that it no longer has begins a close.
-    fn borrow_entries(&mut self, entries: &mut Entries) -> Result<(), Disconnect> {
+    fn borrow_entries(&mut self, entries: &mut Entries) -> Result<Borrowed, Disconnect> {
         entries.clear();
-        while self.outbound.wants_blocks() {
+        for _ in 0..TURN_EMPTY_PORTIONS_MAX {
+            if !self.outbound.wants_blocks() {
+                return Ok(Borrowed::Entries(Lag { blocks_behind: 0 }));
+            }
             let cursor = self.outbound.cursor();
             match self.around.history.entries_from(cursor, TURN_BYTES_MAX, entries) {
                 Ok(lag) => {
                     self.outbound.pass_empty(entries);
-                    if self.outbound.cursor() == cursor
-                        || self.outbound.cursor().next_height <= last_height(entries)
-                    {
-                        if lag.blocks_behind > 0 {
-                            self.around
-                                .metrics
-                                .session_lag_blocks
-                                .observe((lag.blocks_behind - 1) as f64);
-                        }
-                        return Ok(());
+                    let next_height = self.outbound.cursor().next_height;
+                    if entries.last().is_none_or(|last| next_height <= last.last_height()) {
+                        return Ok(Borrowed::Entries(lag));
                     }
                 }
-                Err(gone) => {
-                    entries.clear();
-                    let cause = match gone {
-                        Gone::FellOff => Cause::TooSlow,
-                        Gone::AnotherChain => Cause::AnotherChain,
-                    };
-                    let disconnect =
-                        self.closing.map_or(cause.disconnect(), |closing| closing.disconnect);
-                    if !self.outbound.is_at_frame_end() {
-                        self.transport.reset_on_drop();
-                        return Err(disconnect);
-                    }
-                    self.close(&cause);
-                }
+                Err(gone) => self.let_go(gone, entries)?,
             }
         }
+        Ok(Borrowed::OnlyEmpty)
+    }
+
+    /// Begins the close of a client that cannot be served further; in the middle of a frame there
+    /// is nothing left to say.
+    fn let_go(&mut self, gone: Gone, entries: &mut Entries) -> Result<(), Disconnect> {
+        entries.clear();
+        let cause = match gone {
+            Gone::FellOff => Cause::TooSlow,
+            Gone::AnotherChain => Cause::AnotherChain,
+        };
+        if !self.outbound.is_at_frame_end() {
+            self.transport.reset_on_drop();
+            return Err(self.closing.map_or(cause.disconnect(), |closing| closing.disconnect));
+        }
+        self.close(&cause);
         Ok(())
     }
 
-    fn take_note(&mut self, entries: &[Entry], written: usize) {
+    fn take_note(&mut self, entries: &[Entry], written: usize, lag: Lag) {
         let metrics = &self.around.metrics;
         let began_at = self.began_at.into_std();
         let mut finished = |kept: &Kept| {
@@ -270,6 +301,9 @@ impl<T: Transport> Session<T> {
         let messages = self.outbound.advance(entries, written, &mut finished);
         metrics.sent_messages.inc_by(messages as u64);
         metrics.sent_bytes.inc_by(written as u64);
+        if lag.blocks_behind > 0 {
+            metrics.session_lag_blocks.observe((lag.blocks_behind - 1) as f64);
+        }
         if self.blocked_since.take().is_some() {
             self.alive_at = Instant::now();
         }
@@ -347,10 +381,6 @@ impl Transport for tokio::net::TcpStream {
         // Failing only means that the kernel keeps trying for a while.
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
-}
-
-fn last_height(entries: &[Entry]) -> u64 {
-    entries.last().map_or(0, Entry::last_height)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ impl Bench {
         let (client, server) = duplex(pipe_bytes);
         let cursor = around.history.live_cursor();
         let session = Session::new(server, Arc::clone(&around), Stream::Transactions, cursor);
-        let session = tokio::spawn(session.run(&[]));
+        let session = tokio::spawn(session.run());
         Self { around, session, client }
     }
 
@@ -233,4 +233,50 @@ async fn a_client_that_does_not_answer_a_close_is_left_after_a_while() {
     let began = Instant::now();
     assert_eq!(bench.session.await.expect("ended"), Disconnect::Protocol);
     assert_eq!(began.elapsed().as_secs(), CLOSE_TIMEOUT.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_stops_sending_still_gets_its_blocks_and_its_close() {
+    let bench = Bench::new(usize::MAX, 1 << 20);
+    let (mut reader, mut writer) = tokio::io::split(bench.client);
+    let flood = tokio::spawn(async move {
+        // One binary message of nothing after the other, until the session is gone.
+        let frames = [0x82, 0x80, 0, 0, 0, 0].repeat(10_000);
+        while writer.write_all(&frames).await.is_ok() {}
+    });
+    let block = block(3, 1);
+    let expected = block.events.clone();
+    bench.around.history.append(block);
+    let mut seen = vec![0; expected.len()];
+    reader.read_exact(&mut seen).await.expect("the block");
+    assert_eq!(seen, expected);
+    bench.around.drain.begin(Duration::ZERO);
+    bench.around.history.wake_readers();
+    let mut close = [0; 4];
+    reader.read_exact(&mut close).await.expect("the close");
+    assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, 1001));
+    // Paused time stands still while anything runs: the flood must end for the clock to go on.
+    flood.abort();
+    assert_eq!(bench.session.await.expect("ended"), Disconnect::Drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_followed_at_once_by_the_end_is_still_answered() {
+    let mut bench = Bench::new(usize::MAX, 1 << 20);
+    bench.send(0x88, &3000_u16.to_be_bytes()).await;
+    bench.client.shutdown().await.expect("shut");
+    assert_eq!(bench.frame().await, (0x88, 3000_u16.to_be_bytes().to_vec()));
+    assert_eq!(bench.session.await.expect("ended"), Disconnect::Client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_empty_blocks_are_passed_on_the_way_to_one_with_events() {
+    let mut bench = Bench::new(usize::MAX, 1 << 20);
+    for height in 1..=5_000 {
+        bench.around.history.append(block(height, 0));
+    }
+    let last = block(5_001, 1);
+    let payload = last.payload(0).to_vec();
+    bench.around.history.append(last);
+    assert_eq!(bench.frame().await, (0x81, payload));
 }
