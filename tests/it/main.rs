@@ -21,6 +21,7 @@ mod amqp_source;
 
 // The whole.
 mod bad_input;
+mod commands;
 mod http;
 mod sessions;
 mod streaming;

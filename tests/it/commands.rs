@@ -1,0 +1,7 @@
+//! The commands as people run them: the real binary, its output, its signals and its exit codes.
+
+mod check;
+mod program;
+mod publish;
+mod serve;
+mod tail;

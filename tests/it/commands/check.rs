@@ -1,0 +1,110 @@
+//! `check`, and what is refused before any command begins.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use blockcast::config::{AmqpUri, Config};
+
+use super::program::Program;
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+fn judging(message: &Path) -> Program {
+    Program::new(["check", "--message", message.to_str().expect("UTF-8")])
+}
+
+#[tokio::test]
+async fn check_prints_every_key_masks_secrets_and_connects_to_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let place = listener.local_addr().expect("its address");
+    let uri = format!("amqp://node:s3cret@{place}/chain");
+    let ended = Program::new(["check"]).env("BLOCKCAST_AMQP__URIS", &uri).run().await.with_code(0);
+    assert!(!format!("{ended:?}").contains("s3cret"), "{ended:?}");
+
+    let printed: Config = toml::from_str(&ended.stdout).expect("a configuration");
+    let mut expected = Config::default();
+    expected.amqp.uris = vec![AmqpUri::new(format!("amqp://node:***@{place}/chain"))];
+    assert_eq!(printed, expected);
+    // None is left out for being the default, or empty.
+    let keys = ["declare", "ca", "name", "expires", "exchange", "hold", "drain", "listen", "level"];
+    for key in keys {
+        let start = format!("{key} = ");
+        assert!(ended.stdout.lines().any(|line| line.starts_with(&start)), "no {key}");
+    }
+
+    listener.set_nonblocking(true).expect("set");
+    let error = listener.accept().expect_err("nobody connected");
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_refused_with_the_nearest_wherever_it_stands() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), "[server]\nlisen = \"127.0.0.1:0\"\n").expect("written");
+    let path = file.path().to_str().expect("UTF-8");
+    for program in [
+        Program::new(["check", "--set", "server.lisen=127.0.0.1:0"]),
+        Program::new(["check"]).env("BLOCKCAST_SERVER__LISEN", "127.0.0.1:0"),
+        Program::new(["--config", path, "check"]),
+    ] {
+        let ended = program.run().await.with_code(64);
+        ended.telling(&["`server.lisen`", "did you mean `server.listen`"]);
+    }
+}
+
+#[tokio::test]
+async fn bad_usage_and_bad_values_exit_64_naming_what_is_wrong() {
+    for (arguments, told) in [
+        (&["serf"][..], "serve"),
+        (&["publish"], "<FILE>"),
+        (&["publish", "/nonexistent/chain.ndjson"], "/nonexistent/chain.ndjson"),
+        (&["publish", "--loop", "-"], "stdin"),
+        (&["tail", "http://node:9985/x"], "ws://node:9985/x"),
+        (&["serve", "--set", "server.drain=soon"], "soon"),
+        (&["serve", "--config", "/nonexistent/blockcast.toml"], "/nonexistent/blockcast.toml"),
+        (&["serve", "--set", "log.level=loud"], "log.level"),
+    ] {
+        let ended = Program::new(arguments.iter().copied()).run().await.with_code(64);
+        assert_eq!(ended.stdout, "", "{arguments:?}");
+        ended.telling(&[told]);
+    }
+}
+
+#[tokio::test]
+async fn the_version_is_told() {
+    let ended = Program::new(["--version"]).run().await.with_code(0);
+    assert_eq!(ended.stdout, format!("blockcast {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test]
+async fn check_tells_what_a_real_block_holds() {
+    let ended = judging(&data("block.json")).run().await.with_code(0);
+    let words: Vec<_> = ended.stdout.split_whitespace().take(6).collect();
+    assert_eq!(words, ["height", "42", "hash", "none", "transactions", "6"]);
+    let expected = std::fs::read_to_string(data("block.expected-2.2.2.txt")).expect("read");
+    let first = expected.lines().next().expect("an event");
+    assert!(ended.stdout.contains(first), "{}", ended.stdout);
+
+    let mut piped = judging(Path::new("-")).start();
+    piped.write(&std::fs::read(data("block.json")).expect("read")).await;
+    assert_eq!(piped.ended().await.with_code(0).stdout, ended.stdout);
+}
+
+#[tokio::test]
+async fn check_fails_on_bad_input() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let path = file.path().display().to_string();
+    for (body, told) in [
+        (r#"{"height": 7, "transactions": [{"id": ""}]}"#, "id"),
+        (r#"{"height": -7, "transactions": []}"#, "height"),
+        ("not JSON", "near byte 1"),
+    ] {
+        std::fs::write(file.path(), body).expect("written");
+        let ended = judging(file.path()).run().await.with_code(1);
+        assert_eq!(ended.stdout, "", "{body}");
+        ended.telling(&[&path, "is bad input", told]);
+    }
+    judging(Path::new("/nonexistent")).run().await.with_code(1).telling(&["/nonexistent"]);
+}

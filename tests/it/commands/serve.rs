@@ -1,0 +1,49 @@
+//! `serve`: how the process ends.
+
+use std::net::{SocketAddr, TcpListener};
+
+use crate::amqp_client;
+use crate::broker::Broker;
+use crate::chain::{body, event, publish};
+use crate::client::Client;
+use crate::process::Process;
+use crate::replica::config;
+
+use super::program::Program;
+
+#[tokio::test]
+async fn sigterm_drains_the_clients_and_exits_0() {
+    let config = config(Broker::shared());
+    let process = Process::start_ready(&config).await;
+    let mut client = Client::connect(&process.url("valid_transactions")).await;
+    publish(&config, [body(1, "last")]).await;
+    assert_eq!(client.text().await, event(1, "last"));
+    let ((), close) = tokio::join!(process.stop(), client.closed());
+    assert_eq!(u16::from(close.code), 1001);
+    assert!(close.reason.contains("after=1.0"), "{close:?}");
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("its address").to_string();
+    for key in ["server", "admin"] {
+        let mut config = config(Broker::shared());
+        config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let setting = format!("{key}.listen={address}");
+        let ended = Program::new(["serve", "--set", &setting]).config(&config).run().await;
+        ended.with_code(1).telling(&[&address, &format!("{key}.listen")]);
+    }
+}
+
+#[tokio::test]
+async fn a_queue_of_another_type_is_named() {
+    let broker = Broker::shared();
+    let config = config(broker);
+    let queue = config.amqp.queue.resolved_name();
+    let client = amqp_client::Client::connect(&broker.uri()).await;
+    client.declare_exchange(&config.amqp.exchange).await;
+    client.declare_queue(&queue, &config.amqp.exchange, &[("x-queue-type", "classic")]).await;
+    let ended = Program::new(["serve"]).config(&config).run().await.with_code(1);
+    ended.telling(&[&queue, "classic", "stream"]);
+}
