@@ -31,6 +31,8 @@ const UNCONFIRMED_BYTES_MAX: usize = 64 << 20;
 /// Failures in a row, each on a new connection and without a confirm in between, that are taken for
 /// the broker's last word: a missing exchange closes the channel each time.
 const REFUSALS_MAX: u32 = 5;
+/// For the outcome of what was under way on a closed channel: it is there or comes with the closing.
+const REASON: Duration = Duration::from_secs(1);
 /// How long an interrupted run waits for the confirms under way.
 const LAST_CONFIRMS: Duration = Duration::from_secs(5);
 
@@ -147,11 +149,7 @@ impl Publication<'_> {
     async fn settle(&mut self, outcome: Result<(), PublishError>) -> Result<()> {
         match outcome {
             Ok(()) => {
-                let settled = self.unconfirmed.pop_front().expect("bug: the oldest was awaited");
-                self.unconfirmed_bytes -= settled.block.body.len();
-                self.backoff.reset();
-                self.refusals = 0;
-                self.progress.confirmed(&settled.block);
+                self.confirmed();
                 Ok(())
             }
             Err(error) => {
@@ -159,6 +157,15 @@ impl Publication<'_> {
                 self.publish_waiting().await
             }
         }
+    }
+
+    /// The oldest is confirmed.
+    fn confirmed(&mut self) {
+        let settled = self.unconfirmed.pop_front().expect("bug: the oldest was awaited");
+        self.unconfirmed_bytes -= settled.block.body.len();
+        self.backoff.reset();
+        self.refusals = 0;
+        self.progress.confirmed(&settled.block);
     }
 
     /// Waits for what is under way; an interrupted run may have kept a last block that is not.
@@ -179,9 +186,25 @@ impl Publication<'_> {
             let Some(waiting) = waiting else { return Ok(()) };
             match publisher.publish(waiting.block.body.clone()).await {
                 Ok(confirm) => waiting.confirm = Some(Box::pin(confirm.wait())),
-                Err(error) => self.lost(error).await?,
+                Err(error) => {
+                    let error = self.reason(error).await;
+                    self.lost(error).await?;
+                }
             }
         }
+    }
+
+    /// Why publishing failed: what was under way is told why the broker closed the channel, and
+    /// what comes later only that it is closed.
+    async fn reason(&mut self, error: PublishError) -> PublishError {
+        while self.unconfirmed.front().is_some_and(|one| one.confirm.is_some()) {
+            match tokio::time::timeout(REASON, oldest(&mut self.unconfirmed)).await {
+                Ok(Ok(())) => self.confirmed(),
+                Ok(Err(reason)) => return reason,
+                Err(_) => break,
+            }
+        }
+        error
     }
 
     async fn attach(&mut self) -> Result<()> {
