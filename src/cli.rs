@@ -53,9 +53,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(Failure::Runtime(error)) => (EXIT_FAILURE, error),
     };
     if telemetry::is_set() {
-        error!(error = format!("{error:#}"), "ended by a failure");
+        error!(error = told(&error), "ended by a failure");
     } else {
-        say(&format!("blockcast: {error:#}"));
+        say(&format!("blockcast: {}", told(&error)));
     }
     ExitCode::from(code)
 }
@@ -85,6 +85,18 @@ fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
     outcome
 }
 
+/// An error with its causes, outermost first. A cause that an error quotes is not said again.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told.push_str(": ");
+            told.push_str(&cause);
+        }
+    }
+    told
+}
+
 /// A line on stderr for the person at the terminal; lost if stderr is closed.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
@@ -93,5 +105,18 @@ fn say(line: &str) {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::Runtime(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once_whether_or_not_it_is_quoted() {
+        let error = anyhow::anyhow!("no route").context("cannot connect").context("cannot start");
+        assert_eq!(told(&error), "cannot start: cannot connect: no route");
+        let error = anyhow::anyhow!("no route").context("cannot connect: no route");
+        assert_eq!(told(&error), "cannot connect: no route");
     }
 }

@@ -1,5 +1,6 @@
 //! `serve`: the bridge, from its start to its drained end.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 
 use anyhow::{Context, anyhow};
@@ -8,7 +9,7 @@ use tracing::info;
 
 use super::signals::Signals;
 use super::{Failure, Outcome};
-use crate::bridge::Bridge;
+use crate::bridge::{BindError, Bridge};
 use crate::config::Config;
 use crate::telemetry;
 
@@ -19,7 +20,8 @@ use crate::telemetry;
 pub async fn run(config: Config) -> Outcome {
     telemetry::init(&config.log).map_err(|error| Failure::Usage(error.into()))?;
     let mut signals = Signals::new()?;
-    let bridge = Bridge::bind(config).await.context("cannot start")?;
+    let listen = config.server.listen;
+    let bridge = Bridge::bind(config).await.map_err(|error| explain(error, listen))?;
     let shutdown = CancellationToken::new();
     let mut running = pin!(bridge.run(shutdown.clone()));
     let signal = tokio::select! {
@@ -36,4 +38,15 @@ pub async fn run(config: Config) -> Outcome {
     }
     info!("drained");
     Ok(())
+}
+
+/// A failure to start, with the key to change where one is at fault.
+fn explain(error: BindError, listen: SocketAddr) -> anyhow::Error {
+    match error {
+        BindError::Listen(error) => {
+            let key = if error.address == listen { "server.listen" } else { "admin.listen" };
+            anyhow!("cannot start: {error}; set {key} to another address")
+        }
+        error @ BindError::Address(_) => anyhow!(error).context("cannot start"),
+    }
 }
