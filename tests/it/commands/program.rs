@@ -1,10 +1,12 @@
 //! One run of the binary. It inherits no variable that is a setting.
 
+use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use blockcast::config::Config;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpSocket;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -140,6 +142,15 @@ impl Ended {
         }
         self
     }
+}
+
+/// An address at which nobody listens; kept from others as long as the socket is.
+pub fn unanswered() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("set"); // the test itself may listen there later
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let address = socket.local_addr().expect("its address");
+    (socket, address)
 }
 
 async fn line(source: &mut (impl AsyncBufReadExt + Unpin)) -> String {

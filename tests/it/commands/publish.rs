@@ -6,7 +6,7 @@ use crate::chain::{self, body, event, height_of, real_bodies, real_events};
 use crate::client::Client;
 use crate::replica::{Replica, config};
 
-use super::program::Program;
+use super::program::{Program, unanswered};
 
 const CHAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/chain.ndjson");
 
@@ -91,4 +91,13 @@ async fn a_looped_file_goes_on_above_the_newest_height_without_a_gap() {
     publish.signal("INT").await;
     publish.ended().await.with_code(0).telling(&["published and confirmed", "(heights 6 to "]);
     replica.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_there_fails_without_telling_the_password() {
+    let (_reserved, address) = unanswered();
+    let uri = format!("amqp://node:s3cret@{address}/%2f");
+    let ended = Program::new(["publish", "--amqp-uri", &uri, CHAIN]).run().await.with_code(1);
+    let ended = ended.telling(&[&address.to_string(), "published and confirmed: 0 blocks"]);
+    assert!(!ended.stderr.contains("s3cret"), "{}", ended.stderr);
 }

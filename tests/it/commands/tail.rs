@@ -4,7 +4,7 @@ use crate::broker::Broker;
 use crate::chain::{body, event, publish};
 use crate::replica::{Replica, config};
 
-use super::program::{Program, Running};
+use super::program::{Program, Running, unanswered};
 
 /// Starts it and waits until it is connected: what is published from now on is printed.
 async fn tailing(url: &str) -> Running {
@@ -31,15 +31,16 @@ async fn every_message_is_a_line_until_sigterm() {
 #[tokio::test]
 async fn a_replaced_replica_is_told_and_connected_to_again() {
     let mut config = config(Broker::shared());
+    let (_reserved, address) = unanswered();
+    config.server.listen = address;
     let first = Replica::start_ready(&config).await;
     let mut tail = tailing(&first.url("valid_transactions")).await;
     publish(&config, [body(1, "first")]).await;
     assert_eq!(tail.line().await, event(1, "first"));
 
-    config.server.listen = first.address;
     first.stop().await.expect("stopped");
     let close = tail.says("closed by the server").await;
-    assert!(close.contains(": 1001 ") && close.contains("after=1.0"), "{close}");
+    assert!(close.contains(": 1001 \"after=1 draining\""), "{close}");
     let second = Replica::start_ready(&config).await;
     tail.says("connected to ").await;
     publish(&config, [body(2, "second")]).await;
@@ -48,17 +49,6 @@ async fn a_replaced_replica_is_told_and_connected_to_again() {
     tail.signal("INT").await;
     tail.ended().await.with_code(0);
     second.stop().await.expect("stopped");
-}
-
-#[tokio::test]
-async fn a_stream_that_is_done_ends_it() {
-    let config = config(Broker::shared());
-    let replica = Replica::start_ready(&config).await;
-    publish(&config, (1..=3).map(|height| body(height, "tailed"))).await;
-    let url = format!("{}?from_height=1&until_height=2", replica.url("valid_transactions"));
-    let ended = Program::new(["tail", &url]).run().await.with_code(0);
-    assert_eq!(ended.stdout, format!("{}\n{}\n", event(1, "tailed"), event(2, "tailed")));
-    replica.stop().await.expect("stopped");
 }
 
 #[tokio::test]
@@ -84,4 +74,16 @@ async fn a_closed_stdout_ends_it_quietly() {
     publish(&config, [body(1, "unread")]).await;
     assert_eq!(tail.ended().await.with_code(0).stderr, "");
     replica.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn it_can_be_ended_while_nobody_answers() {
+    let (_reserved, address) = unanswered();
+    let url = format!("ws://node:s3cret@{address}/api/v1/streams/valid_blocks");
+    let mut tail = Program::new(["tail", &url]).start();
+    let said = tail.says("cannot connect").await;
+    assert!(said.contains("; again in "), "{said}");
+    tail.signal("TERM").await;
+    let ended = tail.ended().await.with_code(0);
+    assert!(!format!("{said}{ended:?}").contains("s3cret"), "{said}{ended:?}");
 }
