@@ -4,9 +4,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -25,6 +27,8 @@ use crate::shutdown::Drain;
 const INPUTS_MAX: usize = 1;
 /// Descriptors beside the connections: listeners, broker, log, the runtime's own.
 const DESCRIPTORS_BESIDE: u64 = 64;
+/// After the drain: a dead letter under way, and the broker's goodbye.
+const FEED_END: Duration = Duration::from_secs(3);
 
 /// A replica with its addresses bound.
 pub struct Bridge {
@@ -124,10 +128,17 @@ impl Bridge {
                 ended
             }
         });
-        let pipeline = tokio::spawn(pipeline.run(taken, feed_ends.clone()));
+        let mut pipeline = tokio::spawn(pipeline.run(taken, feed_ends.clone()));
         server.run(drain).await;
         feed_ends.cancel();
-        pipeline.await.expect("bug: the pipeline panicked");
+        match timeout(FEED_END, &mut pipeline).await {
+            Ok(ended) => ended.expect("bug: the pipeline panicked"),
+            Err(_) => {
+                warn!("a dead letter was under way for too long; it may be missing");
+                pipeline.abort();
+                let _cancelled = pipeline.await;
+            }
+        }
         source.await.expect("bug: the source panicked")?;
         Ok(())
     }
@@ -135,7 +146,9 @@ impl Bridge {
 
 /// The soft limit is often 1,024 where the hard one is enough for every connection.
 fn raise_descriptor_limit(connections_max: usize) {
-    let wanted = connections_max as u64 + DESCRIPTORS_BESIDE;
+    // Each listener takes plain connections beside the sessions.
+    let plain = 2 * server::PLAIN_CONNECTIONS_MAX;
+    let wanted = (connections_max.saturating_add(plain) as u64).saturating_add(DESCRIPTORS_BESIDE);
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) if limit < wanted => {
             warn!(

@@ -20,6 +20,9 @@ use run::Run;
 
 /// Entries that one read yields at most; on the stack of whoever reads.
 pub const ENTRIES_MAX: usize = 64;
+/// Per block, beside what is counted exactly: reference counts, what the allocator adds to four
+/// allocations, and the sequencer's entry for the height.
+const BESIDE_BYTES: usize = 192;
 /// What one read yields, oldest first.
 pub type Entries = ArrayVec<Entry, ENTRIES_MAX>;
 
@@ -215,7 +218,7 @@ impl Kept {
 
     /// Everything that this entry keeps in memory.
     pub fn bytes(&self) -> usize {
-        self.block.bytes() + size_of::<Self>() + size_of::<Entry>()
+        self.block.bytes() + size_of::<Self>() + size_of::<Entry>() + BESIDE_BYTES
     }
 }
 

@@ -84,7 +84,6 @@ labels! {
     /// Why a handshake or a request for a stream was refused.
     Refusal {
         BadRequest = "bad_request",
-        NotFound = "not_found",
         MethodNotAllowed = "method_not_allowed",
         NoUpgrade = "no_upgrade",
         Address = "address",
@@ -192,7 +191,7 @@ impl Metrics {
                 r,
                 "dead_letters_total",
                 "reason",
-                "Messages found bad and sent to the dead-letter exchange, or summed up in warm-up",
+                "Bad messages, by why: dead-lettered, or in warm-up only summed up",
             ),
             dead_letters_failed: counter(
                 r,
@@ -210,12 +209,12 @@ impl Metrics {
             last_block_timestamp: gauge(
                 r,
                 "last_block_timestamp_seconds",
-                "When the newest block was appended",
+                "When this replica appended its newest block",
             ),
             history_oldest_timestamp: gauge(
                 r,
                 "history_oldest_timestamp_seconds",
-                "When the oldest block in the history was appended",
+                "When this replica appended the oldest block in its history",
             ),
             blocks: counter(r, "blocks_total", "Blocks taken into the history"),
             events: counter(r, "events_total", "Transaction events of those blocks"),

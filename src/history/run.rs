@@ -95,11 +95,14 @@ impl Run {
         *self = Self { chain: self.chain + 1, ..Self::default() };
     }
 
+    /// Heights missing between the entries, oldest first.
     pub fn gaps(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.entries.iter().filter_map(|entry| match entry {
+        let gaps = self.entries.iter().filter_map(|entry| match entry {
             Entry::Gap { from_height, to_height } => Some((*from_height, *to_height)),
             Entry::Block(_) => None,
-        })
+        });
+        // Most histories have none: nothing is walked then.
+        gaps.take(self.entries.len() - self.blocks)
     }
 
     pub fn summary(&self) -> Summary {

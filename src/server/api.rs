@@ -40,8 +40,7 @@ fn advertised(request: &Request<Incoming>, door: &Door, visit: &Visit) -> String
         .and_then(|host| host.parse::<hyper::http::uri::Authority>().ok());
     let own_host = match (&host, visit.local) {
         (Some(authority), _) => authority.host().to_owned(),
-        (None, Some(local)) if local.is_ipv6() => format!("[{}]", local.ip()),
-        (None, Some(local)) => local.ip().to_string(),
+        (None, Some(local)) => local.ip().to_canonical().to_string(),
         (None, None) => "localhost".to_owned(),
     };
     // A proxy's port is its scheme's own when the request named none.
@@ -51,7 +50,7 @@ fn advertised(request: &Request<Incoming>, door: &Door, visit: &Visit) -> String
     };
     let port = match (&limits.advertised_host, limits.advertised_port) {
         (_, Some(port)) => Some(port),
-        (Some(_), None) => Some(limits.listen.port()),
+        (Some(_), None) => visit.local.map(|local| local.port()),
         (None, None) => own_port,
     };
     let host = limits.advertised_host.clone().unwrap_or(own_host);

@@ -11,6 +11,7 @@ use super::answer::{Answer, json_answer, preflight, refusal, text_answer};
 use super::outbound::Stream;
 use super::visit::Visit;
 use super::{Door, api, handshake, status};
+use crate::metrics::Refusal;
 
 /// What there is under which path.
 enum Resource {
@@ -32,6 +33,9 @@ pub fn answer(mut request: Request<Incoming>, door: &Arc<Door>, visit: Visit) ->
         return preflight();
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
+        if matches!(resource, Resource::Stream(_)) {
+            door.around.metrics.handshakes_refused.add(Refusal::MethodNotAllowed);
+        }
         let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET is understood here");
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
         return answer;
