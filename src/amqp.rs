@@ -46,6 +46,7 @@ pub enum Input {
     /// to be settled.
     Echo(Delivery),
     /// The stream was made anew or lost its tail; what follows is read from its first message.
+    /// [`Input::CaughtUp`] comes again when what it held then has been handed over.
     Anew,
 }
 
@@ -57,6 +58,8 @@ pub struct Delivery {
     pub offset: Option<u64>,
     pub exchange: String,
     pub routing_key: String,
+    /// Whether the broker may have handed it over before (`queue` mode, after a reconnect).
+    pub is_redelivered: bool,
     /// When the source took it from the connection.
     pub received_at: Instant,
     content_type: Option<String>,
@@ -77,13 +80,21 @@ impl Delivery {
     }
 
     fn from_broker(message: lapin::message::Delivery) -> Self {
-        let lapin::message::Delivery { data, exchange, routing_key, properties, acker, .. } =
-            message;
+        let lapin::message::Delivery {
+            data,
+            exchange,
+            routing_key,
+            properties,
+            acker,
+            redelivered,
+            ..
+        } = message;
         Self {
             body: Bytes::from(data),
             offset: consumer::offset_of(&properties),
             exchange: exchange.into(),
             routing_key: routing_key.into(),
+            is_redelivered: redelivered,
             received_at: Instant::now(),
             content_type: properties.content_type().as_ref().map(ToString::to_string),
             acker: Some(acker),
@@ -97,6 +108,7 @@ impl Delivery {
             offset,
             exchange: String::new(),
             routing_key: String::new(),
+            is_redelivered: false,
             received_at: Instant::now(),
             content_type: None,
             acker: None,

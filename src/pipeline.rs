@@ -5,6 +5,7 @@
 
 mod rejection;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,8 +54,23 @@ pub struct Pipeline {
 /// The blocks of one start of the source.
 struct Feed {
     sequencer: Sequencer<Item>,
-    /// Whether a stream made anew is being read over: it may hold another chain.
-    is_anew: bool,
+    /// Until the tail found at start has been read.
+    is_warming: bool,
+    /// While a stream made anew, or shortened, is read over: it may hold another chain.
+    anew: Option<Anew>,
+    /// `queue` mode: what the broker handed over again, after a reconnect, of blocks that still
+    /// wait. Their first delivery cannot be settled any more; these are, with the block. At most one
+    /// per waiting height, so `amqp.prefetch` bounds them.
+    redelivered: BTreeMap<u64, Delivery>,
+}
+
+/// What has been seen of a stream made anew, before a known height or a new one decided.
+#[derive(Debug, Default, Clone, Copy)]
+struct Anew {
+    /// Heights below what is known: perhaps only older than the history, perhaps another chain.
+    saw_lower: bool,
+    /// All that it held when it was found has been read.
+    is_read: bool,
 }
 
 /// What the sequencer carries: a block, and the delivery that brought it.
@@ -113,7 +129,7 @@ impl Pipeline {
             Input::CaughtUp => self.catch_up().await,
             Input::Anew => {
                 if let Some(feed) = &mut self.feed {
-                    feed.is_anew = true;
+                    feed.anew = Some(Anew::default());
                 }
             }
         }
@@ -128,7 +144,9 @@ impl Pipeline {
             hold_bytes: blocks.hold_bytes.as_u64(),
             jump_max: blocks.jump_max,
         };
-        self.feed = Some(Feed { sequencer: Sequencer::new(rules, start), is_anew: false });
+        let sequencer = Sequencer::new(rules, start);
+        self.feed =
+            Some(Feed { sequencer, is_warming: true, anew: None, redelivered: BTreeMap::new() });
         self.rejections.begin_warm_up();
     }
 
@@ -153,10 +171,19 @@ impl Pipeline {
     async fn offer(&mut self, block: Block, mut delivery: Delivery) {
         let Some(feed) = &mut self.feed else { return };
         let height = block.height;
-        if feed.is_anew && feed.sequencer.first_height().is_some_and(|first| height < first) {
+        if let Some(anew) = &mut feed.anew
+            && feed.sequencer.first_height().is_some_and(|first| height < first)
+        {
+            // What is older than the history may lie before what it knows; behind it, or come live,
+            // it is another chain.
+            anew.saw_lower = true;
+            let is_read = anew.is_read;
             self.parts.metrics.deliveries.add(Outcome::Old);
             delivery.settle().await;
-            return self.start_over("the stream made anew begins below what is known").await;
+            if is_read {
+                self.start_over("the stream made anew goes on below what is known").await;
+            }
+            return;
         }
         trace!(height, offset = delivery.offset, "block taken");
         if self.parts.queue_mode == QueueMode::Stream {
@@ -181,9 +208,19 @@ impl Pipeline {
 
     async fn catch_up(&mut self) {
         let Some(feed) = &mut self.feed else { return };
+        if let Some(anew) = &mut feed.anew {
+            anew.is_read = true;
+            if anew.saw_lower {
+                return self.start_over("the stream made anew holds only lower heights").await;
+            }
+        }
+        if !std::mem::replace(&mut feed.is_warming, false) {
+            return;
+        }
         feed.sequencer.end_warm_up(Instant::now(), &mut self.steps);
         self.apply_steps().await;
         let summary = self.parts.history.summary();
+        self.report_missing();
         self.rejections.end_warm_up();
         self.parts.readiness.set_warm(true);
         info!(
@@ -209,9 +246,7 @@ impl Pipeline {
     async fn apply(&mut self, step: Step<Item>) {
         match step {
             Step::Publish { item, .. } => {
-                if let Some(feed) = &mut self.feed {
-                    feed.is_anew = false;
-                }
+                self.know_the_chain();
                 self.parts.notices.set_another_chain_published(false);
                 self.keep(item, Outcome::Published).await;
             }
@@ -219,7 +254,7 @@ impl Pipeline {
             Step::Gap { from_height, to_height, cause } => {
                 self.give_up(from_height, to_height, cause)
             }
-            Step::Duplicate { item } => self.pass(item, Outcome::Duplicate).await,
+            Step::Duplicate { item } => self.duplicate(item).await,
             Step::Old { item } => self.pass(item, Outcome::Old).await,
             Step::Conflict { height, item, in_a_row } => {
                 self.conflict(height, item, in_a_row).await
@@ -234,6 +269,7 @@ impl Pipeline {
                 let detail =
                     format!("height {height} is too far above the tip, and nothing confirmed it");
                 let reason = DeadLetterReason::ImplausibleHeight;
+                self.settle_redelivered(height).await;
                 self.rejections.reject(item.delivery, reason, &detail).await;
             }
         }
@@ -259,6 +295,37 @@ impl Pipeline {
         metrics.deliveries.add(outcome);
         debug!(height, events, "block kept");
         delivery.settle().await;
+        self.settle_redelivered(height).await;
+    }
+
+    /// A copy of a block: what came before stays. The stream is of the chain that we know.
+    async fn duplicate(&mut self, item: Item) {
+        self.know_the_chain();
+        let height = item.block.height;
+        let is_queue = self.parts.queue_mode == QueueMode::Queue;
+        if let Some(feed) = &mut self.feed
+            && is_queue
+            && item.delivery.is_redelivered
+            && feed.sequencer.next_height().is_none_or(|next| next <= height)
+        {
+            self.parts.metrics.deliveries.add(Outcome::Duplicate);
+            feed.redelivered.insert(height, item.delivery);
+            return;
+        }
+        self.pass(item, Outcome::Duplicate).await;
+    }
+
+    async fn settle_redelivered(&mut self, height: u64) {
+        let copy = self.feed.as_mut().and_then(|feed| feed.redelivered.remove(&height));
+        if let Some(mut delivery) = copy {
+            delivery.settle().await;
+        }
+    }
+
+    fn know_the_chain(&mut self) {
+        if let Some(feed) = &mut self.feed {
+            feed.anew = None;
+        }
     }
 
     async fn pass(&self, mut item: Item, outcome: Outcome) {
@@ -268,15 +335,10 @@ impl Pipeline {
 
     fn give_up(&self, from_height: u64, to_height: u64, cause: GapCause) {
         self.parts.history.append_gap(from_height, to_height);
-        self.parts.metrics.missing_blocks.inc_by(to_height - from_height + 1);
         match cause {
-            GapCause::WarmUp => {
-                debug!(
-                    from_height,
-                    to_height, "heights missing in warm-up; a later copy fills them"
-                );
-            }
+            GapCause::WarmUp => debug!(from_height, to_height, "not there yet in warm-up"),
             GapCause::HoldOver | GapCause::HoldBytes => {
+                self.parts.metrics.missing_blocks.inc_by(to_height - from_height + 1);
                 error!(
                     from_height,
                     to_height,
@@ -287,8 +349,24 @@ impl Pipeline {
         }
     }
 
+    /// Counts and tells what warm-up has not found: nothing was held, so only its end decides.
+    fn report_missing(&self) {
+        let gaps = self.feed.iter().flat_map(|feed| feed.sequencer.gaps());
+        let (ranges, heights) = gaps.fold((0_u64, 0_u64), |(ranges, heights), (from, to)| {
+            (ranges + 1, heights.saturating_add(to - from + 1))
+        });
+        if heights > 0 {
+            self.parts.metrics.missing_blocks.inc_by(heights);
+            error!(
+                heights,
+                ranges,
+                "heights missing in the stream; publish these blocks again to fill the gaps"
+            );
+        }
+    }
+
     async fn conflict(&mut self, height: u64, item: Item, in_a_row: u32) {
-        if self.feed.as_ref().is_some_and(|feed| feed.is_anew) {
+        if self.feed.as_ref().is_some_and(|feed| feed.anew.is_some()) {
             self.pass(item, Outcome::Conflict).await;
             return self
                 .start_over("the stream made anew holds other blocks at known heights")
@@ -304,11 +382,10 @@ impl Pipeline {
         if in_a_row > CONFLICTS_MAX {
             return self.pass(item, Outcome::Conflict).await;
         }
-        error!(
-            height,
-            offset = item.delivery.offset,
-            "another block for a known height; the first one stays"
-        );
+        if self.feed.as_ref().is_some_and(|feed| !feed.is_warming) {
+            let offset = item.delivery.offset;
+            error!(height, offset, "another block for a known height; the first one stays");
+        }
         let detail = format!("height {height} is known with other content");
         self.rejections.reject(item.delivery, DeadLetterReason::Conflict, &detail).await;
     }

@@ -300,7 +300,10 @@ impl Feed {
         self.metrics.stream_resets.inc();
         self.send(Input::Anew).await?;
         self.place = Place::Anew;
-        self.look_up_tail_again(connection).await?;
+        self.tail = self.look_up_tail(connection).await?;
+        if self.tail.is_none() {
+            self.send(Input::CaughtUp).await?;
+        }
         self.consume(connection, Start::First).await
     }
 

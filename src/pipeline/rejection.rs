@@ -2,6 +2,7 @@
 //! dead-letter publisher's own deadline, and nothing is lost in silence.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tracing::{error, warn};
@@ -12,6 +13,9 @@ use crate::config::QueueMode;
 use crate::metrics::{DeadLetterReason, DecodeErrorKind, Label, Metrics, Outcome};
 use crate::notices::Notices;
 
+/// Between letters while the broker does not take them in time.
+const PAUSE: Duration = Duration::from_secs(60);
+
 pub struct Rejections {
     dead_letters: Arc<DeadLetters>,
     metrics: Arc<Metrics>,
@@ -20,6 +24,8 @@ pub struct Rejections {
     queue_mode: QueueMode,
     /// How many so far in warm-up: the replica that met them live has written them.
     in_warm_up: Option<u64>,
+    /// After one that took its whole deadline, none is tried until then: each would hold the feed up.
+    not_before: Option<Instant>,
 }
 
 impl Rejections {
@@ -31,6 +37,7 @@ impl Rejections {
             queue_name: parts.queue_name.clone(),
             queue_mode: parts.queue_mode,
             in_warm_up: None,
+            not_before: None,
         }
     }
 
@@ -55,18 +62,31 @@ impl Rejections {
             DeadLetterReason::Conflict => Outcome::Conflict,
             _ => Outcome::Invalid,
         });
-        self.notices.rejected(reason);
         match &mut self.in_warm_up {
             Some(rejected) => *rejected += 1,
-            None => self.publish(&delivery, reason, detail).await,
+            None => {
+                self.notices.rejected(reason);
+                self.publish(&delivery, reason, detail).await;
+            }
         }
         delivery.settle().await;
     }
 
-    async fn publish(&self, delivery: &Delivery, reason: DeadLetterReason, detail: &str) {
+    async fn publish(&mut self, delivery: &Delivery, reason: DeadLetterReason, detail: &str) {
         let letter = DeadLetter { delivery, reason: reason.name(), detail };
         let (offset, queue) = (delivery.offset, self.queue_name.as_str());
-        match self.dead_letters.publish(letter).await {
+        let published = match self.not_before {
+            Some(not_before) if Instant::now() < not_before => {
+                Err(DeadLetterError::Deadline { last: None })
+            }
+            _ => {
+                let published = self.dead_letters.publish(letter).await;
+                let timed_out = matches!(published, Err(DeadLetterError::Deadline { .. }));
+                self.not_before = timed_out.then(|| Instant::now() + PAUSE);
+                published
+            }
+        };
+        match published {
             Ok(()) => {
                 warn!(queue, offset, reason = reason.name(), detail, "bad message dead-lettered")
             }

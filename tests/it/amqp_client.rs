@@ -192,6 +192,29 @@ impl Running {
         }
     }
 
+    /// The same, with [`Input::CaughtUp`] once: before, among or behind them, as the tail was when
+    /// it was looked up.
+    pub async fn takes_and_catches_up(&mut self, bodies: impl IntoIterator<Item = String>) {
+        let mut caught_up = 0;
+        for body in bodies {
+            let mut input = self.next().await;
+            if matches!(input, Input::CaughtUp) {
+                caught_up += 1;
+                input = self.next().await;
+            }
+            let Input::Delivery(mut delivery) = input else {
+                panic!("{input:?} instead of a delivery")
+            };
+            assert_eq!(String::from_utf8_lossy(&delivery.body), body);
+            delivery.settle().await;
+        }
+        if caught_up == 0 {
+            self.caught_up().await;
+            caught_up += 1;
+        }
+        assert_eq!(caught_up, 1);
+    }
+
     /// Tells it to end, and expects that it does so at once.
     pub async fn stop(self) {
         self.shutdown.cancel();

@@ -22,7 +22,7 @@ async fn a_stream_deleted_and_declared_again_is_read_from_its_first_message() {
     client.declare_stream(&config).await;
     client.publish(&config.exchange, bodies(100..103)).await;
     source.anew().await;
-    source.takes(bodies(100..103)).await;
+    source.takes_and_catches_up(bodies(100..103)).await;
     assert_eq!(source.metrics.stream_resets.get(), 1);
     client.publish(&config.exchange, bodies(103..104)).await;
     source.takes(bodies(103..104)).await;
@@ -46,7 +46,7 @@ async fn a_new_stream_that_has_grown_past_the_old_place_is_known_by_its_content(
     client.declare_stream(&config).await;
     client.publish(&config.exchange, bodies(100..120)).await;
     source.anew().await;
-    source.takes(bodies(100..120)).await;
+    source.takes_and_catches_up(bodies(100..120)).await;
     source.stop().await;
 }
 
@@ -74,8 +74,7 @@ async fn a_stream_made_anew_in_warm_up_is_still_caught_up_with() {
             other => break assert!(matches!(other, blockcast::amqp::Input::Anew), "{other:?}"),
         }
     }
-    source.takes(bodies(100..103)).await;
-    source.caught_up().await;
+    source.takes_and_catches_up(bodies(100..103)).await;
     source.stop().await;
 }
 
