@@ -268,6 +268,26 @@ async fn a_queue_of_ones_own_carries_the_chain_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_block_that_a_queue_hands_over_again_is_not_settled_before_it_is_kept() {
+    let broker = Broker::start_own();
+    let mut config = config(&broker);
+    config.amqp.queue.mode = QueueMode::Queue;
+    config.blocks.hold = Hold::For(Duration::from_secs(600));
+    let replica = Replica::start_ready(&config).await;
+    publish(&config, [1, 3].map(|height| body(height, "x"))).await;
+    eventually("the first is kept", async || replica.status().await["tip_height"] == 1).await;
+    broker.rabbitmqctl(&["close_all_connections", "a test"]);
+    eventually("the third has come again", async || {
+        replica.metric("blockcast_deliveries_total{outcome=\"duplicate\"}").await == 1.0
+    })
+    .await;
+    replica.stop().await.expect("drained");
+    let next = Replica::start_ready(&config).await;
+    eventually("the queue still has it", async || next.status().await["tip_height"] == 3).await;
+    next.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_chain_in_a_stream_made_anew_is_told_and_followed() {
     let broker = Broker::shared();
     let config = config(broker);
