@@ -1,7 +1,6 @@
 //! The commands: arguments in, an exit code out. Knows nothing of blocks beyond what it hands on.
 
 mod arguments;
-mod backoff;
 mod check;
 mod publish;
 mod serve;
@@ -106,6 +105,11 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::Runtime(error)
     }
+}
+
+/// Chance for a wait of a command: half of it to all. A person is watching, so never none.
+fn half_jitter() -> f64 {
+    1.0 - fastrand::f64() / 2.0
 }
 
 #[cfg(test)]

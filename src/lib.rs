@@ -48,6 +48,7 @@ pub mod sequence;
 pub mod block;
 
 // Leaves.
+pub mod backoff;
 pub mod config;
 pub mod metrics;
 pub mod notices;

@@ -14,9 +14,9 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::backoff::Backoff;
 use super::connection::{ConnectError, Connection, Connector};
 use super::{BrokerError, Delivery, request};
+use crate::backoff::Backoff;
 use crate::config;
 
 /// For one letter, in all: the feed waits for it.

@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::backoff::Backoff;
 use super::connection::{ConnectError, Connection, Connector};
 use super::consumer::{self, Consumer, Consuming, Ended, ProbeError, Start};
 use super::topology::{NameError, Topology, TopologyError};
 use super::{BrokerError, Delivery, Input};
+use crate::backoff::Backoff;
 use crate::config::{self, QueueMode};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;

@@ -15,10 +15,10 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 
 use super::arguments::PublishOptions;
-use super::backoff::Backoff;
 use super::signals::Signals;
 use super::{Failure, Outcome};
 use crate::amqp::{PublishError, Publisher};
+use crate::backoff::Backoff;
 use crate::config::{self, Config};
 use blocks::{Block, Blocks};
 use pace::Pace;
@@ -233,7 +233,7 @@ impl Publication<'_> {
         if !self.retry || is_final {
             return Err(explain(error, self.amqp));
         }
-        let wait = self.backoff.next_wait();
+        let wait = self.backoff.next(super::half_jitter());
         self.progress.say(&format!("{error}; again in {:.1} s", wait.as_secs_f64()));
         tokio::time::sleep(wait).await;
         Ok(())

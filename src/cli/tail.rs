@@ -16,9 +16,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-use super::backoff::Backoff;
 use super::signals::Signals;
 use super::{Outcome, say};
+use crate::backoff::Backoff;
 use ending::{Ending, Next};
 
 /// A stream's address, `ws://...` or `wss://...`.
@@ -61,7 +61,7 @@ pub async fn run(url: &StreamUrl) -> Outcome {
             Next::Fail => return Err(anyhow!("{}", ending.why).into()),
             Next::Again { not_before } => not_before,
         };
-        let wait = backoff.next_wait().max(retry_after);
+        let wait = backoff.next(super::half_jitter()).max(retry_after);
         say(&format!("{}; again in {:.1} s", ending.why, wait.as_secs_f64()));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}

@@ -106,15 +106,11 @@ impl Run {
     }
 
     pub fn summary(&self) -> Summary {
-        let mut times = self.entries.iter().filter_map(|entry| match entry {
-            Entry::Block(kept) => Some(kept.appended_time),
-            Entry::Gap { .. } => None,
-        });
         Summary {
             first_height: self.first_height(),
             tip: self.tip(),
-            oldest_time: times.next(),
-            tip_time: times.next_back().or_else(|| self.entries.iter().find_map(time_of)),
+            oldest_time: self.entries.iter().find_map(time_of),
+            tip_time: self.entries.iter().rev().find_map(time_of),
             blocks: self.blocks,
             bytes: self.bytes,
         }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::eventually::eventually;
-use crate::replica::request;
+use crate::replica::{metric_in, request};
 
 pub struct Process {
     pub address: SocketAddr,
@@ -53,9 +53,7 @@ impl Process {
     }
 
     pub async fn metric(&self, name: &str) -> f64 {
-        let (_, text) = self.get("/metrics").await;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
+        metric_in(&self.get("/metrics").await.1, name)
     }
 
     /// SIGTERM, and the exit code 0 of a drained replica.

@@ -85,9 +85,7 @@ impl Replica {
 
     /// One metric's value by its name and labels as the text has them.
     pub async fn metric(&self, name: &str) -> f64 {
-        let text = self.get("/metrics").await.body;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
+        metric_in(&self.get("/metrics").await.body, name)
     }
 
     /// Tells the replica to end, without waiting for it.
@@ -105,6 +103,12 @@ impl Replica {
         let ended = tokio::time::timeout(Duration::from_secs(30), self.task).await;
         ended.expect("the replica ends in time").expect("the replica did not panic")
     }
+}
+
+/// One metric's value by its name and labels as `text` has them.
+pub fn metric_in(text: &str, name: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
 }
 
 /// Sends `text` as it is and reads to the end of the stream.

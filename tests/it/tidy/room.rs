@@ -20,7 +20,8 @@ const ROOMS: [&[&str]; 12] = [
     &["block"],
     LEAVES,
 ];
-const LEAVES: &[&str] = &["config", "metrics", "notices", "readiness", "shutdown", "telemetry"];
+const LEAVES: &[&str] =
+    &["backoff", "config", "metrics", "notices", "readiness", "shutdown", "telemetry"];
 
 /// An import of room `to` in a file of room `from`.
 pub struct Import<'a> {

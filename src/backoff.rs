@@ -6,8 +6,8 @@ const FIRST: Duration = Duration::from_millis(250);
 /// Below `amqp.unready_after`'s default, so that a broker that returns is found before clients go.
 const LONGEST: Duration = Duration::from_secs(15);
 
-/// A wait that doubles from 250 ms to 15 s, drawn evenly from zero to that ("full jitter"), so that
-/// replicas that lost one broker do not return to it at once.
+/// A wait that doubles from 250 ms to 15 s, shortened by chance, so that those who lost the same peer
+/// do not return to it at once. The caller draws: evenly from 0.0 to 1.0 is "full jitter".
 #[derive(Debug, Default)]
 pub struct Backoff {
     attempts: u32,
