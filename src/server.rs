@@ -138,6 +138,9 @@ impl Server {
             () = accepting => {}
             () = drain(&door, &shutdown) => {}
         }
+        // Only now: a connection told to close before its first byte gets no answer, and until
+        // here probes and refused clients must get theirs.
+        door.closing.cancel();
         door.tasks.close();
         if timeout(LAST_GRACE, door.tasks.wait()).await.is_err() {
             door.ending.cancel();
@@ -154,7 +157,6 @@ async fn drain(door: &Door, shutdown: &CancellationToken) {
     info!(sessions = door.admission.sessions(), "draining: unready, still accepting");
     tokio::time::sleep(limits.drain_delay).await;
     door.readiness.set_refusing();
-    door.closing.cancel();
     // A client that does not answer its close takes so long.
     door.around.drain.begin(limits.drain.saturating_sub(session::CLOSE_TIMEOUT));
     door.around.history.wake_readers();

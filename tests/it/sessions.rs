@@ -106,6 +106,26 @@ async fn a_drain_is_told_first_then_spread_and_clients_know_their_place() {
     replica.ended().await.expect("drained");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn late_in_the_drain_newcomers_are_told_so() {
+    let config = config(Broker::shared());
+    let replica = Replica::start_ready(&config).await;
+    // It does not answer its close, so the drain lasts as long as a close may.
+    let silent = Client::connect(&replica.url("valid_transactions")).await;
+    replica.begin_stop();
+    eventually("clients are refused", async || {
+        let answer = replica.get("/api/v1/streams/valid_blocks").await;
+        answer.status == 503 && answer.body.contains("draining")
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(replica.get("/health/live").await.status, 200, "probes are answered");
+    }
+    assert!(replica.metric("blockcast_handshakes_refused_total{reason=\"draining\"}").await >= 1.0);
+    drop(silent);
+    replica.ended().await.expect("drained");
+}
+
 /// A client that completes the handshake and never reads again, with a small receive window.
 async fn never_reading(replica: &Process) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
