@@ -115,6 +115,24 @@ fn half_jitter() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backoff::Backoff;
+    use std::time::Duration;
+
+    #[test]
+    fn a_commands_waits_grow_to_a_bound_and_are_never_none() {
+        const FIRST: Duration = Duration::from_millis(250);
+        const LONGEST: Duration = Duration::from_secs(15);
+        let mut backoff = Backoff::default();
+        let mut next_wait = || backoff.next(half_jitter());
+        assert!(next_wait() <= FIRST);
+        for _ in 0..100 {
+            let wait = next_wait();
+            assert!(FIRST <= wait && wait <= LONGEST, "{wait:?}");
+        }
+        assert!(next_wait() >= LONGEST / 2);
+        backoff.reset();
+        assert!(backoff.next(half_jitter()) <= FIRST);
+    }
 
     #[test]
     fn a_cause_is_told_once_whether_or_not_it_is_quoted() {
