@@ -1,13 +1,16 @@
 //! From a request for a stream to a session: what is checked, in which order, and what a refusal
 //! says. A refused request never costs more than its answer.
+//!
+//! A session begins with its answer's head: HTTP lets go of the connection unanswered, so that all
+//! that goes out on it afterwards goes through one place.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 use hyper_tungstenite::tungstenite::handshake::derive_accept_key;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tracing::debug;
 
@@ -37,19 +40,33 @@ struct Refused {
     is_told_in_band: bool,
 }
 
-/// What the session is to do once the connection is a WebSocket.
+/// A session to be: what HTTP hands the connection over for.
+pub struct Opening {
+    /// The answer's head, the first that goes out.
+    head: Vec<u8>,
+    purpose: Purpose,
+    visit: Visit,
+}
+
+/// What becomes of a request.
+pub enum Outcome {
+    Answer(Answer),
+    Open(Opening),
+}
+
+/// What the session is to do.
 enum Purpose {
     Serve { stream: Stream, cursor: Cursor, admitted: Admitted },
     Refuse(Cause),
 }
 
-/// Answers a request for `stream`: 101 and a session in a task of its own, or a refusal.
+/// Answers a request for `stream`: a session, or a refusal.
 pub fn answer(
-    request: &mut Request<Incoming>,
+    request: &Request<Incoming>,
     stream: Stream,
     door: &Arc<Door>,
     visit: Visit,
-) -> Answer {
+) -> Outcome {
     // RFC 6455 section 4.1 wants GET and HTTP/1.1.
     let is_upgrade = hyper_tungstenite::is_upgrade_request(request)
         && request.method() == Method::GET
@@ -67,12 +84,15 @@ pub fn answer(
             let is_browser = request.headers().contains_key(header::ORIGIN);
             if !(refused.is_told_in_band && is_browser && is_upgrade && accept_key(request).is_ok())
             {
-                return refused.into_answer();
+                return Outcome::Answer(refused.into_answer());
             }
             Purpose::Refuse(Cause::BadRequest(refused.message))
         }
     };
-    switch(request, purpose, door, visit)
+    match accept_key(request) {
+        Ok(accept) => Outcome::Open(Opening { head: switching_head(&accept), purpose, visit }),
+        Err(refused) => Outcome::Answer(refused.into_answer()),
+    }
 }
 
 /// The checks, cheapest and most telling first.
@@ -132,63 +152,42 @@ fn accept_key(request: &Request<Incoming>) -> Result<String, Refused> {
     }
 }
 
-/// Answers 101 and hands the connection over once hyper lets go of it.
-fn switch(
-    request: &mut Request<Incoming>,
-    purpose: Purpose,
-    door: &Arc<Door>,
-    visit: Visit,
-) -> Answer {
-    let accept = match accept_key(request) {
-        Ok(accept) => accept,
-        Err(refused) => return refused.into_answer(),
-    };
-    let upgrade = hyper::upgrade::on(request);
-    let door_inside = Arc::clone(door);
-    door.spawn(async move {
-        let door = door_inside;
-        let metrics = &door.around.metrics;
-        let upgraded = match upgrade.await {
-            Ok(upgraded) => upgraded,
-            Err(error) => {
-                debug!(peer = %visit.peer, %error, "client left during the handshake");
-                return;
+/// The head of the answer that makes a connection a WebSocket (RFC 6455 section 4.2.2).
+fn switching_head(accept: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+impl Opening {
+    /// Runs the session on its connection, in a task of its own. `early` is what the client sent
+    /// behind its request.
+    pub fn begin(self, transport: TcpStream, early: Bytes, door: &Arc<Door>) {
+        let door_inside = Arc::clone(door);
+        door.spawn(async move {
+            let (door, Self { head, purpose, visit }) = (door_inside, self);
+            let metrics = &door.around.metrics;
+            let around = Arc::clone(&door.around);
+            let (mut session, admitted) = match purpose {
+                Purpose::Serve { stream, cursor, admitted } => {
+                    metrics.sessions_opened.inc();
+                    (Session::new(transport, around, stream, cursor, head), Some(admitted))
+                }
+                Purpose::Refuse(cause) => (Session::refused(transport, around, &cause, head), None),
+            };
+            session.listen(&early);
+            // It shares hyper's whole read buffer, 8 KiB.
+            drop(early);
+            let disconnect = Box::pin(session.run()).await;
+            if admitted.is_some() {
+                metrics.disconnects.add(disconnect);
             }
-        };
-        let parts = match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => parts,
-            Err(_) => unreachable!("bug: the listener serves nothing but TCP"),
-        };
-        let (transport, around) = (parts.io.into_inner(), Arc::clone(&door.around));
-        let (mut session, admitted) = match purpose {
-            Purpose::Serve { stream, cursor, admitted } => {
-                (Session::new(transport, around, stream, cursor), Some(admitted))
-            }
-            Purpose::Refuse(cause) => (Session::refused(transport, around, &cause), None),
-        };
-        if admitted.is_some() {
-            metrics.sessions_opened.inc();
-        }
-        session.listen(&parts.read_buf);
-        // It shares hyper's whole read buffer, 8 KiB.
-        drop(parts.read_buf);
-        let disconnect = Box::pin(session.run()).await;
-        if admitted.is_some() {
-            metrics.disconnects.add(disconnect);
-        }
-        debug!(peer = %visit.peer, reason = disconnect.name(), "session ended");
-        drop(visit.place);
-    });
-    let mut answer = Answer::default();
-    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(
-        header::SEC_WEBSOCKET_ACCEPT,
-        HeaderValue::from_str(&accept).expect("bug: base64 is a header value"),
-    );
-    answer
+            debug!(peer = %visit.peer, reason = disconnect.name(), "session ended");
+            drop(visit.place);
+        });
+    }
 }
 
 impl Refused {

@@ -2,10 +2,12 @@
 //!
 //! A failing accept (no descriptors left) is waited out; it never ends the listener.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -15,6 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
+use super::handshake::{Opening, Outcome};
 use super::visit::{Place, Visit};
 use super::{Door, route};
 
@@ -83,35 +86,85 @@ async fn serve(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, is_admin: b
     let place = Arc::new(place);
     let handshake_timeout = door.around.limits.handshake_timeout;
     let closing = door.closing.clone();
+    let opened = Opened::default();
     let service = service_fn(|request| {
         let visit = Visit { peer, local, is_admin, place: Arc::clone(&place) };
-        let door = Arc::clone(&door);
-        async move { Ok::<_, std::convert::Infallible>(route::answer(request, &door, visit)) }
+        let outcome = route::answer(&request, &door, visit);
+        let opened = &opened;
+        async move {
+            match outcome {
+                Outcome::Answer(answer) => Ok::<_, std::convert::Infallible>(answer),
+                Outcome::Open(opening) => {
+                    opened.put(opening);
+                    // HTTP never answers: the connection is taken from it.
+                    std::future::pending().await
+                }
+            }
+        }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(handshake_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
+        .serve_connection(TokioIo::new(stream), service);
+    // All answers before were written: a client that asks for a stream has read them.
+    let mut served = poll_fn(|cx| {
+        let ended = Pin::new(&mut connection).poll(cx);
+        match opened.take() {
+            Some(opening) => std::task::Poll::Ready(Ended::Opened(opening)),
+            None => ended.map(Ended::Http),
+        }
+    });
     let ended = tokio::select! {
-        ended = connection.as_mut() => Ok(ended),
+        ended = &mut served => Some(ended),
         () = async {
             tokio::select! {
                 () = closing.cancelled() => {}
                 () = tokio::time::sleep(PLAIN_CONNECTION_TIME) => {}
             }
-        } => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(handshake_timeout, connection).await
+        } => None,
+    };
+    let ended = match ended {
+        Some(ended) => Ok(ended),
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            let rest = async { Ended::Http(Pin::new(&mut connection).await) };
+            tokio::time::timeout(handshake_timeout, rest).await
         }
     };
     match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%peer, %error, "HTTP connection ended"),
+        Ok(Ended::Opened(opening)) => {
+            let parts = connection.into_parts();
+            opening.begin(parts.io.into_inner(), parts.read_buf, &door);
+        }
+        Ok(Ended::Http(Ok(()))) => {}
+        Ok(Ended::Http(Err(error))) => debug!(%peer, %error, "HTTP connection ended"),
         Err(_) => debug!(%peer, "HTTP connection cut: it did not read its answers"),
     }
+}
+
+/// From a connection's service to the task around it, which takes the connection back: one at most.
+#[derive(Default)]
+struct Opened(Mutex<Option<Opening>>);
+
+impl Opened {
+    fn put(&self, opening: Opening) {
+        *self.lock() = Some(opening);
+    }
+
+    fn take(&self) -> Option<Opening> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Opening>> {
+        self.0.lock().expect("bug: nothing panics while it holds this lock")
+    }
+}
+
+/// How HTTP on a connection came to its end.
+enum Ended {
+    Opened(Opening),
+    Http(hyper::Result<()>),
 }
 
 /// Errors that `accept` reports of a connection that is gone already (accept(2)).

@@ -52,13 +52,14 @@ enum Close {
 }
 
 impl Outbound {
-    pub fn new(stream: Stream, cursor: Cursor) -> Self {
+    /// `head` goes out before all else.
+    pub fn new(stream: Stream, cursor: Cursor, head: Vec<u8>) -> Self {
         Self {
             stream,
             cursor,
             messages: 0,
             in_frame: 0,
-            control: Vec::new(),
+            control: head,
             control_written: 0,
             pong: None,
             ping: false,

@@ -8,6 +8,7 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
 use super::answer::{Answer, json_answer, preflight, refusal, text_answer};
+use super::handshake::Outcome;
 use super::outbound::Stream;
 use super::visit::Visit;
 use super::{Door, api, handshake, status};
@@ -25,8 +26,23 @@ enum Resource {
 }
 
 /// Answers a request. Never waits: what takes time is a session in a task of its own.
-pub fn answer(mut request: Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Answer {
-    let Some(resource) = find(request.uri().path(), door, &visit) else {
+pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Outcome {
+    let is_stream_method = request.method() == Method::GET || request.method() == Method::HEAD;
+    match find(request.uri().path(), door, &visit) {
+        Some(Resource::Stream(stream)) if is_stream_method => {
+            handshake::answer(request, stream, door, visit)
+        }
+        found => Outcome::Answer(plain_answer(request, found, door, &visit)),
+    }
+}
+
+fn plain_answer(
+    request: &Request<Incoming>,
+    found: Option<Resource>,
+    door: &Door,
+    visit: &Visit,
+) -> Answer {
+    let Some(resource) = found else {
         return refusal(StatusCode::NOT_FOUND, "there is nothing at this path");
     };
     if request.method() == Method::OPTIONS {
@@ -41,13 +57,13 @@ pub fn answer(mut request: Request<Incoming>, door: &Arc<Door>, visit: Visit) ->
         return answer;
     }
     match resource {
-        Resource::Root => json_answer(StatusCode::OK, &api::root(&request, door, &visit)),
-        Resource::ApiRoot => json_answer(StatusCode::OK, &api::api_root(&request, door, &visit)),
+        Resource::Root => json_answer(StatusCode::OK, &api::root(request, door, visit)),
+        Resource::ApiRoot => json_answer(StatusCode::OK, &api::api_root(request, door, visit)),
         Resource::Status => json_answer(StatusCode::OK, &status::status(door)),
         Resource::Live => json_answer(StatusCode::OK, &json!({ "status": "live" })),
         Resource::Ready => status::ready(door),
         Resource::Metrics => text_answer(status::metrics(door)),
-        Resource::Stream(stream) => handshake::answer(&mut request, stream, door, visit),
+        Resource::Stream(_) => unreachable!("bug: a GET of a stream is a handshake's"),
     }
 }
 

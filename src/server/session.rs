@@ -95,13 +95,20 @@ enum Turn {
 }
 
 impl<T: Transport> Session<T> {
-    /// A session that begins at `cursor`, taken before the client was told that it is connected.
-    pub fn new(transport: T, around: Arc<Surroundings>, stream: Stream, cursor: Cursor) -> Self {
+    /// A session that begins at `cursor`, taken before the client is told that it is connected: by
+    /// `head`, which goes out first.
+    pub fn new(
+        transport: T,
+        around: Arc<Surroundings>,
+        stream: Stream,
+        cursor: Cursor,
+        head: Vec<u8>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             transport,
             inbound: Inbound::new(around.limits.max_message_bytes.as_u64()),
-            outbound: Outbound::new(stream, cursor),
+            outbound: Outbound::new(stream, cursor, head),
             around,
             began_at: now,
             alive_at: now,
@@ -114,9 +121,9 @@ impl<T: Transport> Session<T> {
     }
 
     /// A session that is only opened to tell why it is refused.
-    pub fn refused(transport: T, around: Arc<Surroundings>, cause: &Cause) -> Self {
+    pub fn refused(transport: T, around: Arc<Surroundings>, cause: &Cause, head: Vec<u8>) -> Self {
         let cursor = around.history.live_cursor();
-        let mut session = Self::new(transport, around, Stream::Transactions, cursor);
+        let mut session = Self::new(transport, around, Stream::Transactions, cursor, head);
         session.close(cause);
         session
     }

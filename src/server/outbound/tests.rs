@@ -72,7 +72,7 @@ fn every_write_boundary_yields_the_same_bytes() {
         [(Stream::Transactions, &events, 13), (Stream::Blocks, &summaries, 7)]
     {
         for step in (1..=400).chain([expected.len() - 1, expected.len()]) {
-            let mut outbound = Outbound::new(stream, history.live_cursor().at(0));
+            let mut outbound = Outbound::new(stream, history.live_cursor().at(0), Vec::new());
             let (written, messages) = write_all(&history, &mut outbound, || step, |_| ());
             assert_eq!(&written, expected, "{stream:?}, {step} bytes at a time");
             assert_eq!(messages, count);
@@ -90,7 +90,8 @@ fn control_frames_never_start_inside_a_data_frame_at_any_boundary() {
     let random = std::cell::RefCell::new(fastrand::Rng::with_seed(seed));
     for step_max in [1, 2, 3, 50, 180, 190, 2_000] {
         for chance in [0, 30, 255] {
-            let mut outbound = Outbound::new(Stream::Transactions, history.live_cursor().at(0));
+            let mut outbound =
+                Outbound::new(Stream::Transactions, history.live_cursor().at(0), Vec::new());
             let mut owed = 0_u32;
             let (written, _) = write_all(
                 &history,
@@ -126,7 +127,8 @@ fn a_close_ends_the_frame_under_way_and_nothing_follows() {
     let (history, events, _) = chain_of(&[(1, 2), (2, 0), (3, 1)]);
     let length = events.len();
     for closed_after in (0..length).step_by(3) {
-        let mut outbound = Outbound::new(Stream::Transactions, history.live_cursor().at(0));
+        let mut outbound =
+            Outbound::new(Stream::Transactions, history.live_cursor().at(0), Vec::new());
         let mut seen = 0;
         let (written, _) = write_all(
             &history,
@@ -151,7 +153,7 @@ fn a_close_ends_the_frame_under_way_and_nothing_follows() {
 #[test]
 fn the_position_tells_where_to_go_on() {
     let (history, ..) = chain();
-    let mut outbound = Outbound::new(Stream::Transactions, history.live_cursor().at(0));
+    let mut outbound = Outbound::new(Stream::Transactions, history.live_cursor().at(0), Vec::new());
     assert_eq!(outbound.position(), "from_height=oldest");
     let mut positions = Vec::new();
     write_all(&history, &mut outbound, || 1, |outbound| positions.push(outbound.position()));
@@ -182,8 +184,11 @@ fn the_position_tells_where_to_go_on() {
 #[test]
 fn a_live_client_on_a_history_that_begins_is_at_its_beginning() {
     let history = History::new(usize::MAX);
-    let outbound = Outbound::new(Stream::Transactions, history.live_cursor());
+    let outbound = Outbound::new(Stream::Transactions, history.live_cursor(), Vec::new());
     assert_eq!(outbound.position(), "from_height=oldest");
     history.append(block(41, 1));
-    assert_eq!(Outbound::new(Stream::Transactions, history.live_cursor()).position(), "after=41");
+    assert_eq!(
+        Outbound::new(Stream::Transactions, history.live_cursor(), Vec::new()).position(),
+        "after=41"
+    );
 }

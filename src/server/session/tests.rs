@@ -27,7 +27,8 @@ impl Bench {
         });
         let (client, server) = duplex(pipe_bytes);
         let cursor = around.history.live_cursor();
-        let session = Session::new(server, Arc::clone(&around), Stream::Transactions, cursor);
+        let session =
+            Session::new(server, Arc::clone(&around), Stream::Transactions, cursor, Vec::new());
         let session = tokio::spawn(session.run());
         Self { around, session, client }
     }
