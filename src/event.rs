@@ -34,13 +34,18 @@ pub fn write_summary(out: &mut Vec<u8>, block: &Block) {
     out.extend_from_slice(br#"{"height": "#);
     write_integer(out, block.height);
     out.extend_from_slice(br#", "hash": "#);
-    match &block.hash {
-        Some(hash) => write_string(out, hash),
-        None => out.extend_from_slice(b"null"),
-    }
+    write_hash(out, block.hash.as_deref());
     out.extend_from_slice(br#", "transaction_ids": "#);
     write_list(out, (0..block.fields.len()).map(|index| block.fields.transaction_id(index)));
     out.push(b'}');
+}
+
+/// Appends a block's hash, or null without one.
+pub fn write_hash(out: &mut Vec<u8>, hash: Option<&str>) {
+    match hash {
+        Some(hash) => write_string(out, hash),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 fn write_list<'a>(out: &mut Vec<u8>, texts: impl Iterator<Item = &'a str>) {

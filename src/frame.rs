@@ -3,11 +3,17 @@
 //! Frames from a server are not masked (RFC 6455 section 5.1), so they are the same for every
 //! client. Nothing here knows who reads them.
 
+mod encoding;
+
 use bytes::Bytes;
 
 use crate::block::{Block, EncodedLen, Fields, event_len};
 use crate::config::Dialect;
 use crate::event::{write_event, write_summary};
+pub use encoding::{
+    Encoding, GZIP_HEADER, Messages, SEPARATOR, Wire, batch_head, batch_tail, encode_as,
+    gzip_stored, sse_message, text_frame,
+};
 
 /// RFC 6455 section 5.2: FIN and the opcode of a text message.
 const FIN_TEXT: u8 = 0x81;
@@ -75,12 +81,15 @@ impl EncodedBlock {
     pub fn payload(&self, index: usize) -> &[u8] {
         let start = index.checked_sub(1).map_or(0, |before| self.event_ends[before] as usize);
         let frame = &self.events[start..self.event_ends[index] as usize];
-        let header_len = match frame[1] {
-            LEN_16_BITS => 4,
-            LEN_64_BITS => 10,
-            _ => 2,
-        };
-        &frame[header_len..]
+        &frame[header_len(frame)..]
+    }
+}
+
+fn header_len(frame: &[u8]) -> usize {
+    match frame[1] {
+        LEN_16_BITS => 4,
+        LEN_64_BITS => 10,
+        _ => 2,
     }
 }
 

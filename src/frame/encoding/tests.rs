@@ -1,0 +1,196 @@
+use std::io::Read;
+use std::path::Path;
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
+
+use super::*;
+use crate::block::{Message, Rules, decode};
+use crate::config::Dialect;
+use crate::frame::encode;
+use crate::frame::sample::block;
+
+fn with_hash(hash: &str) -> EncodedBlock {
+    let body = serde_json::json!({
+        "height": 7, "hash": hash, "transactions": [{ "id": "ä" }, { "id": "b" }],
+    });
+    encoded(&body.to_string())
+}
+
+fn encoded(body: &str) -> EncodedBlock {
+    let dialect = Dialect::Bigchaindb;
+    let rules = Rules { dialect, body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX };
+    match decode(body.as_bytes(), &rules) {
+        Ok(Message::Block(block)) => encode(block, dialect),
+        other => panic!("a block was due: {other:?}"),
+    }
+}
+
+fn samples() -> Vec<EncodedBlock> {
+    vec![block(0, 0), block(1, 1), block(42, 3), block(1_000, 400), with_hash("a\"\\\u{1f600}")]
+}
+
+fn real_chain() -> Vec<EncodedBlock> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/chain.ndjson");
+    std::fs::read_to_string(path).expect("the real chain").lines().map(encoded).collect()
+}
+
+/// The messages one by one.
+fn each(messages: &Messages) -> Vec<&[u8]> {
+    let mut start = 0;
+    let each = messages.ends.iter().map(|end| {
+        let message = &messages.bytes[start..*end as usize];
+        start = *end as usize;
+        message
+    });
+    let each = each.collect();
+    assert_eq!(start, messages.bytes.len(), "the last message ends the run");
+    each
+}
+
+fn json_of(frame: &[u8]) -> Value {
+    serde_json::from_slice(payload(frame)).expect("one frame of JSON")
+}
+
+/// What a decoder makes of pieces behind a header.
+fn inflated(pieces: &[u8]) -> Vec<u8> {
+    let stream = [&GZIP_HEADER, pieces].concat();
+    let mut text = Vec::new();
+    let ended = GzDecoder::new(&*stream).read_to_end(&mut text);
+    assert_eq!(ended.expect_err("no end").kind(), std::io::ErrorKind::UnexpectedEof);
+    text
+}
+
+#[test]
+fn a_batch_holds_the_very_bytes_of_the_events() {
+    for block in samples() {
+        let batch = encode_as(&block, Encoding::Batch);
+        let [frame] = each(&batch)[..] else { panic!("one message") };
+        let payloads: Vec<_> = (0..block.events_len()).map(|event| block.payload(event)).collect();
+        let events = payloads.join(SEPARATOR);
+        let text = String::from_utf8_lossy(payload(frame)).into_owned();
+        assert!(text.ends_with(&format!("[{}]}}", String::from_utf8_lossy(&events))), "{text}");
+        let json = json_of(frame);
+        assert_eq!(json["height"], block.height);
+        assert_eq!(json["hash"].as_str(), block.hash.as_deref());
+        assert_eq!(json["events"].as_array().map(Vec::len), Some(block.events_len()));
+        assert!(text.starts_with(&format!("{{\"height\": {}, \"hash\": ", block.height)));
+    }
+}
+
+#[test]
+fn a_batch_put_together_from_parts_is_the_shared_one() {
+    for block in samples() {
+        let all = Vec::from_iter(0..block.events_len() as u32);
+        let payloads: Vec<_> = all.iter().map(|event| block.payload(*event as usize)).collect();
+        for (wire, encoding) in
+            [(Wire::WebSocket, Encoding::Batch), (Wire::EventStream, Encoding::SseBatch)]
+        {
+            let parts =
+                [&batch_head(&block, &all, wire), &*payloads.join(SEPARATOR), batch_tail(wire)];
+            assert_eq!(parts.concat(), encode_as(&block, encoding).bytes, "{}", block.height);
+        }
+    }
+}
+
+#[test]
+fn server_sent_events_name_their_place_and_carry_the_same_json() {
+    for block in samples() {
+        let height = block.height;
+        let events = encode_as(&block, Encoding::SseEvents);
+        assert_eq!(events.ends.len(), block.events_len());
+        for (index, event) in each(&events).into_iter().enumerate() {
+            let json = String::from_utf8_lossy(block.payload(index));
+            let expected = format!("id: {height}.{index}\ndata: {json}\n\n");
+            assert_eq!(String::from_utf8_lossy(event), expected);
+        }
+        let summary = String::from_utf8_lossy(payload(&block.summary)).into_owned();
+        let batch = encode_as(&block, Encoding::Batch);
+        let batch = String::from_utf8_lossy(payload(&batch.bytes)).into_owned();
+        let end = format!(
+            "{{\"type\": \"block\", \"height\": {height}, \"events\": {}}}",
+            block.events_len()
+        );
+        for (encoding, expected) in [
+            (Encoding::SseSummary, format!("id: {height}\ndata: {summary}\n\n")),
+            (Encoding::SseBatch, format!("id: {height}\ndata: {batch}\n\n")),
+            (Encoding::SseBlockEnd, format!("id: {height}\nevent: block\ndata: {end}\n\n")),
+        ] {
+            let made = encode_as(&block, encoding);
+            let [message] = each(&made)[..] else { panic!("one message") };
+            assert_eq!(String::from_utf8_lossy(message), expected);
+        }
+        assert_eq!(
+            json_of(&encode_as(&block, Encoding::BlockEnd).bytes),
+            serde_json::from_str::<Value>(&end).expect("JSON")
+        );
+    }
+}
+
+#[test]
+fn any_sequence_of_compressed_pieces_is_one_stream() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let blocks: Vec<_> = samples().into_iter().chain(real_chain()).collect();
+    let (mut pieces, mut expected) = (Vec::new(), Vec::new());
+    for _ in 0..200 {
+        let block = &blocks[random.usize(0..blocks.len())];
+        let (gzip, plain) = [
+            (Encoding::GzipEvents, Encoding::SseEvents),
+            (Encoding::GzipBlock, Encoding::SseEvents),
+            (Encoding::GzipSummary, Encoding::SseSummary),
+            (Encoding::GzipBatch, Encoding::SseBatch),
+            (Encoding::GzipBlockEnd, Encoding::SseBlockEnd),
+        ][random.usize(0..5)];
+        let (gzip_messages, plain) = (encode_as(block, gzip), encode_as(block, plain));
+        if gzip == Encoding::GzipBlock {
+            assert_eq!(gzip_messages.ends.len(), usize::from(block.events_len() > 0));
+            pieces.extend_from_slice(&gzip_messages.bytes);
+            expected.extend_from_slice(&plain.bytes);
+            continue;
+        }
+        assert_eq!(gzip_messages.ends.len(), plain.ends.len());
+        // Any of them may be left out.
+        for (piece, text) in each(&gzip_messages).into_iter().zip(each(&plain)) {
+            if random.bool() {
+                pieces.extend_from_slice(piece);
+                expected.extend_from_slice(text);
+            }
+        }
+        let own = sse_message(Some("7"), None, None);
+        pieces.extend(gzip_stored(&own));
+        expected.extend(own);
+    }
+    assert_eq!(inflated(&pieces), expected);
+}
+
+#[test]
+fn a_long_text_is_stored_in_several_blocks() {
+    let text = b"x".repeat(200_000);
+    assert_eq!(inflated(&gzip_stored(&text)), text);
+    assert_eq!(gzip_stored(b""), b"");
+}
+
+#[test]
+fn compression_of_the_real_chain_is_worth_it() {
+    let chain = real_chain();
+    let bytes = |encoding| -> usize {
+        chain.iter().map(|block| encode_as(block, encoding).bytes.len()).sum()
+    };
+    let plain = bytes(Encoding::SseEvents);
+    let ratio = |encoding| bytes(encoding) as f64 / plain as f64;
+    let (whole, each) = (ratio(Encoding::GzipBlock), ratio(Encoding::GzipEvents));
+    println!("whole blocks {whole:.2} of {plain} bytes, single events {each:.2}");
+    assert!(whole < 0.4, "{whole}");
+    assert!(each < 0.75, "{each}");
+}
+
+#[test]
+fn messages_of_ones_own_have_no_empty_fields() {
+    assert_eq!(sse_message(Some("7"), None, None), b"id: 7\n\n");
+    assert_eq!(sse_message(None, Some("filled"), Some("{}")), b"event: filled\ndata: {}\n\n");
+    let long = "x".repeat(300);
+    let frame = text_frame(&long);
+    assert_eq!((&frame[..4], payload(&frame)), (&[0x81, 126, 1, 44][..], long.as_bytes()));
+}
