@@ -39,6 +39,8 @@ pub mod server;
 // The domain, against the data's path: each knows only those below it.
 pub mod history;
 
+pub mod filter;
+
 pub mod frame;
 
 pub mod event;
