@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::amqp::{DeadLetters, Source, SourceError};
+use crate::archive::Archive;
 use crate::config::Config;
+use crate::encoder;
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
@@ -36,6 +38,7 @@ pub struct Bridge {
     addresses: Addresses,
     source: Source,
     pipeline: Pipeline,
+    history: Arc<History>,
 }
 
 /// Where a replica listens.
@@ -77,6 +80,7 @@ impl Bridge {
 
         let sources = Sources {
             history: Arc::clone(&history),
+            archive: Arc::new(Archive::none()),
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
             notices: Arc::clone(&notices),
@@ -96,12 +100,12 @@ impl Bridge {
             encoded_bytes_max: history_bytes_max,
             link,
             dead_letters,
-            history,
+            history: Arc::clone(&history),
             metrics,
             readiness,
             notices,
         });
-        Ok(Self { server, addresses, source, pipeline })
+        Ok(Self { server, addresses, source, pipeline, history })
     }
 
     pub fn addresses(&self) -> Addresses {
@@ -113,7 +117,7 @@ impl Bridge {
     /// # Errors
     /// What no waiting can heal, such as a queue of another type; the sessions are drained all the same.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BridgeError> {
-        let Self { server, source, pipeline, addresses } = self;
+        let Self { server, source, pipeline, addresses, history } = self;
         info!(server = %addresses.server, admin = addresses.admin.map(tracing::field::display), "listening");
         let (inputs, taken) = mpsc::channel(INPUTS_MAX);
         // Blocks are still delivered while the sessions drain: the feed ends after the server.
@@ -129,6 +133,7 @@ impl Bridge {
             }
         });
         let mut pipeline = tokio::spawn(pipeline.run(taken, feed_ends.clone()));
+        let encoder = tokio::spawn(encoder::run(history, feed_ends.clone()));
         server.run(drain).await;
         feed_ends.cancel();
         match timeout(FEED_END, &mut pipeline).await {
@@ -139,6 +144,7 @@ impl Bridge {
                 let _cancelled = pipeline.await;
             }
         }
+        encoder.await.expect("bug: the encoder panicked");
         source.await.expect("bug: the source panicked")?;
         Ok(())
     }

@@ -182,6 +182,10 @@ pub struct Server {
     pub ping_interval: Duration,
     #[serde(with = "value::duration")]
     pub pong_timeout: Duration,
+    /// Silence after which clients with control messages, and those of Server-Sent Events, are told
+    /// how far they are.
+    #[serde(with = "value::duration")]
+    pub heartbeat_interval: Duration,
     #[serde(with = "value::duration")]
     pub write_stall_timeout: Duration,
     /// The largest message a client may send (it is skipped).
@@ -308,6 +312,7 @@ impl Default for Server {
             handshake_timeout: Duration::from_secs(5),
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
+            heartbeat_interval: Duration::from_secs(15),
             write_stall_timeout: Duration::from_secs(30),
             max_message_bytes: ByteSize::kib(64),
             send_buffer_bytes: ByteSize::kib(256),

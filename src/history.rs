@@ -5,34 +5,32 @@
 //! nothing of AMQP or HTTP, and never formats a byte.
 //!
 //! Two histories that were given the same blocks hold the same, whatever the timing: the longest
-//! run of newest blocks that fits [`History::new`]'s bound.
+//! run of newest blocks that fits [`History::new`]'s bound. (What only some clients want of a block
+//! counts too, from when one wants it.)
 
+mod kept;
+mod needs;
+mod orders;
 mod run;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use arrayvec::ArrayVec;
 use tokio::sync::watch;
 
 use crate::frame::EncodedBlock;
+pub use kept::Kept;
+pub use needs::Needs;
+pub use orders::Order;
+use orders::Orders;
 use run::Run;
 
 /// Entries that one read yields at most; on the stack of whoever reads.
 pub const ENTRIES_MAX: usize = 64;
-/// Per block, beside what is counted exactly: reference counts, what the allocator adds to four
-/// allocations, and the sequencer's entry for the height.
-const BESIDE_BYTES: usize = 192;
 /// What one read yields, oldest first.
 pub type Entries = ArrayVec<Entry, ENTRIES_MAX>;
-
-/// A block in the history, and since when.
-#[derive(Debug)]
-pub struct Kept {
-    pub block: EncodedBlock,
-    pub appended_at: Instant,
-    pub appended_time: SystemTime,
-}
 
 /// What a cursor comes across.
 #[derive(Debug, Clone)]
@@ -65,60 +63,160 @@ pub struct Summary {
     pub bytes: usize,
 }
 
+/// Where a height lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// In the history, or what comes next.
+    At(Cursor),
+    /// Further up than what comes next.
+    Ahead { tip: u64 },
+    /// Below all that is here.
+    Below { first_height: u64 },
+    /// Nothing is here yet to tell.
+    Unknown,
+}
+
 /// A bounded run of blocks and gaps, by height.
 #[derive(Debug)]
 pub struct History {
     bytes_max: usize,
     run: RwLock<Run>,
-    /// Sender: whoever appends. Receivers: sessions, which look at the run when this moves.
-    /// It holds one number: there is nothing to fill up.
+    orders: Orders,
+    /// Sender: whoever appends. Receivers: readers without needs, which look at the run when this
+    /// moves. It holds one number: there is nothing to fill up.
     version: watch::Sender<u64>,
+    /// The same for readers with needs: it moves when what they want of a block has been made.
+    made: watch::Sender<u64>,
+}
+
+/// A reader that wants more of blocks than their plain frames, for as long as it lives.
+#[derive(Debug)]
+pub struct Demand {
+    history: Arc<History>,
+    needs: Needs,
 }
 
 impl History {
     /// An empty history that keeps at most `bytes_max` (but always the newest block).
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, run: RwLock::new(Run::default()), version: watch::Sender::new(0) }
+        Self {
+            bytes_max,
+            run: RwLock::new(Run::default()),
+            orders: Orders::default(),
+            version: watch::Sender::new(0),
+            made: watch::Sender::new(0),
+        }
     }
 
     /// Adds the next block; its height is above every other.
     pub fn append(&self, block: EncodedBlock) {
+        let kept = Arc::new(Kept::now(block));
         self.write(|run, bytes_max| {
-            run.push(Entry::Block(Arc::new(Kept::now(block))));
+            run.push(Entry::Block(Arc::clone(&kept)));
             run.evict(bytes_max);
         });
+        self.announce(&kept);
     }
 
     /// Puts a block into the gap that it is missing from.
     ///
     /// Returns false, and keeps nothing, if what surrounds it has left the history already.
     pub fn fill(&self, block: EncodedBlock) -> bool {
-        self.write(|run, bytes_max| {
-            let filled = run.fill(Arc::new(Kept::now(block)));
+        let kept = Arc::new(Kept::now(block));
+        let filled = self.write(|run, bytes_max| {
+            let filled = run.fill(Arc::clone(&kept));
             run.evict(bytes_max);
             filled
-        })
+        });
+        if filled {
+            self.announce(&kept);
+        }
+        filled
     }
 
     /// Adds heights that were given up, both ends included, above every other.
     pub fn append_gap(&self, from_height: u64, to_height: u64) {
         self.write(|run, _| run.push(Entry::Gap { from_height, to_height }));
+        self.wake_readers();
     }
 
     /// Empties the history: every cursor taken before gets [`Gone::AnotherChain`].
     pub fn start_over(&self) {
         self.write(|run, _| run.start_over());
+        self.wake_readers();
     }
 
     /// Wakes every reader though nothing has changed, to look at something else.
     pub fn wake_readers(&self) {
         self.version.send_modify(|version| *version += 1);
+        self.made.send_modify(|version| *version += 1);
     }
 
     /// A cursor for a reader that wants what comes from now on.
     pub fn live_cursor(&self) -> Cursor {
         let run = self.read();
         Cursor { next_height: run.tip().map_or(0, |tip| tip + 1), chain: run.chain }
+    }
+
+    /// Where a reader that wants `height` next begins.
+    pub fn place(&self, height: u64) -> Placed {
+        let run = self.read();
+        let (Some(first_height), Some(tip)) = (run.first_height(), run.tip()) else {
+            return Placed::Unknown;
+        };
+        match height {
+            height if height < first_height.max(run.floor) => {
+                Placed::Below { first_height: first_height.max(run.floor) }
+            }
+            height if height > tip.saturating_add(1) => Placed::Ahead { tip },
+            next_height => Placed::At(Cursor { next_height, chain: run.chain }),
+        }
+    }
+
+    /// Whether the cursor is of the chain that is here.
+    pub fn is_of(&self, cursor: Cursor) -> bool {
+        self.read().chain == cursor.chain
+    }
+
+    /// How many heights have filled a gap; see [`History::fills_after`].
+    pub fn fills(&self) -> u64 {
+        self.read().fills()
+    }
+
+    /// Counts a reader with `needs` for as long as the returned value lives; from now on they are
+    /// made for every block before its readers are woken.
+    pub fn demand(self: &Arc<Self>, needs: Needs) -> Demand {
+        self.orders.add_reader(needs);
+        Demand { history: Arc::clone(self), needs }
+    }
+
+    /// Asks for what is missing of a block in the history; [`History::watch`] tells when it is there.
+    pub fn order(&self, kept: &Arc<Kept>, needs: Needs) {
+        self.orders.place(kept, needs);
+    }
+
+    /// What is to be made, oldest first; waits until there is something. For one caller at a time:
+    /// [`crate::encoder`].
+    ///
+    /// # Cancel safety
+    /// Nothing is taken when dropped.
+    pub async fn next_orders(&self) -> VecDeque<Order> {
+        self.orders.next().await
+    }
+
+    /// Takes note that orders were made: their bytes count, and who waits for them is woken.
+    pub fn count(&self, made: impl IntoIterator<Item = Order>) {
+        self.write(|run, bytes_max| {
+            made.into_iter().for_each(|order| run.recount(&order.kept));
+            run.evict(bytes_max);
+        });
+        self.made.send_modify(|version| *version += 1);
+    }
+
+    /// Heights that were filled after the first `seen` fills of this chain, oldest first, at most
+    /// `max`. None when some of them are forgotten already.
+    pub fn fills_after(&self, seen: u64, max: usize) -> Option<Vec<u64>> {
+        self.read().fills_after(seen, max)
     }
 
     /// Puts references to the entries from `cursor` on into `entries`, which is emptied first, up to
@@ -154,12 +252,15 @@ impl History {
             bytes += size;
             entries.push(entry.clone());
         }
-        Ok(Lag { blocks_behind })
+        Ok(Lag { blocks_behind, fills: run.fills() })
     }
 
-    /// Where to wait for the history to move on.
-    pub fn watch(&self) -> watch::Receiver<u64> {
-        self.version.subscribe()
+    /// Where a reader with these needs waits for the history to move on.
+    pub fn watch(&self, needs: Needs) -> watch::Receiver<u64> {
+        match needs.is_none() {
+            true => self.version.subscribe(),
+            false => self.made.subscribe(),
+        }
     }
 
     pub fn summary(&self) -> Summary {
@@ -176,6 +277,14 @@ impl History {
         self.read().gaps().take(max).collect()
     }
 
+    /// Wakes the readers of a new block: those with needs when these are made.
+    fn announce(&self, kept: &Arc<Kept>) {
+        self.version.send_modify(|version| *version += 1);
+        if !self.orders.place(kept, self.orders.demanded()) {
+            self.made.send_modify(|version| *version += 1);
+        }
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Run> {
         self.run.read().expect("bug: nothing panics while it holds this lock")
     }
@@ -183,10 +292,7 @@ impl History {
     fn write<R>(&self, change: impl FnOnce(&mut Run, usize) -> R) -> R {
         let mut run: RwLockWriteGuard<'_, Run> =
             self.run.write().expect("bug: nothing panics while it holds this lock");
-        let result = change(&mut run, self.bytes_max);
-        drop(run);
-        self.wake_readers();
-        result
+        change(&mut run, self.bytes_max)
     }
 }
 
@@ -198,10 +304,12 @@ pub struct Cursor {
 }
 
 /// How far a cursor is behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lag {
     /// Entries from the cursor to the tip, the cursor's own included; 0 at the end.
     pub blocks_behind: usize,
+    /// Gaps' heights that were filled since this chain began; see [`History::fills_after`].
+    pub fills: u64,
 }
 
 impl Cursor {
@@ -211,14 +319,9 @@ impl Cursor {
     }
 }
 
-impl Kept {
-    fn now(block: EncodedBlock) -> Self {
-        Self { block, appended_at: Instant::now(), appended_time: SystemTime::now() }
-    }
-
-    /// Everything that this entry keeps in memory.
-    pub fn bytes(&self) -> usize {
-        self.block.bytes() + size_of::<Self>() + size_of::<Entry>() + BESIDE_BYTES
+impl Drop for Demand {
+    fn drop(&mut self) {
+        self.history.orders.remove_reader(self.needs);
     }
 }
 

@@ -36,6 +36,12 @@ pub mod pipeline;
 pub mod amqp;
 pub mod server;
 
+// What the broker still has: asked for by sessions.
+pub mod archive;
+
+// What only some clients need: made of blocks once, off everyone's way.
+pub mod encoder;
+
 // The domain, against the data's path: each knows only those below it.
 pub mod history;
 

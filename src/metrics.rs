@@ -96,6 +96,10 @@ labels! {
     Disconnect {
         /// The client closed, with or without a close frame.
         Client = "client",
+        /// It had all that it asked for: `until_height`, `limit`.
+        Done = "done",
+        /// Its start was not to be had.
+        NotAvailable = "not_available",
         /// Its cursor fell off the history's old end.
         Slow = "slow",
         /// Its write made no progress for `server.write_stall_timeout`.
@@ -113,7 +117,10 @@ labels! {
 
     /// How a start at a position ended.
     Resume {
+        /// From memory.
         Served = "served",
+        /// From the broker.
+        Deep = "deep",
         NotAvailable = "not_available",
     }
 }

@@ -172,6 +172,7 @@ impl Config {
             ("server.handshake_timeout", server.handshake_timeout),
             ("server.ping_interval", server.ping_interval),
             ("server.pong_timeout", server.pong_timeout),
+            ("server.heartbeat_interval", server.heartbeat_interval),
             ("server.write_stall_timeout", server.write_stall_timeout),
             ("amqp.heartbeat", amqp.heartbeat),
         ] {

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use super::{Entry, Kept, Summary};
 
+/// Fills that are remembered one by one, for the clients that are told of them.
+const FILLS_MAX: usize = 4_096;
+
 #[derive(Debug, Default)]
 pub struct Run {
     entries: VecDeque<Entry>,
@@ -15,6 +18,10 @@ pub struct Run {
     pub floor: u64,
     /// Counts the chains: a cursor of an earlier one is void.
     pub chain: u64,
+    /// The newest heights that filled a gap, oldest first.
+    fills: VecDeque<u64>,
+    /// How many filled one before these.
+    fills_forgotten: u64,
 }
 
 impl Run {
@@ -73,6 +80,11 @@ impl Run {
         {
             self.entries.insert(index, Entry::Gap { from_height, to_height: height - 1 });
         }
+        if self.fills.len() == FILLS_MAX {
+            self.fills.pop_front();
+            self.fills_forgotten += 1;
+        }
+        self.fills.push_back(height);
         true
     }
 
@@ -86,8 +98,30 @@ impl Run {
             self.floor = oldest.last_height() + 1;
             if let Entry::Block(kept) = &oldest {
                 self.blocks -= 1;
-                self.bytes -= kept.bytes();
+                self.bytes -= kept.counted_bytes();
             }
+        }
+    }
+
+    /// How many heights have filled a gap.
+    pub fn fills(&self) -> u64 {
+        self.fills_forgotten + self.fills.len() as u64
+    }
+
+    /// The heights of the fills after the first `seen`, at most `max`; none when some of them are
+    /// forgotten.
+    pub fn fills_after(&self, seen: u64, max: usize) -> Option<Vec<u64>> {
+        let known = usize::try_from(seen.checked_sub(self.fills_forgotten)?).ok()?;
+        Some(self.fills.iter().skip(known).take(max).copied().collect())
+    }
+
+    /// Counts a block anew of which more has been made, if it is still here.
+    pub fn recount(&mut self, kept: &Arc<Kept>) {
+        let at = self.index_of(kept.block.height);
+        if let Some(Entry::Block(here)) = self.entries.get(at)
+            && Arc::ptr_eq(here, kept)
+        {
+            self.bytes += kept.count();
         }
     }
 
@@ -124,7 +158,7 @@ impl Run {
     fn count(&mut self, entry: &Entry) {
         if let Entry::Block(kept) = entry {
             self.blocks += 1;
-            self.bytes += kept.bytes();
+            self.bytes += kept.count();
         }
     }
 }

@@ -45,7 +45,7 @@ fn one_read_is_bounded_but_yields_a_large_block() {
         let mut entries = Entries::new();
         let lag = history.entries_from(history.live_cursor().at(1), bytes_max, &mut entries);
         assert_eq!(entries.len(), expected, "{bytes_max}");
-        assert_eq!(lag, Ok(Lag { blocks_behind: 3 }));
+        assert_eq!(lag, Ok(Lag { blocks_behind: 3, fills: 0 }));
     }
 }
 
@@ -120,7 +120,7 @@ fn another_chain_voids_every_cursor() {
 #[test]
 fn a_reader_is_woken_by_every_change() {
     let history = History::new(usize::MAX);
-    let mut moved = history.watch();
+    let mut moved = history.watch(Needs::NONE);
     let changes: [(&str, &dyn Fn()); 4] = [
         ("append", &|| history.append(block(1, 1))),
         ("gap", &|| history.append_gap(2, 3)),

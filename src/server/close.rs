@@ -11,6 +11,8 @@ const FIN_CLOSE: u8 = 0x88;
 /// Why the server closes a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
+    /// 1000: the client has all that it asked for.
+    Done,
     /// 1001: this replica ends.
     Draining,
     /// 1001: nothing was heard for too long.
@@ -25,6 +27,10 @@ pub enum Cause {
     BadRequest(String),
     /// 4008: its next block has left the history.
     TooSlow,
+    /// 4009: where the client wants to begin is older than all there is.
+    NotAvailable { first_height: Option<u64> },
+    /// 4009: the chain did not get to where the client wants to begin.
+    Ahead { tip: u64 },
     /// 4010: another chain took the place of this one.
     AnotherChain,
 }
@@ -32,18 +38,22 @@ pub enum Cause {
 impl Cause {
     pub fn code(&self) -> u16 {
         match self {
+            Self::Done => 1000,
             Self::Draining | Self::NoPong => 1001,
             Self::Protocol(_) => 1002,
             Self::NotUtf8 => 1007,
             Self::TooBig => 1009,
             Self::BadRequest(_) => 4000,
             Self::TooSlow => 4008,
+            Self::NotAvailable { .. } | Self::Ahead { .. } => 4009,
             Self::AnotherChain => 4010,
         }
     }
 
     pub fn disconnect(&self) -> Disconnect {
         match self {
+            Self::Done => Disconnect::Done,
+            Self::NotAvailable { .. } | Self::Ahead { .. } => Disconnect::NotAvailable,
             Self::Draining => Disconnect::Drained,
             Self::NoPong => Disconnect::NoPong,
             Self::Protocol(_) | Self::NotUtf8 | Self::BadRequest(_) => Disconnect::Protocol,
@@ -53,29 +63,55 @@ impl Cause {
         }
     }
 
-    fn text(&self) -> &str {
-        match self {
+    /// Where to go on, and why this is the end. `position` is what the session's place is in a URL.
+    pub fn reason(&self, position: &str) -> String {
+        let why = match self {
+            Self::Done => "done",
             Self::Draining => "draining",
             Self::NoPong => "no pong",
             Self::Protocol(fault) => fault,
             Self::NotUtf8 => "text that is not UTF-8",
             Self::TooBig => "message too big",
-            Self::BadRequest(message) => message,
+            // Nothing has been sent.
+            Self::BadRequest(message) => return message.clone(),
             Self::TooSlow => "too slow",
-            Self::AnotherChain => "another chain",
-        }
+            Self::NotAvailable { first_height: Some(first) } => {
+                return format!("from_height={first}");
+            }
+            Self::NotAvailable { first_height: None } => return "from_height=oldest".to_owned(),
+            Self::Ahead { tip } => return format!("tip={tip}"),
+            // No height of the old chain means anything on the new one.
+            Self::AnotherChain => return "from_height=oldest another chain".to_owned(),
+        };
+        format!("{position} {why}")
     }
 
-    /// The close frame, whole. `position` is what the session's place is in a URL.
+    /// The close frame, whole.
     pub fn frame(&self, position: &str) -> Vec<u8> {
-        let mut reason = match self {
-            // Nothing has been sent, and no height of the old chain means anything on the new one.
-            Self::BadRequest(_) => String::new(),
-            Self::AnotherChain => "from_height=oldest ".to_owned(),
-            _ => format!("{position} "),
+        close_frame(Some(self.code()), &self.reason(position))
+    }
+
+    /// The answer, whole, to a request for Server-Sent Events that cannot begin: a status, which is
+    /// what stops a browser from asking again.
+    pub fn answer(&self, position: &str) -> Vec<u8> {
+        let reason = self.reason(position);
+        let (status, message) = match self {
+            Self::NotAvailable { .. } => {
+                ("410 Gone", format!("that start is older than all there is; oldest: {reason}"))
+            }
+            Self::Ahead { .. } => ("410 Gone", format!("the chain is not there yet: {reason}")),
+            Self::BadRequest(_) => ("400 Bad Request", reason),
+            _ => ("503 Service Unavailable", reason),
         };
-        reason.push_str(self.text());
-        close_frame(Some(self.code()), &reason)
+        let code = &status[..3];
+        let message = serde_json::Value::from(message);
+        let body = format!("{{\"status\":{code},\"message\":{message}}}\n");
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+             Cache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
     }
 }
 

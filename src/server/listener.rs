@@ -111,7 +111,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, is_admin: b
     let mut served = poll_fn(|cx| {
         let ended = Pin::new(&mut connection).poll(cx);
         match opened.take() {
-            Some(opening) => std::task::Poll::Ready(Ended::Opened(opening)),
+            Some(opening) => std::task::Poll::Ready(Ended::Opened(Box::new(opening))),
             None => ended.map(Ended::Http),
         }
     });
@@ -163,7 +163,7 @@ impl Opened {
 
 /// How HTTP on a connection came to its end.
 enum Ended {
-    Opened(Opening),
+    Opened(Box<Opening>),
     Http(hyper::Result<()>),
 }
 

@@ -1,88 +1,166 @@
-//! What a session writes next: the shared bytes of blocks, and control frames between them.
+//! What a session writes next: the shared bytes of blocks, and messages of its own between them.
 //!
-//! No sockets here and no bytes of its own but a control frame's: slices out, a count of written
-//! bytes in. A control frame never starts in the middle of a data frame, nor a data frame in the
-//! middle of a control frame, wherever a write stopped. Nothing is formatted or copied per client.
+//! No sockets here and no bytes of its own but control frames and control messages: slices out, a
+//! count of written bytes in. Its own messages never start in the middle of a data message, nor a data
+//! message in the middle of its own, wherever a write stopped. Nothing of a block is formatted or
+//! copied per client.
 
-use std::io::IoSlice;
+use crate::history::{Cursor, ENTRIES_MAX, Entry, Kept, Needs};
 
-use crate::history::{Cursor, ENTRIES_MAX, Entry, Kept};
+use super::close::Cause;
+use super::form::{Form, Notice, Part};
+use super::notice;
+use super::plan::{Cut, Plan, Slices, Told};
 
-/// Slices in one vectored write, one per entry; Linux takes 1,024 at most.
+/// Slices in one vectored write; Linux takes 1,024 at most.
 pub const SLICES_MAX: usize = ENTRIES_MAX;
 const FIN_PING: u8 = 0x89;
 const FIN_PONG: u8 = 0x8a;
 
-/// Which of the two streams a client reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// One message per transaction.
-    Transactions,
-    /// One message per block.
-    Blocks,
+/// Room that a session lends for one write: for a filter's matches and a batch's head.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    picked: Vec<u32>,
+    head: Vec<u8>,
 }
 
-/// A session's place in the history, to the byte, and the control frames it owes.
+/// A session's place in the history, to the byte, and the messages of its own that it owes.
 #[derive(Debug)]
 pub struct Outbound {
-    stream: Stream,
+    form: Form,
     /// The block being written, or the one to come.
     cursor: Cursor,
+    /// The block that this client began in, and its events that it had already.
+    begun: (u64, u32),
+    /// What of the cursor's block has been told.
+    told: Told,
     /// Messages of that block written in full.
     messages: usize,
-    /// Bytes of the message after those that are written already; 0 at a frame's end.
-    in_frame: usize,
-    /// Whole control frames, and how much of them is written.
-    control: Vec<u8>,
-    control_written: usize,
+    /// Bytes of the message after those that are written already; 0 at a message's end.
+    in_message: usize,
+    /// Data messages that may still go out.
+    messages_max: Option<u64>,
+    /// The last block that is wanted.
+    until_height: Option<u64>,
+    is_done: bool,
+    /// Whole messages of this session's own, and how much of them is written.
+    own: Vec<u8>,
+    own_written: usize,
     /// The newest ping's payload that is not answered: RFC 6455 section 5.5.3 wants no more.
     pong: Option<Vec<u8>>,
     ping: bool,
     close: Close,
 }
 
-/// How far the server's own close frame is.
+/// How far the server's own end of the stream is.
 #[derive(Debug, PartialEq, Eq)]
 enum Close {
     None,
-    Wanted(Vec<u8>),
-    /// In `control`; nothing goes after it.
+    Wanted(Ending),
+    /// In `own`; nothing goes after it.
     Under,
     Written,
 }
 
+/// What goes out last.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Why it ends, and where the client goes on: its place when this goes out.
+    Cause(Cause),
+    Bytes(Vec<u8>),
+}
+
+/// Where a client begins, and where it has enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    pub until_height: Option<u64>,
+    pub messages_max: Option<u64>,
+}
+
 impl Outbound {
     /// `head` goes out before all else.
-    pub fn new(stream: Stream, cursor: Cursor, head: Vec<u8>) -> Self {
+    pub fn new(form: Form, cursor: Cursor, bounds: Bounds, head: Vec<u8>) -> Self {
         Self {
-            stream,
+            form,
             cursor,
+            begun: (0, 0),
+            told: Told::Nothing,
             messages: 0,
-            in_frame: 0,
-            control: head,
-            control_written: 0,
+            in_message: 0,
+            messages_max: bounds.messages_max,
+            until_height: bounds.until_height,
+            is_done: false,
+            own: head,
+            own_written: 0,
             pong: None,
             ping: false,
             close: Close::None,
         }
     }
 
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+
     pub fn cursor(&self) -> Cursor {
         self.cursor
     }
 
+    /// Places the cursor, `events_before` events into its block; only before anything of a block
+    /// went out.
+    pub fn begin_at(&mut self, cursor: Cursor, events_before: u32) {
+        self.cursor = cursor;
+        self.begun = (cursor.next_height, events_before);
+    }
+
     /// Where this client would go on, as a URL's query says it.
     pub fn position(&self) -> String {
-        match (self.cursor.next_height, self.messages) {
-            (0, 0) => "from_height=oldest".to_owned(),
-            (next, 0) => format!("after={}", next - 1),
-            (next, messages) => format!("after={next}.{}", messages - 1),
+        let next = self.cursor.next_height;
+        let told = match (self.told, self.begun) {
+            (Told::Nothing, (height, events @ 1..)) if height == next => Told::To(events - 1),
+            (told, _) => told,
+        };
+        match (next, told) {
+            (0, Told::Nothing) => "from_height=oldest".to_owned(),
+            (next, Told::Nothing) => format!("after={}", next - 1),
+            (next, Told::To(event)) => format!("after={next}.{event}"),
+            (next, Told::All) => format!("after={next}"),
         }
     }
 
-    /// Whether a control frame may go out now.
-    pub fn is_at_frame_end(&self) -> bool {
-        self.in_frame == 0
+    /// Whether a message of one's own may go out now.
+    pub fn is_at_message_end(&self) -> bool {
+        self.in_message == 0
+    }
+
+    /// Whether everything below the cursor has been sent, and nothing of its block.
+    pub fn is_at_block_end(&self) -> bool {
+        self.is_between_blocks() && self.events_before(self.cursor.next_height) == 0
+    }
+
+    /// Whether it is in the middle of no block, so that the next may come from elsewhere.
+    pub fn is_between_blocks(&self) -> bool {
+        self.messages == 0 && self.in_message == 0
+    }
+
+    /// Events of the first block that the client had already.
+    pub fn events_before_start(&self) -> u64 {
+        u64::from(self.begun.1)
+    }
+
+    /// Whether messages of one's own wait to be written.
+    pub fn has_own(&self) -> bool {
+        !self.own.is_empty()
+    }
+
+    /// Whether they may: not in the middle of a data message.
+    pub fn may_write_own(&self) -> bool {
+        self.in_message == 0 || self.own_written > 0
+    }
+
+    /// Whether this client has all that it wanted.
+    pub fn is_done(&self) -> bool {
+        self.is_done || self.until_height.is_some_and(|until| self.cursor.next_height > until)
     }
 
     pub fn pong(&mut self, payload: Vec<u8>) {
@@ -93,10 +171,22 @@ impl Outbound {
         self.ping = true;
     }
 
-    /// Closes after the frame under way; only the first close counts.
-    pub fn close(&mut self, frame: Vec<u8>) {
+    /// Puts a message in between, behind the data message under way.
+    pub fn tell(&mut self, notice: &Notice) {
+        self.put(self.form.own_message(notice));
+    }
+
+    /// Puts bytes in between that are a message already.
+    pub fn put(&mut self, mut message: Vec<u8>) {
+        if !self.is_closing() {
+            self.own.append(&mut message);
+        }
+    }
+
+    /// Ends after the message under way; only the first end counts.
+    pub fn close(&mut self, ending: Ending) {
         if self.close == Close::None {
-            self.close = Close::Wanted(frame);
+            self.close = Close::Wanted(ending);
         }
     }
 
@@ -108,177 +198,244 @@ impl Outbound {
         self.close == Close::Written
     }
 
-    /// Whether blocks may still be written: not once a close waits, but for a frame under way.
+    /// Whether blocks may still be written: not once an end waits, but for a message under way.
     pub fn wants_blocks(&self) -> bool {
-        self.in_frame > 0 || !self.is_closing()
+        self.in_message > 0 || !(self.is_closing() || self.is_done())
     }
 
-    /// Fills `slices` with what to write next and returns how many there are; none: all is written.
+    /// What a block must have been made into before it can be sent.
+    pub fn needs(&self, height: u64) -> Needs {
+        self.form.needs(self.part(height))
+    }
+
+    /// Fills `slices` with what to write next; none: all is written.
     ///
-    /// `entries` are the history's from [`Outbound::cursor`] on, after [`Outbound::pass_empty`].
+    /// `entries` are the history's from [`Outbound::cursor`] on, after [`Outbound::pass_empty`], and
+    /// have what [`Outbound::needs`] says.
     pub fn slices<'a>(
         &'a mut self,
         entries: &'a [Entry],
-        slices: &mut [IoSlice<'a>; SLICES_MAX],
-    ) -> usize {
+        scratch: &'a mut Scratch,
+        slices: &mut Slices<'a>,
+    ) {
         self.collect_control();
-        let mut count = 0;
-        if !self.control.is_empty() {
-            let rest_of_frame = self.frame_under_way(entries);
-            if !rest_of_frame.is_empty() {
-                slices[count] = IoSlice::new(rest_of_frame);
-                count += 1;
+        let Scratch { picked, head } = scratch;
+        let mut messages_max = self.messages_max;
+        let until_message_end = !self.own.is_empty() || self.is_closing();
+        let mut own_comes = self.may_write_own();
+        for entry in entries {
+            if self.is_done() || until_message_end && own_comes {
+                break;
             }
-            slices[count] = IoSlice::new(&self.control[self.control_written..]);
-            return count + 1;
-        }
-        if self.is_closing() {
-            return 0;
-        }
-        for kept in entries.iter().filter_map(block_of) {
-            let (bytes, ends) = burst(self.stream, kept);
-            let written = if count == 0 { self.offset(ends) } else { 0 };
-            if written < bytes.len() {
-                slices[count] = IoSlice::new(&bytes[written..]);
-                count += 1;
+            let Entry::Block(kept) = entry else {
+                if self.form.has_control {
+                    break;
+                }
+                continue;
+            };
+            if self.is_beyond(kept) {
+                break;
             }
-            if count == SLICES_MAX {
+            let is_first = slices.is_empty();
+            let plan = Plan::of(&self.form, kept, self.cut(kept, messages_max), picked, head);
+            if plan.has_head() && !is_first {
+                break;
+            }
+            let from = if is_first { plan.start_of(self.messages) + self.in_message } else { 0 };
+            let to = match until_message_end {
+                true => plan.start_of(self.messages + 1),
+                false => plan.len(),
+            };
+            messages_max = messages_max.map(|max| max.saturating_sub(plan.data_messages() as u64));
+            let (is_last, has_head) = (plan.is_last, plan.has_head());
+            let fits = match has_head {
+                // The head is lent for this write: one such block at a time.
+                true => {
+                    let head: &'a [u8] = head;
+                    let fits = plan.push(from, to, head, slices);
+                    own_comes = fits;
+                    break;
+                }
+                false => plan.push(from, to, &[], slices),
+            };
+            own_comes = fits;
+            if !fits || until_message_end || is_last {
                 break;
             }
         }
-        count
+        if own_comes && !self.own.is_empty() {
+            // Without room it goes with the next write: what is offered ends before it.
+            let _ = slices.try_push(std::io::IoSlice::new(&self.own[self.own_written..]));
+        }
     }
 
     /// Takes note that `written` bytes of the last [`Outbound::slices`] went out.
     ///
     /// Returns the messages that this brought to their end, and shows `finished` each block (those
-    /// without a byte on this stream left out).
+    /// without a byte for this client left out).
     pub fn advance(
         &mut self,
         entries: &[Entry],
         written: usize,
+        scratch: &mut Scratch,
         finished: &mut impl FnMut(&Kept),
     ) -> usize {
-        if self.control.is_empty() {
-            return self.advance_blocks(entries, written, finished);
+        if self.own.is_empty() {
+            // A message under way that a close waits for is all that was offered.
+            return self.advance_blocks(entries, written, scratch, finished);
         }
-        let of_frame = written.min(self.frame_under_way(entries).len());
-        self.advance_control(written - of_frame);
-        match of_frame {
+        let of_message = written.min(self.rest_of_message(entries, scratch));
+        self.advance_own(written - of_message);
+        match of_message {
             0 => 0,
-            of_frame => self.advance_blocks(entries, of_frame, finished),
+            of_message => self.advance_blocks(entries, of_message, scratch, finished),
         }
     }
 
-    /// Moves the cursor past entries that have no byte on this stream.
-    pub fn pass_empty(&mut self, entries: &[Entry]) {
-        if !self.is_closing() {
-            self.advance_blocks(entries, 0, &mut |_| ());
-        }
+    /// Moves the cursor past entries that have no byte for this client.
+    pub fn pass_empty(&mut self, entries: &[Entry], scratch: &mut Scratch) {
+        self.advance_blocks(entries, 0, scratch, &mut |_| ());
     }
 
     fn advance_blocks(
         &mut self,
         entries: &[Entry],
         mut written: usize,
+        scratch: &mut Scratch,
         finished: &mut impl FnMut(&Kept),
     ) -> usize {
         let mut messages = 0;
         for entry in entries {
-            let Some(kept) = block_of(entry) else {
-                if entry.last_height() >= self.cursor.next_height {
-                    self.cursor = self.cursor.at(entry.last_height() + 1);
+            if self.is_done() || self.is_closing() && self.in_message == 0 {
+                break;
+            }
+            if entry.last_height() < self.cursor.next_height {
+                continue;
+            }
+            let kept = match entry {
+                Entry::Block(kept) => kept,
+                Entry::Gap { .. } => {
+                    self.pass_gap(entry);
+                    continue;
                 }
-                continue;
             };
-            if kept.block.height < self.cursor.next_height {
-                continue;
+            if let Some(until) = self.until_height.filter(|_| self.is_beyond(kept)) {
+                self.cursor = self.cursor.at(until + 1);
+                break;
             }
-            let (bytes, ends) = burst(self.stream, kept);
-            let offset = self.offset(ends);
-            if bytes.len() - offset > written {
+            let Scratch { picked, head } = &mut *scratch;
+            let cut = self.cut(kept, self.messages_max);
+            let plan = Plan::of(&self.form, kept, cut, picked, head);
+            let offset = plan.start_of(self.messages) + self.in_message;
+            let (ended, is_whole) = match offset + written {
+                reached if reached < plan.len() => (plan.ended_at(reached), false),
+                _ => (plan.messages(), true),
+            };
+            messages += plan.counted(self.messages, ended);
+            self.told = plan.told(ended);
+            if !is_whole {
                 self.cursor = self.cursor.at(kept.block.height);
-                return messages + self.stop_inside(ends, offset + written);
+                self.messages = ended;
+                self.in_message = offset + written - plan.start_of(ended);
+                return messages;
             }
-            written -= bytes.len() - offset;
-            messages += ends.len() - self.messages;
-            if !bytes.is_empty() {
+            written -= plan.len() - offset;
+            if plan.len() > 0 {
                 finished(kept);
             }
-            (self.messages, self.in_frame) = (0, 0);
-            self.cursor = self.cursor.at(kept.block.height + 1);
+            let sent = plan.data_messages() as u64;
+            self.messages_max = self.messages_max.map(|max| max - sent);
+            self.is_done = plan.is_last;
+            (self.messages, self.in_message) = (0, 0);
+            if self.told == Told::All || !self.is_done {
+                self.told = Told::Nothing;
+                self.cursor = self.cursor.at(kept.block.height + 1);
+            }
         }
         messages
     }
 
-    /// What is left of the data frame that control frames wait for.
-    fn frame_under_way<'a>(&self, entries: &'a [Entry]) -> &'a [u8] {
-        match entries.iter().find_map(block_of) {
-            Some(kept) if self.in_frame > 0 && self.control_written == 0 => {
-                let (bytes, ends) = burst(self.stream, kept);
-                &bytes[self.offset(ends)..ends[self.messages] as usize]
+    fn pass_gap(&mut self, gap: &Entry) {
+        let from_height = gap.first_height().max(self.cursor.next_height);
+        let to_height = gap.last_height().min(self.until_height.unwrap_or(u64::MAX));
+        if self.form.has_control {
+            self.tell(&notice::gap(from_height, to_height));
+        }
+        self.cursor = self.cursor.at(to_height + 1);
+    }
+
+    fn cut(&self, kept: &Kept, messages_max: Option<u64>) -> Cut {
+        Cut { part: self.part(kept.block.height), messages_max }
+    }
+
+    fn events_before(&self, height: u64) -> u32 {
+        if self.begun.0 == height { self.begun.1 } else { 0 }
+    }
+
+    fn part(&self, height: u64) -> Part {
+        Part { first_event: self.events_before(height), is_limited: self.messages_max.is_some() }
+    }
+
+    fn is_beyond(&self, kept: &Kept) -> bool {
+        self.until_height.is_some_and(|until| kept.block.height > until)
+    }
+
+    /// What is left of the data message that one's own messages wait for.
+    fn rest_of_message(&self, entries: &[Entry], scratch: &mut Scratch) -> usize {
+        let under_way = entries.iter().find_map(|entry| match entry {
+            Entry::Block(kept) => Some(kept),
+            Entry::Gap { .. } => None,
+        });
+        match under_way {
+            Some(kept) if self.in_message > 0 && self.own_written == 0 => {
+                let Scratch { picked, head } = scratch;
+                let cut = self.cut(kept, self.messages_max);
+                let plan = Plan::of(&self.form, kept, cut, picked, head);
+                let message = plan.start_of(self.messages)..plan.start_of(self.messages + 1);
+                message.len() - self.in_message
             }
-            _ => &[],
+            _ => 0,
         }
     }
 
-    fn stop_inside(&mut self, ends: &[u32], offset: usize) -> usize {
-        let ended = ends[self.messages..].partition_point(|end| *end as usize <= offset);
-        self.messages += ended;
-        let start = self.messages.checked_sub(1).map_or(0, |last| ends[last] as usize);
-        self.in_frame = offset - start;
-        ended
-    }
-
-    fn advance_control(&mut self, written: usize) {
-        self.control_written += written;
-        if self.control_written == self.control.len() {
-            self.control = Vec::new();
-            self.control_written = 0;
+    fn advance_own(&mut self, written: usize) {
+        self.own_written += written;
+        if self.own_written == self.own.len() {
+            self.own = Vec::new();
+            self.own_written = 0;
             if self.close == Close::Under {
                 self.close = Close::Written;
             }
         }
     }
 
-    /// Moves what is owed into the control buffer when that is free.
+    /// Moves what is owed to the protocol among one's own messages when these are written.
     fn collect_control(&mut self) {
-        if !self.control.is_empty() || matches!(self.close, Close::Under | Close::Written) {
+        if !self.own.is_empty() || matches!(self.close, Close::Under | Close::Written) {
             return;
         }
         if let Some(payload) = self.pong.take() {
-            self.control.extend([FIN_PONG, payload.len() as u8]);
-            self.control.extend(payload);
+            self.own.extend([FIN_PONG, payload.len() as u8]);
+            self.own.extend(payload);
         }
         if std::mem::take(&mut self.ping) {
-            self.control.extend([FIN_PING, 0]);
+            self.own.extend([FIN_PING, 0]);
         }
-        if let Close::Wanted(frame) = &mut self.close {
-            self.control.append(frame);
-            self.close = Close::Under;
+        // Not before the message under way has ended: it counts for where the client goes on.
+        if self.in_message > 0 || !matches!(self.close, Close::Wanted(_)) {
+            return;
+        }
+        if let Close::Wanted(ending) = std::mem::replace(&mut self.close, Close::Under) {
+            let mut last = match ending {
+                Ending::Bytes(bytes) => bytes,
+                Ending::Cause(cause) => self.form.ending(&cause, &self.position()),
+            };
+            self.own.append(&mut last);
         }
     }
-
-    /// Bytes of the current block that are written.
-    fn offset(&self, ends: &[u32]) -> usize {
-        self.messages.checked_sub(1).map_or(0, |last| ends[last] as usize) + self.in_frame
-    }
 }
 
-fn block_of(entry: &Entry) -> Option<&Kept> {
-    match entry {
-        Entry::Block(kept) => Some(kept),
-        Entry::Gap { .. } => None,
-    }
-}
-
-/// A block's bytes on a stream, and where each message ends in them.
-fn burst(stream: Stream, kept: &Kept) -> (&[u8], &[u32]) {
-    match stream {
-        Stream::Transactions => (&kept.block.events, &kept.block.event_ends),
-        Stream::Blocks => (&kept.block.summary, std::slice::from_ref(&kept.block.summary_end)),
-    }
-}
-
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

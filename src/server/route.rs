@@ -8,8 +8,8 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
 use super::answer::{Answer, json_answer, preflight, refusal, text_answer};
+use super::form::Stream;
 use super::handshake::Outcome;
-use super::outbound::Stream;
 use super::visit::Visit;
 use super::{Door, api, handshake, status};
 use crate::metrics::Refusal;

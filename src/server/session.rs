@@ -4,8 +4,10 @@
 //! Nothing is queued here. Blocks are borrowed from the history for the length of one write and let
 //! go, so that a client which stops reading keeps no block alive. Never waits on another session.
 
+mod clock;
+mod telling;
+
 use std::future::poll_fn;
-use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -15,10 +17,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::close::{self, Cause};
+use super::feed::{Feed, Offer};
+use super::form::{Form, Part, Stream};
 use super::inbound::{Fault, Heard, Inbound};
-use super::outbound::{Outbound, SLICES_MAX, Stream};
+use super::outbound::{Bounds, Ending, Outbound, Scratch};
+use super::plan::Slices;
+use super::query::Start;
+use crate::archive::Archive;
 use crate::config;
-use crate::history::{Cursor, Entries, Entry, Gone, History, Kept, Lag};
+use crate::frame::Wire;
+use crate::history::{Entries, Entry, History, Kept, Lag};
 use crate::metrics::{Disconnect, Metrics};
 use crate::shutdown::Drain;
 
@@ -37,24 +45,55 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
     /// Makes dropping it give up at once what the kernel still holds for it.
     fn reset_on_drop(&self);
+
+    /// Ready when it may take bytes.
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// What every session looks at.
 pub struct Surroundings {
     pub limits: config::Server,
     pub history: Arc<History>,
+    pub archive: Arc<Archive>,
     pub metrics: Arc<Metrics>,
     pub drain: Arc<Drain>,
+}
+
+/// What a client asked for, and what it is answered first.
+pub struct Wanted {
+    pub form: Form,
+    pub bounds: Bounds,
+    pub start: Start,
+    /// Where to begin when that is not to be had.
+    pub fallback: Option<Start>,
+    pub head: Head,
+}
+
+/// The first that goes out.
+pub enum Head {
+    /// At once: a refusal can still be told behind it.
+    Now(Vec<u8>),
+    /// When the client's first block is found; otherwise it is refused with a status.
+    WhenBegun(Vec<u8>),
 }
 
 pub struct Session<T> {
     transport: T,
     around: Arc<Surroundings>,
-    inbound: Inbound,
+    /// None for Server-Sent Events: what such a client sends has no meaning.
+    inbound: Option<Inbound>,
     outbound: Outbound,
+    feed: Feed,
+    scratch: Scratch,
+    /// See [`Head::WhenBegun`].
+    head: Option<Vec<u8>>,
+    /// Whether the client named a place to begin at.
+    is_resumed: bool,
     began_at: Instant,
     /// When bytes last came, or went although the socket had been full.
     alive_at: Instant,
+    /// When a message last went out, or began to.
+    told_at: Instant,
     pinged: bool,
     /// Since when the socket takes nothing though there is something.
     blocked_since: Option<Instant>,
@@ -89,52 +128,73 @@ enum Borrowed {
 enum Turn {
     /// Its portion is used up; there is more.
     More,
-    /// Something is due earlier than the timer knows.
-    Sooner,
+    /// Something is due earlier than the timer knows, or is to be waited for elsewhere.
+    Again,
     Ended(Disconnect),
 }
 
 impl<T: Transport> Session<T> {
-    /// A session that begins at `cursor`, taken before the client is told that it is connected: by
-    /// `head`, which goes out first.
-    pub fn new(
-        transport: T,
-        around: Arc<Surroundings>,
-        stream: Stream,
-        cursor: Cursor,
-        head: Vec<u8>,
-    ) -> Self {
+    pub fn new(transport: T, around: Arc<Surroundings>, wanted: Wanted) -> Self {
         let now = Instant::now();
-        Self {
+        let Wanted { form, bounds, start, fallback, head } = wanted;
+        let is_websocket = form.wire == Wire::WebSocket;
+        let needs = form.needs(Part { first_event: 0, is_limited: bounds.messages_max.is_some() });
+        let (head_now, head) = match head {
+            Head::Now(head) => (head, None),
+            Head::WhenBegun(head) => (Vec::new(), Some(head)),
+        };
+        let (history, archive) = (Arc::clone(&around.history), Arc::clone(&around.archive));
+        let is_resumed = start != Start::Live;
+        let mut feed = Feed::new(history, archive, needs);
+        feed.look_for(start, fallback);
+        let cursor = around.history.live_cursor();
+        let mut session = Self {
             transport,
-            inbound: Inbound::new(around.limits.max_message_bytes.as_u64()),
-            outbound: Outbound::new(stream, cursor, head),
+            inbound: is_websocket.then(|| Inbound::new(around.limits.max_message_bytes.as_u64())),
+            outbound: Outbound::new(form, cursor, bounds, head_now),
+            feed,
+            scratch: Scratch::default(),
+            head,
+            is_resumed,
             around,
             began_at: now,
             alive_at: now,
+            told_at: now,
             pinged: false,
             blocked_since: None,
             drained_at: None,
             closing: None,
             is_write_shut: false,
-        }
+        };
+        // Now, before the client is told that it is connected: from then on it misses nothing.
+        session.begin(now);
+        session
     }
 
     /// A session that is only opened to tell why it is refused.
     pub fn refused(transport: T, around: Arc<Surroundings>, cause: &Cause, head: Vec<u8>) -> Self {
-        let cursor = around.history.live_cursor();
-        let mut session = Self::new(transport, around, Stream::Transactions, cursor, head);
+        let wanted = Wanted {
+            form: Form::plain(Stream::Transactions),
+            bounds: Bounds::default(),
+            start: Start::Live,
+            fallback: None,
+            head: Head::Now(head),
+        };
+        let mut session = Self::new(transport, around, wanted);
         session.close(cause);
         session
     }
 
     /// Serves the client until one side ends it.
     pub async fn run(mut self) -> Disconnect {
-        let around = Arc::clone(&self.around);
-        let mut moved = around.history.watch();
+        let mut moved = self.feed.watch();
+        let mut reading_moved = self.feed.watch_reading();
         let mut timer = pin!(tokio::time::sleep_until(self.deadline()));
         loop {
             moved.borrow_and_update();
+            if let Some(reading) = &mut reading_moved {
+                reading.borrow_and_update();
+            }
             if let Some(disconnect) = self.look_at_clock(Instant::now()) {
                 return disconnect;
             }
@@ -142,15 +202,26 @@ impl<T: Transport> Session<T> {
             if deadline < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(deadline);
             }
+            let reading = async {
+                match &mut reading_moved {
+                    // Whoever fills it has ended it: what became of it shows in its state.
+                    Some(reading) => drop(reading.changed().await),
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 turn = poll_fn(|cx| self.poll_turn(cx, deadline)) => match turn {
                     Turn::More => tokio::task::yield_now().await,
-                    Turn::Sooner => {}
+                    Turn::Again => {}
                     Turn::Ended(disconnect) => return disconnect,
                 },
                 _ = moved.changed() => {}
+                () = reading => {}
                 () = &mut timer => {}
+            }
+            if self.feed.has_changed_source() {
+                reading_moved = self.feed.watch_reading();
             }
         }
     }
@@ -169,7 +240,9 @@ impl<T: Transport> Session<T> {
             Poll::Ready(Err(disconnect)) => Poll::Ready(Turn::Ended(disconnect)),
             Poll::Ready(Ok(())) => Poll::Ready(Turn::More),
             Poll::Pending if read.is_ready() => Poll::Ready(Turn::More),
-            Poll::Pending if self.deadline() < deadline => Poll::Ready(Turn::Sooner),
+            Poll::Pending if self.deadline() < deadline || self.feed.has_changed_source() => {
+                Poll::Ready(Turn::Again)
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -199,12 +272,13 @@ impl<T: Transport> Session<T> {
         self.alive_at = Instant::now();
         self.pinged = false;
         while self.closing.is_none() {
-            match self.inbound.next(&mut bytes) {
+            let Some(inbound) = &mut self.inbound else { return };
+            match inbound.next(&mut bytes) {
                 Ok(None) => return,
                 Ok(Some(Heard::Pong)) => {}
                 Ok(Some(Heard::Ping(payload))) => self.outbound.pong(payload),
                 Ok(Some(Heard::Close(code))) => {
-                    self.begin_close(close::echo_frame(code), Disconnect::Client);
+                    self.begin_close(Ending::Bytes(close::echo_frame(code)), Disconnect::Client);
                 }
                 Err(Fault::Protocol(fault)) => self.close(&Cause::Protocol(fault)),
                 Err(Fault::NotUtf8) => self.close(&Cause::NotUtf8),
@@ -230,18 +304,20 @@ impl<T: Transport> Session<T> {
                     false => Poll::Ready(Err(self.lost())),
                 };
             }
-            let lag = match self.borrow_entries(&mut entries) {
+            let lag = match ready!(self.poll_entries(cx, &mut entries)) {
                 Ok(Borrowed::Entries(lag)) => lag,
                 Ok(Borrowed::OnlyEmpty) => return Poll::Ready(Ok(())),
                 Err(disconnect) => return Poll::Ready(Err(disconnect)),
             };
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = self.outbound.slices(&entries, &mut slices);
-            if count == 0 {
-                self.blocked_since = None;
-                return Poll::Pending;
-            }
-            let write = Pin::new(&mut self.transport).poll_write_vectored(cx, &slices[..count]);
+            let write = {
+                let mut slices = Slices::new();
+                self.outbound.slices(&entries, &mut self.scratch, &mut slices);
+                if slices.is_empty() {
+                    self.blocked_since = None;
+                    return Poll::Pending;
+                }
+                Pin::new(&mut self.transport).poll_write_vectored(cx, &slices)
+            };
             match write {
                 Poll::Ready(Ok(written)) if written > 0 => {
                     self.take_note(&entries, written, lag);
@@ -259,42 +335,54 @@ impl<T: Transport> Session<T> {
         }
     }
 
-    /// Takes the next entries from the history; a cursor that it no longer has begins a close.
-    fn borrow_entries(&mut self, entries: &mut Entries) -> Result<Borrowed, Disconnect> {
-        entries.clear();
+    /// Takes the next entries; a client that cannot be served further begins to be closed. Pending:
+    /// its turn with the broker is over until the socket takes bytes.
+    fn poll_entries(
+        &mut self,
+        cx: &mut Context<'_>,
+        entries: &mut Entries,
+    ) -> Poll<Result<Borrowed, Disconnect>> {
+        let nothing = Borrowed::Entries(Lag::default());
         for _ in 0..TURN_EMPTY_PORTIONS_MAX {
-            if !self.outbound.wants_blocks() {
-                return Ok(Borrowed::Entries(Lag { blocks_behind: 0 }));
+            entries.clear();
+            if self.feed.is_looking() {
+                self.begin(Instant::now());
             }
-            let cursor = self.outbound.cursor();
-            match self.around.history.entries_from(cursor, TURN_BYTES_MAX, entries) {
-                Ok(lag) => {
-                    self.outbound.pass_empty(entries);
-                    let next_height = self.outbound.cursor().next_height;
-                    if entries.last().is_none_or(|last| next_height <= last.last_height()) {
-                        return Ok(Borrowed::Entries(lag));
+            if self.outbound.is_done() && !self.outbound.is_closing() {
+                self.close(&Cause::Done);
+            }
+            if !self.outbound.wants_blocks() || self.feed.is_looking() {
+                return Poll::Ready(Ok(nothing));
+            }
+            let lag = match self.feed.offer(&mut self.outbound, TURN_BYTES_MAX, entries) {
+                Ok(Offer::Entries(lag)) => lag,
+                Ok(Offer::Nothing) => return Poll::Ready(Ok(nothing)),
+                Ok(Offer::Suspended) => {
+                    if self.outbound.has_own() && self.outbound.may_write_own() {
+                        return Poll::Ready(Ok(nothing));
+                    }
+                    ready!(self.transport.poll_writable(cx));
+                    self.blocked_since = None;
+                    self.feed.resume(&self.outbound);
+                    continue;
+                }
+                Err(end) => {
+                    entries.clear();
+                    match self.let_go(end) {
+                        Ok(()) => continue,
+                        Err(disconnect) => return Poll::Ready(Err(disconnect)),
                     }
                 }
-                Err(gone) => self.let_go(gone, entries)?,
+            };
+            self.outbound.pass_empty(entries, &mut self.scratch);
+            self.tell_fills(lag);
+            let next_height = self.outbound.cursor().next_height;
+            let is_passed = entries.last().is_some_and(|last| last.last_height() < next_height);
+            if !is_passed && !self.outbound.is_done() || self.outbound.has_own() {
+                return Poll::Ready(Ok(Borrowed::Entries(lag)));
             }
         }
-        Ok(Borrowed::OnlyEmpty)
-    }
-
-    /// Begins the close of a client that cannot be served further; in the middle of a frame there
-    /// is nothing left to say.
-    fn let_go(&mut self, gone: Gone, entries: &mut Entries) -> Result<(), Disconnect> {
-        entries.clear();
-        let cause = match gone {
-            Gone::FellOff => Cause::TooSlow,
-            Gone::AnotherChain => Cause::AnotherChain,
-        };
-        if !self.outbound.is_at_frame_end() {
-            self.transport.reset_on_drop();
-            return Err(self.closing.map_or(cause.disconnect(), |closing| closing.disconnect));
-        }
-        self.close(&cause);
-        Ok(())
+        Poll::Ready(Ok(Borrowed::OnlyEmpty))
     }
 
     fn take_note(&mut self, entries: &[Entry], written: usize, lag: Lag) {
@@ -305,72 +393,19 @@ impl<T: Transport> Session<T> {
                 metrics.append_to_write_seconds.observe(kept.appended_at.elapsed().as_secs_f64());
             }
         };
-        let messages = self.outbound.advance(entries, written, &mut finished);
+        let messages = self.outbound.advance(entries, written, &mut self.scratch, &mut finished);
+        self.feed.wrote(&self.outbound);
         metrics.sent_messages.inc_by(messages as u64);
         metrics.sent_bytes.inc_by(written as u64);
         if lag.blocks_behind > 0 {
             metrics.session_lag_blocks.observe((lag.blocks_behind - 1) as f64);
         }
+        if self.is_told_of_life() && messages > 0 {
+            self.told_at = Instant::now();
+        }
         if self.blocked_since.take().is_some() {
             self.alive_at = Instant::now();
         }
-    }
-
-    fn close(&mut self, cause: &Cause) {
-        let frame = cause.frame(&self.outbound.position());
-        self.begin_close(frame, cause.disconnect());
-    }
-
-    fn begin_close(&mut self, frame: Vec<u8>, disconnect: Disconnect) {
-        if self.closing.is_none() {
-            self.outbound.close(frame);
-            self.closing = Some(Closing { disconnect, until: Instant::now() + CLOSE_TIMEOUT });
-        }
-    }
-
-    /// What is due by now. Returns how the session ended, if it is over.
-    fn look_at_clock(&mut self, now: Instant) -> Option<Disconnect> {
-        let limits = &self.around.limits;
-        if let Some(closing) = self.closing {
-            if now < closing.until {
-                return None;
-            }
-            self.transport.reset_on_drop();
-            return Some(closing.disconnect);
-        }
-        if self.blocked_since.is_some_and(|since| now >= since + limits.write_stall_timeout) {
-            self.transport.reset_on_drop();
-            return Some(Disconnect::Stalled);
-        }
-        if self.drained_at.is_none() {
-            self.drained_at = self.around.drain.draw_close_time();
-        }
-        if self.drained_at.is_some_and(|at| now >= at) {
-            self.close(&Cause::Draining);
-        } else if self.pinged && now >= self.alive_at + limits.ping_interval + limits.pong_timeout {
-            self.close(&Cause::NoPong);
-        } else if !self.pinged && now >= self.alive_at + limits.ping_interval {
-            self.pinged = true;
-            self.outbound.ping();
-        }
-        None
-    }
-
-    /// When [`Self::look_at_clock`] has something to do next.
-    fn deadline(&self) -> Instant {
-        let limits = &self.around.limits;
-        if let Some(closing) = self.closing {
-            return closing.until;
-        }
-        let silence = match self.pinged {
-            true => limits.ping_interval + limits.pong_timeout,
-            false => limits.ping_interval,
-        };
-        let stalled_at = self.blocked_since.map(|since| since + limits.write_stall_timeout);
-        [stalled_at, self.drained_at]
-            .into_iter()
-            .flatten()
-            .fold(self.alive_at + silence, Instant::min)
     }
 
     /// The client's end of stream: the answer to our close, or its own end without one.
@@ -387,6 +422,11 @@ impl Transport for tokio::net::TcpStream {
     fn reset_on_drop(&self) {
         // Failing only means that the kernel keeps trying for a while.
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // An error shows when something is written.
+        self.poll_write_ready(cx).map(|_| ())
     }
 }
 

@@ -107,7 +107,8 @@ async fn a_browser_is_told_in_band_what_it_asked_wrongly() {
     request.headers_mut().insert("origin", "https://app.example".parse().expect("a header"));
     let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("the socket opens");
     let frame = Client::from(socket).closed().await;
-    assert_eq!((u16::from(frame.code), frame.reason.as_str()), (4000, "unknown parameter `limt`"));
+    let told = (4000, "unknown parameter `limt`; is `limit` meant?");
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), told);
     replica.stop().await.expect("drained");
 }
 

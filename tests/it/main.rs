@@ -23,6 +23,7 @@ mod amqp_source;
 mod bad_input;
 mod commands;
 mod http;
+mod resume;
 mod sessions;
 mod streaming;
 

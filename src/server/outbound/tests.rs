@@ -1,9 +1,10 @@
 use super::*;
 use crate::frame::sample::block;
 use crate::history::{Entries, History};
+use crate::server::form::Stream;
 
 /// A client's view of a byte stream: whole unmasked frames, or a panic.
-fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+pub fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     while let [first, length, rest @ ..] = bytes {
         let (length, rest) = match length {
@@ -28,21 +29,38 @@ fn write_all(
     let (mut written, mut messages) = (Vec::new(), 0);
     loop {
         between(outbound);
-        let mut entries = Entries::new();
-        history.entries_from(outbound.cursor(), 1 << 20, &mut entries).expect("all is there");
-        outbound.pass_empty(&entries);
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let count = outbound.slices(&entries, &mut slices);
-        if count == 0 {
-            return (written, messages);
+        let (mut entries, mut scratch) = (Entries::new(), Scratch::default());
+        if outbound.wants_blocks() {
+            history.entries_from(outbound.cursor(), 1 << 20, &mut entries).expect("all is there");
         }
-        let offered: Vec<u8> =
-            slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
+        for entry in &entries {
+            if let Entry::Block(kept) = entry {
+                kept.make(outbound.needs(kept.block.height));
+            }
+        }
+        outbound.pass_empty(&entries, &mut scratch);
+        let offered: Vec<u8> = {
+            let mut slices = Slices::new();
+            outbound.slices(&entries, &mut scratch, &mut slices);
+            if slices.is_empty() {
+                return (written, messages);
+            }
+            slices.iter().flat_map(|slice| slice.iter().copied()).collect()
+        };
         assert!(!offered.is_empty(), "what is offered can be written");
         let taken = step().clamp(1, offered.len());
         written.extend_from_slice(&offered[..taken]);
-        messages += outbound.advance(&entries, taken, &mut |_| ());
+        messages += outbound.advance(&entries, taken, &mut scratch, &mut |_| ());
     }
+}
+
+/// A client of the plain stream that begins with the first block.
+fn plain(stream: Stream, history: &History) -> Outbound {
+    of_form(Form::plain(stream), history)
+}
+
+fn of_form(form: Form, history: &History) -> Outbound {
+    Outbound::new(form, history.live_cursor().at(0), Bounds::default(), Vec::new())
 }
 
 fn chain() -> (History, Vec<u8>, Vec<u8>) {
@@ -72,7 +90,7 @@ fn every_write_boundary_yields_the_same_bytes() {
         [(Stream::Transactions, &events, 13), (Stream::Blocks, &summaries, 7)]
     {
         for step in (1..=400).chain([expected.len() - 1, expected.len()]) {
-            let mut outbound = Outbound::new(stream, history.live_cursor().at(0), Vec::new());
+            let mut outbound = plain(stream, &history);
             let (written, messages) = write_all(&history, &mut outbound, || step, |_| ());
             assert_eq!(&written, expected, "{stream:?}, {step} bytes at a time");
             assert_eq!(messages, count);
@@ -90,8 +108,7 @@ fn control_frames_never_start_inside_a_data_frame_at_any_boundary() {
     let random = std::cell::RefCell::new(fastrand::Rng::with_seed(seed));
     for step_max in [1, 2, 3, 50, 180, 190, 2_000] {
         for chance in [0, 30, 255] {
-            let mut outbound =
-                Outbound::new(Stream::Transactions, history.live_cursor().at(0), Vec::new());
+            let mut outbound = plain(Stream::Transactions, &history);
             let mut owed = 0_u32;
             let (written, _) = write_all(
                 &history,
@@ -127,8 +144,7 @@ fn a_close_ends_the_frame_under_way_and_nothing_follows() {
     let (history, events, _) = chain_of(&[(1, 2), (2, 0), (3, 1)]);
     let length = events.len();
     for closed_after in (0..length).step_by(3) {
-        let mut outbound =
-            Outbound::new(Stream::Transactions, history.live_cursor().at(0), Vec::new());
+        let mut outbound = plain(Stream::Transactions, &history);
         let mut seen = 0;
         let (written, _) = write_all(
             &history,
@@ -136,8 +152,7 @@ fn a_close_ends_the_frame_under_way_and_nothing_follows() {
             || 1,
             |outbound| {
                 if seen == closed_after {
-                    let position = outbound.position();
-                    outbound.close([&[0x88, position.len() as u8], position.as_bytes()].concat());
+                    outbound.close(Ending::Cause(Cause::Draining));
                 }
                 seen += 1;
             },
@@ -147,13 +162,18 @@ fn a_close_ends_the_frame_under_way_and_nothing_follows() {
         assert_eq!(close.0, 0x88);
         assert!(outbound.is_close_written());
         assert_eq!(data, &frames(&events)[..data.len()], "closed after {closed_after} bytes");
+        let place = ["from_height=oldest", "after=1.0", "after=1", "after=3"][data.len()];
+        // Passed over when it was closed in between: an empty block.
+        let reasons = [place, "after=2"].map(|place| format!("{place} draining"));
+        let reason = String::from_utf8_lossy(&close.1[2..]);
+        assert!(reasons.contains(&reason.into_owned()), "{close:?} after {closed_after} bytes");
     }
 }
 
 #[test]
 fn the_position_tells_where_to_go_on() {
     let (history, ..) = chain();
-    let mut outbound = Outbound::new(Stream::Transactions, history.live_cursor().at(0), Vec::new());
+    let mut outbound = plain(Stream::Transactions, &history);
     assert_eq!(outbound.position(), "from_height=oldest");
     let mut positions = Vec::new();
     write_all(&history, &mut outbound, || 1, |outbound| positions.push(outbound.position()));
@@ -184,11 +204,11 @@ fn the_position_tells_where_to_go_on() {
 #[test]
 fn a_live_client_on_a_history_that_begins_is_at_its_beginning() {
     let history = History::new(usize::MAX);
-    let outbound = Outbound::new(Stream::Transactions, history.live_cursor(), Vec::new());
-    assert_eq!(outbound.position(), "from_height=oldest");
+    let live = |history: &History| {
+        let form = Form::plain(Stream::Transactions);
+        Outbound::new(form, history.live_cursor(), Bounds::default(), Vec::new())
+    };
+    assert_eq!(live(&history).position(), "from_height=oldest");
     history.append(block(41, 1));
-    assert_eq!(
-        Outbound::new(Stream::Transactions, history.live_cursor(), Vec::new()).position(),
-        "after=41"
-    );
+    assert_eq!(live(&history).position(), "after=41");
 }

@@ -1,13 +1,49 @@
+mod resumes;
+
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::frame::sample::block;
+use crate::server::query::Query;
 
 impl Transport for DuplexStream {
     fn reset_on_drop(&self) {}
+
+    fn poll_writable(&self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    WebSocket,
+    EventStream,
+}
+
+fn wanted(query: &str, way: Way) -> Wanted {
+    let query = Query::parse(query, Stream::Transactions, &[]).expect("a query");
+    let is_websocket = way == Way::WebSocket;
+    Wanted {
+        form: Form {
+            stream: Stream::Transactions,
+            wire: if is_websocket { Wire::WebSocket } else { Wire::EventStream },
+            is_gzip: false,
+            is_batch: query.batch,
+            has_control: query.control,
+            filter: (!query.filter.is_empty()).then(|| Box::new(query.filter)),
+        },
+        bounds: Bounds { until_height: query.until_height, messages_max: query.limit },
+        start: query.start,
+        fallback: None,
+        head: match is_websocket {
+            true => Head::Now(Vec::new()),
+            false => Head::WhenBegun(b"200\n".to_vec()),
+        },
+    }
 }
 
 /// A session over an in-memory pipe that holds `pipe_bytes`, under paused time.
@@ -19,16 +55,26 @@ struct Bench {
 
 impl Bench {
     fn new(history_bytes_max: usize, pipe_bytes: usize) -> Self {
+        Self::of(Arc::new(History::new(history_bytes_max)), pipe_bytes, wanted("", Way::WebSocket))
+    }
+
+    /// A session of a client that asked for `query`, on a history that has the encoder it needs.
+    fn asked(history: History, way: Way, query: &str) -> Self {
+        let history = Arc::new(history);
+        tokio::spawn(crate::encoder::run(Arc::clone(&history), CancellationToken::new()));
+        Self::of(history, 1 << 20, wanted(query, way))
+    }
+
+    fn of(history: Arc<History>, pipe_bytes: usize, wanted: Wanted) -> Self {
         let around = Arc::new(Surroundings {
             limits: config::Server::default(),
-            history: Arc::new(History::new(history_bytes_max)),
+            history,
+            archive: Arc::new(Archive::none()),
             metrics: Arc::new(Metrics::new()),
             drain: Arc::new(Drain::default()),
         });
         let (client, server) = duplex(pipe_bytes);
-        let cursor = around.history.live_cursor();
-        let session =
-            Session::new(server, Arc::clone(&around), Stream::Transactions, cursor, Vec::new());
+        let session = Session::new(server, Arc::clone(&around), wanted);
         let session = tokio::spawn(session.run());
         Self { around, session, client }
     }

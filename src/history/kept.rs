@@ -1,0 +1,107 @@
+//! A block in the history, with what is made of it only once some client wants it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::time::{Instant, SystemTime};
+
+use super::Entry;
+use super::needs::Needs;
+use crate::filter::Index;
+use crate::frame::{EncodedBlock, Encoding, Messages, encode_as};
+
+/// Per block, beside what is counted exactly: reference counts, what the allocator adds to four
+/// allocations, and the sequencer's entry for the height.
+const BESIDE_BYTES: usize = 192;
+
+/// A block in the history, and since when.
+#[derive(Debug)]
+pub struct Kept {
+    pub block: EncodedBlock,
+    pub appended_at: Instant,
+    pub appended_time: SystemTime,
+    extras: OnceLock<Box<Extras>>,
+    /// What of `extras` is ordered or made.
+    ordered: AtomicU16,
+    /// What the run has counted for it; changes only under the run's lock.
+    counted_bytes: AtomicUsize,
+}
+
+/// Each is made at most once.
+#[derive(Debug, Default)]
+struct Extras {
+    encodings: [OnceLock<Messages>; Encoding::ALL.len()],
+    index: OnceLock<Index>,
+}
+
+impl Kept {
+    pub(super) fn now(block: EncodedBlock) -> Self {
+        Self {
+            block,
+            appended_at: Instant::now(),
+            appended_time: SystemTime::now(),
+            extras: OnceLock::new(),
+            ordered: AtomicU16::new(0),
+            counted_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// The block in this encoding, if that has been made.
+    pub fn encoded(&self, encoding: Encoding) -> Option<&Messages> {
+        self.extras.get()?.encodings[encoding.index()].get()
+    }
+
+    /// What filters look things up in, if that has been made.
+    pub fn index(&self) -> Option<&Index> {
+        self.extras.get()?.index.get()
+    }
+
+    pub fn has(&self, needs: Needs) -> bool {
+        needs.encodings().all(|encoding| self.encoded(encoding).is_some())
+            && (!needs.wants_index() || self.index().is_some())
+    }
+
+    /// Makes what is missing of `needs`. Takes as long as encoding the block does.
+    pub fn make(&self, needs: Needs) {
+        let extras = self.extras.get_or_init(Box::default);
+        for encoding in needs.encodings() {
+            extras.encodings[encoding.index()].get_or_init(|| encode_as(&self.block, encoding));
+        }
+        if needs.wants_index() {
+            extras.index.get_or_init(|| Index::of(&self.block.fields));
+        }
+    }
+
+    /// Notes that these are wanted; returns those that nobody has ordered before.
+    pub(super) fn order(&self, needs: Needs) -> Needs {
+        let before = self.ordered.fetch_or(needs.bits(), Ordering::Relaxed);
+        Needs::from_bits(needs.bits() & !before)
+    }
+
+    /// Everything that this entry keeps in memory.
+    pub fn bytes(&self) -> usize {
+        self.block.bytes()
+            + size_of::<Self>()
+            + size_of::<Entry>()
+            + BESIDE_BYTES
+            + self.extras.get().map_or(0, |extras| extras.bytes())
+    }
+
+    /// What the run counts for it from now on, and by how much that is more than before.
+    pub(super) fn count(&self) -> usize {
+        let bytes = self.bytes();
+        bytes - self.counted_bytes.swap(bytes, Ordering::Relaxed)
+    }
+
+    pub(super) fn counted_bytes(&self) -> usize {
+        self.counted_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Extras {
+    fn bytes(&self) -> usize {
+        let encodings = self.encodings.iter().filter_map(OnceLock::get);
+        size_of::<Self>()
+            + encodings.map(Messages::bytes_kept).sum::<usize>()
+            + self.index.get().map_or(0, Index::bytes)
+    }
+}

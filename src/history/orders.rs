@@ -1,0 +1,83 @@
+//! What some client wants of a block and nobody has made yet: ordered by the history and by its
+//! readers, made by [`crate::encoder`].
+//!
+//! Each encoding of a block is ordered once however many want it, so the queue holds at most one
+//! order per kept block and encoding. Nothing is made here, and no reader waits for it here.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+
+use super::Kept;
+use super::needs::{NEEDS_MAX, Needs};
+
+/// A history's open orders, and what its readers want of every block to come.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    queue: Mutex<VecDeque<Order>>,
+    placed: Notify,
+    /// Readers per need.
+    demand: [AtomicUsize; NEEDS_MAX],
+}
+
+/// A block that somebody wants in these forms.
+#[derive(Debug)]
+pub struct Order {
+    pub(super) kept: Arc<Kept>,
+    pub(super) needs: Needs,
+}
+
+impl Orders {
+    /// Returns whether something is to be made that nobody has ordered before.
+    pub fn place(&self, kept: &Arc<Kept>, needs: Needs) -> bool {
+        let needs = kept.order(needs);
+        if !needs.is_none() {
+            self.lock().push_back(Order { kept: Arc::clone(kept), needs });
+            self.placed.notify_one();
+        }
+        !needs.is_none()
+    }
+
+    /// All that is ordered, oldest first; waits until something is.
+    pub async fn next(&self) -> VecDeque<Order> {
+        loop {
+            let taken = std::mem::take(&mut *self.lock());
+            if !taken.is_empty() {
+                return taken;
+            }
+            self.placed.notified().await;
+        }
+    }
+
+    /// What some reader wants of every block.
+    pub fn demanded(&self) -> Needs {
+        let wanted = self.demand.iter().map(|readers| readers.load(Ordering::SeqCst) > 0);
+        let bits = wanted.enumerate().map(|(place, is_wanted)| u16::from(is_wanted) << place);
+        Needs::from_bits(bits.fold(0, |bits, bit| bits | bit))
+    }
+
+    pub fn add_reader(&self, needs: Needs) {
+        for place in needs.places() {
+            self.demand[place].fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    pub fn remove_reader(&self, needs: Needs) {
+        for place in needs.places() {
+            self.demand[place].fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Order>> {
+        self.queue.lock().expect("bug: nothing panics while it holds this lock")
+    }
+}
+
+impl Order {
+    /// Makes what is ordered; see [`super::History::count`] for what comes next.
+    pub fn make(&self) {
+        self.kept.make(self.needs);
+    }
+}

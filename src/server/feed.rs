@@ -1,0 +1,359 @@
+//! Where one session's blocks come from: the history that all share or, for a start older than that,
+//! a reading from the broker until it has caught up with the history. The one becomes the other
+//! between two blocks, so that nothing is missing or sent twice.
+//!
+//! Writes nothing and holds no block: entries are handed out for the length of one write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::outbound::Outbound;
+use super::query::Start;
+use super::start::{self, Found, Seek};
+use crate::archive::{Archive, Reading, State};
+use crate::history::{Demand, Entries, Entry, Gone, History, Lag, Needs, Placed};
+
+/// How long a start further up than what comes next may wait for the chain to get there.
+const AHEAD_WAIT: Duration = Duration::from_secs(10);
+/// Fills told at a time.
+const FILLS_MAX: usize = 64;
+
+/// One session's source of blocks.
+pub struct Feed {
+    history: Arc<History>,
+    archive: Arc<Archive>,
+    /// What every block is needed in; of one block it may be more.
+    needs: Needs,
+    source: Source,
+    /// Where the client wants to begin, until that is found.
+    start: Option<Start>,
+    /// Where it begins when that is not to be had.
+    fallback: Option<Start>,
+    /// In the block that comes first.
+    seek: Option<Box<str>>,
+    ahead_since: Option<Instant>,
+    fills_seen: u64,
+    _demand: Option<Demand>,
+    has_changed_source: bool,
+}
+
+enum Source {
+    History,
+    Reading {
+        reading: Reading,
+        _demand: Option<Demand>,
+    },
+    /// Its turn with the broker is over, and it asks again when its client reads.
+    Suspended,
+}
+
+/// How a start was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// From the broker.
+    pub is_deep: bool,
+    /// What was asked for and is not to be had, when the request said where to begin instead.
+    pub skipped: Option<(u64, u64)>,
+}
+
+/// What there is for a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// Entries to write from; none at the end.
+    Entries(Lag),
+    /// Nothing before the feed is woken.
+    Nothing,
+    /// Nothing before the socket takes bytes; ask then with [`Feed::resume`].
+    Suspended,
+}
+
+/// Why there is nothing more for a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    Gone(Gone),
+    /// It is older than all there is.
+    NotAvailable {
+        first_height: Option<u64>,
+    },
+    /// The chain did not get there in time.
+    Ahead {
+        tip: u64,
+    },
+    /// There is no such transaction in the block that was named.
+    NotInBlock {
+        height: u64,
+    },
+}
+
+impl Feed {
+    pub fn new(history: Arc<History>, archive: Arc<Archive>, needs: Needs) -> Self {
+        let demand = (!needs.is_none()).then(|| history.demand(needs));
+        Self {
+            history,
+            archive,
+            needs,
+            source: Source::History,
+            start: None,
+            fallback: None,
+            seek: None,
+            ahead_since: None,
+            fills_seen: 0,
+            _demand: demand,
+            has_changed_source: false,
+        }
+    }
+
+    /// Says where the client wants to begin; [`Feed::begin`] finds it.
+    pub fn look_for(&mut self, start: Start, fallback: Option<Start>) {
+        (self.start, self.fallback) = (Some(start), fallback);
+    }
+
+    /// Wakes the session when there may be more of the history.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.history.watch(self.needs)
+    }
+
+    /// The same for a reading from the broker, if there is one.
+    pub fn watch_reading(&mut self) -> Option<watch::Receiver<u64>> {
+        self.has_changed_source = false;
+        match &self.source {
+            Source::Reading { reading, .. } => Some(reading.history.watch(self.needs)),
+            Source::History | Source::Suspended => None,
+        }
+    }
+
+    /// Whether [`Feed::watch_reading`] must be asked again.
+    pub fn has_changed_source(&self) -> bool {
+        self.has_changed_source
+    }
+
+    /// Whether the client's first block is still looked for.
+    pub fn is_looking(&self) -> bool {
+        self.start.is_some()
+    }
+
+    /// When waiting for the chain to get to the start is over.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.ahead_since.map(|since| since + AHEAD_WAIT)
+    }
+
+    /// Looks for the start. Returns how it was made once it is.
+    ///
+    /// # Errors
+    /// It is not to be had.
+    pub fn begin(&mut self, outbound: &mut Outbound, now: Instant) -> Result<Option<Begun>, End> {
+        let Some(start) = &self.start else { return Ok(None) };
+        if let Source::Reading { reading, .. } = &self.source {
+            // Whether the broker has it shows only with its first block.
+            return match reading.state() {
+                State::NotAvailable { first_height } => self.fall_back(first_height, outbound, now),
+                State::Reading => Ok(Some(self.begun(true))),
+                State::Waiting | State::GivenUp => Ok(None),
+            };
+        }
+        match start::find(start, &self.history, &self.archive) {
+            Found::Here(cursor, seek) => {
+                self.fills_seen = self.history.fills();
+                outbound.begin_at(cursor, self.events_of(seek));
+                Ok(Some(self.begun(false)))
+            }
+            Found::Deep { height, seek } => {
+                let events = self.events_of(seek);
+                outbound.begin_at(self.history.live_cursor().at(height), events);
+                if !self.ask(height) {
+                    return self.fall_back(self.history.first_height(), outbound, now);
+                }
+                let is_known = self.archive.first_height().is_some();
+                Ok(is_known.then(|| self.begun(true)))
+            }
+            Found::Ahead { tip: None } => Ok(None),
+            Found::Ahead { tip: Some(tip) } => {
+                let since = *self.ahead_since.get_or_insert(now);
+                match now < since + AHEAD_WAIT {
+                    true => Ok(None),
+                    false if self.fallback.is_some() => self.fall_back(None, outbound, now),
+                    false => Err(End::Ahead { tip }),
+                }
+            }
+            Found::Gone { first_height } => self.fall_back(first_height, outbound, now),
+        }
+    }
+
+    /// Takes the next entries, such as the client can be sent.
+    ///
+    /// # Errors
+    /// There is nothing more for this client.
+    pub fn offer(
+        &mut self,
+        outbound: &mut Outbound,
+        bytes_max: usize,
+        entries: &mut Entries,
+    ) -> Result<Offer, End> {
+        entries.clear();
+        self.change_over(outbound)?;
+        let cursor = outbound.cursor();
+        let taken = match &self.source {
+            Source::Suspended => return Ok(Offer::Suspended),
+            Source::History => self.history.entries_from(cursor, bytes_max, entries),
+            Source::Reading { reading, .. } => {
+                reading.progress(cursor.next_height);
+                let cursor = reading.history.live_cursor().at(cursor.next_height);
+                reading.history.entries_from(cursor, bytes_max, entries)
+            }
+        };
+        let lag = match (taken, &self.source) {
+            (Ok(lag), _) => lag,
+            (Err(gone), Source::History) => return Err(End::Gone(gone)),
+            (Err(_), _) => return Ok(Offer::Nothing),
+        };
+        self.keep_ready(outbound, entries);
+        if let Some(id) = self.seek.take() {
+            match entries.first() {
+                None => self.seek = Some(id),
+                Some(first) => seek(first, &id, outbound)?,
+            }
+        }
+        Ok(Offer::Entries(lag))
+    }
+
+    /// Heights that filled a gap behind the cursor since this was last asked.
+    ///
+    /// # Errors
+    /// There were more than are remembered.
+    pub fn fills(&mut self, lag: Lag, outbound: &Outbound) -> Result<Vec<u64>, Gone> {
+        if lag.fills == self.fills_seen {
+            return Ok(Vec::new());
+        }
+        let history = match &self.source {
+            Source::Reading { reading, .. } => &reading.history,
+            Source::History | Source::Suspended => &self.history,
+        };
+        let mut fills = history.fills_after(self.fills_seen, FILLS_MAX).ok_or(Gone::FellOff)?;
+        self.fills_seen += fills.len() as u64;
+        fills.retain(|height| *height < outbound.cursor().next_height);
+        Ok(fills)
+    }
+
+    /// The client takes bytes again: asks for another turn with the broker.
+    pub fn resume(&mut self, outbound: &Outbound) {
+        if matches!(self.source, Source::Suspended) {
+            self.ask(outbound.cursor().next_height);
+        }
+    }
+
+    /// Takes note that bytes went out.
+    pub fn wrote(&self, outbound: &Outbound) {
+        if let Source::Reading { reading, .. } = &self.source {
+            reading.progress(outbound.cursor().next_height);
+        }
+    }
+
+    /// From the reading to the history when that has what comes next, or back to waiting.
+    fn change_over(&mut self, outbound: &Outbound) -> Result<(), End> {
+        if matches!(self.source, Source::History) {
+            return Ok(());
+        }
+        let cursor = outbound.cursor();
+        if !self.history.is_of(cursor) {
+            return Err(End::Gone(Gone::AnotherChain));
+        }
+        if outbound.is_between_blocks()
+            && matches!(self.history.place(cursor.next_height), Placed::At(_))
+        {
+            self.fills_seen = self.history.fills();
+            self.change_source(Source::History);
+            return Ok(());
+        }
+        let Source::Reading { reading, .. } = &self.source else { return Ok(()) };
+        match reading.state() {
+            State::Waiting | State::Reading => {}
+            State::GivenUp => self.change_source(Source::Suspended),
+            State::NotAvailable { first_height } => return Err(End::NotAvailable { first_height }),
+        }
+        Ok(())
+    }
+
+    /// Leaves the entries up to the first that is not made ready, and has the others made.
+    fn keep_ready(&self, outbound: &Outbound, entries: &mut Entries) {
+        let history = match &self.source {
+            Source::Reading { reading, .. } => &reading.history,
+            Source::History | Source::Suspended => &self.history,
+        };
+        let mut ready = None;
+        for (place, entry) in entries.iter().enumerate() {
+            let Entry::Block(kept) = entry else { continue };
+            let needs = outbound.needs(kept.block.height);
+            if !kept.has(needs) {
+                ready.get_or_insert(place);
+                history.order(kept, needs);
+            }
+        }
+        entries.truncate(ready.unwrap_or(entries.len()));
+    }
+
+    fn ask(&mut self, height: u64) -> bool {
+        let Some(reading) = self.archive.read(height) else { return false };
+        let demand = (!self.needs.is_none()).then(|| reading.history.demand(self.needs));
+        self.fills_seen = 0;
+        self.change_source(Source::Reading { reading, _demand: demand });
+        true
+    }
+
+    fn change_source(&mut self, source: Source) {
+        self.source = source;
+        self.has_changed_source = true;
+    }
+
+    fn begun(&mut self, is_deep: bool) -> Begun {
+        (self.start, self.ahead_since) = (None, None);
+        Begun { is_deep, skipped: None }
+    }
+
+    fn events_of(&mut self, seek: Seek) -> u32 {
+        match seek {
+            Seek::Events(events) => events,
+            Seek::Transaction(id) => {
+                self.seek = Some(id);
+                0
+            }
+        }
+    }
+
+    /// Begins where the request says instead, if it does.
+    fn fall_back(
+        &mut self,
+        first_height: Option<u64>,
+        outbound: &mut Outbound,
+        now: Instant,
+    ) -> Result<Option<Begun>, End> {
+        let Some(fallback) = self.fallback.take() else {
+            return Err(End::NotAvailable { first_height });
+        };
+        let wanted = self.start.replace(fallback).and_then(|start| start.first_wanted());
+        self.seek = None;
+        self.change_source(Source::History);
+        let begun = self.begin(outbound, now)?;
+        let next = outbound.cursor().next_height;
+        let skipped = wanted.filter(|wanted| *wanted < next).map(|wanted| (wanted, next - 1));
+        Ok(begun.map(|begun| Begun { skipped, ..begun }))
+    }
+}
+
+/// Begins behind the transaction, which is in the first block or nowhere.
+fn seek(first: &Entry, id: &str, outbound: &mut Outbound) -> Result<(), End> {
+    let cursor = outbound.cursor();
+    match first {
+        Entry::Block(kept) if kept.block.height == cursor.next_height => {
+            let fields = &kept.block.fields;
+            let event = (0..fields.len()).find(|event| fields.transaction_id(*event) == id);
+            let event = event.ok_or(End::NotInBlock { height: cursor.next_height })?;
+            outbound.begin_at(cursor, event as u32 + 1);
+        }
+        // The block never came: what follows it comes next.
+        Entry::Block(_) | Entry::Gap { .. } => {}
+    }
+    Ok(())
+}

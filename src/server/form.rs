@@ -1,0 +1,168 @@
+//! What a client wants to be sent, and in what shape: decided at its handshake, the same for all its
+//! life. Nothing here knows where it is in the history.
+
+use super::close::Cause;
+use super::notice;
+use crate::filter::Filter;
+use crate::frame::{self, Encoding, Wire};
+use crate::history::Needs;
+
+/// Which of the two streams a client reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// One message per transaction.
+    Transactions,
+    /// One message per block.
+    Blocks,
+}
+
+/// The shape of a client's messages.
+#[derive(Debug, Clone)]
+pub struct Form {
+    pub stream: Stream,
+    pub wire: Wire,
+    /// A `Content-Encoding` of Server-Sent Events; not with messages that are put together for one
+    /// client, since what is compressed is shared.
+    pub is_gzip: bool,
+    /// One message per block instead of one per event.
+    pub is_batch: bool,
+    /// Whether control messages go between the others.
+    pub has_control: bool,
+    /// None: everything.
+    pub filter: Option<Box<Filter>>,
+}
+
+/// How much of a block is wanted, beside what the form says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Part {
+    /// Events before this one are not.
+    pub first_event: u32,
+    /// It may be cut behind any message.
+    pub is_limited: bool,
+}
+
+/// What a block's data is taken from; an encoding of none is the plain frames, which are always there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// All messages of a run.
+    Whole(Option<Encoding>),
+    /// Some messages of a run of single events.
+    Single(Option<Encoding>),
+    /// A batch put together for this client from the payloads of the plain frames.
+    Own,
+}
+
+/// A message that is not a block's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The `type` of a control message, the event's name of a Server-Sent Event.
+    pub kind: &'static str,
+    /// Where a client goes on that has read this; only Server-Sent Events can say it beside the text.
+    pub id: Option<String>,
+    pub json: String,
+}
+
+impl Form {
+    /// The plain stream over a WebSocket, as BigchainDB sends it.
+    pub fn plain(stream: Stream) -> Self {
+        Self {
+            stream,
+            wire: Wire::WebSocket,
+            is_gzip: false,
+            is_batch: false,
+            has_control: false,
+            filter: None,
+        }
+    }
+
+    /// What a part of a block is taken from.
+    pub fn shape(&self, part: Part) -> Shape {
+        if self.stream == Stream::Blocks {
+            return Shape::Whole(self.encoded(None, Encoding::SseSummary, Encoding::GzipSummary));
+        }
+        let is_whole = self.filter.is_none() && part.first_event == 0;
+        match (is_whole, self.is_batch) {
+            (true, true) => {
+                let plain = Some(Encoding::Batch);
+                Shape::Whole(self.encoded(plain, Encoding::SseBatch, Encoding::GzipBatch))
+            }
+            (true, false) if !part.is_limited => {
+                Shape::Whole(self.encoded(None, Encoding::SseEvents, Encoding::GzipBlock))
+            }
+            (_, false) => {
+                Shape::Single(self.encoded(None, Encoding::SseEvents, Encoding::GzipEvents))
+            }
+            (false, true) => Shape::Own,
+        }
+    }
+
+    /// What stands behind each block when there are control messages.
+    pub fn block_end(&self) -> Option<Encoding> {
+        let encoding =
+            self.encoded(Some(Encoding::BlockEnd), Encoding::SseBlockEnd, Encoding::GzipBlockEnd);
+        encoding.filter(|_| self.has_control)
+    }
+
+    /// What a block must have been made into before a part of it can be sent.
+    pub fn needs(&self, part: Part) -> Needs {
+        let data = match self.shape(part) {
+            Shape::Whole(encoding) | Shape::Single(encoding) => encoding,
+            Shape::Own => None,
+        };
+        let encodings = [data, self.block_end()].into_iter().flatten().map(Needs::of);
+        let index = if self.filter.is_some() { Needs::INDEX } else { Needs::NONE };
+        encodings.fold(index, Needs::with)
+    }
+
+    fn encoded(
+        &self,
+        websocket: Option<Encoding>,
+        sse: Encoding,
+        gzip: Encoding,
+    ) -> Option<Encoding> {
+        match (self.wire, self.is_gzip) {
+            (Wire::WebSocket, _) => websocket,
+            (Wire::EventStream, false) => Some(sse),
+            (Wire::EventStream, true) => Some(gzip),
+        }
+    }
+
+    /// Bytes of a message of this client's own.
+    pub fn own_message(&self, notice: &Notice) -> Vec<u8> {
+        match self.wire {
+            Wire::WebSocket => frame::text_frame(&notice.json),
+            Wire::EventStream => self.own_text(&frame::sse_message(
+                notice.id.as_deref(),
+                Some(notice.kind),
+                Some(&notice.json),
+            )),
+        }
+    }
+
+    /// The last that this client gets: why, and where it goes on.
+    pub fn ending(&self, cause: &Cause, position: &str) -> Vec<u8> {
+        match self.wire {
+            Wire::WebSocket => cause.frame(position),
+            Wire::EventStream => {
+                self.own_message(&notice::close(cause.code(), &cause.reason(position)))
+            }
+        }
+    }
+
+    /// Server-Sent Events: moves the client's cursor, or without an id only shows life, and fires
+    /// no event.
+    pub fn silent_heartbeat(&self, id: Option<&str>) -> Vec<u8> {
+        match id {
+            Some(id) => self.own_text(&frame::sse_message(Some(id), None, None)),
+            None => self.own_text(b":\n\n"),
+        }
+    }
+
+    /// Text of an event stream as it goes out.
+    pub fn own_text(&self, text: &[u8]) -> Vec<u8> {
+        match self.is_gzip {
+            true => frame::gzip_stored(text),
+            false => text.to_vec(),
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Whatever is wanted in whatever shape, cut wherever: what a client received, joined at the places
+//! where it went on, is what a plain walk over the chain says.
+
+use std::io::Read;
+
+use fastrand::Rng;
+
+use super::tests::frames;
+use super::*;
+use crate::archive::Archive;
+use crate::filter::Filter;
+use crate::frame::sample::block;
+use crate::frame::{GZIP_HEADER, Wire};
+use crate::history::{Entries, History};
+use crate::server::form::Stream;
+use crate::server::query::{Query, Start};
+use crate::server::start::{self, Found, Seek};
+
+const ROUNDS: usize = 1_500;
+
+/// What a client is told, whatever the shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fact {
+    /// Height, and the event's id as a number: its index in these chains.
+    Event(u64, u64),
+    Summary(u64),
+    /// The events of one batch, of which an empty one is a fact too.
+    Batch(u64, Vec<u64>),
+    BlockEnd(u64),
+    Gap(u64, u64),
+}
+
+struct Case {
+    chain: Vec<Block>,
+    history: History,
+    stream: Stream,
+    wire: Wire,
+    is_gzip: bool,
+    is_batch: bool,
+    has_control: bool,
+    wanted: Vec<u64>,
+}
+
+/// A height and its events; none: a gap.
+type Block = (u64, Option<u64>);
+
+impl Case {
+    fn random(random: &mut Rng) -> Self {
+        let (mut chain, mut height) = (Vec::new(), random.u64(0..5));
+        let history = History::new(usize::MAX);
+        for _ in 0..random.usize(1..8) {
+            let events = match random.u8(0..10) {
+                0 | 1 => None,
+                2 | 3 => Some(0),
+                _ => Some(random.u64(1..6)),
+            };
+            // A history never begins or ends with a gap.
+            let events = if chain.is_empty() { Some(events.unwrap_or(1)) } else { events };
+            match events {
+                Some(events) => history.append(block(height, events)),
+                None => history.append_gap(height, height),
+            }
+            chain.push((height, events));
+            height += 1;
+        }
+        history.append(block(height, 1));
+        chain.push((height, Some(1)));
+        let stream = if random.u8(0..5) == 0 { Stream::Blocks } else { Stream::Transactions };
+        let is_transactions = stream == Stream::Transactions;
+        let is_batch = is_transactions && random.bool();
+        let wanted = match is_transactions && random.bool() {
+            true => (0..random.u64(1..4)).map(|_| random.u64(0..6)).collect(),
+            false => Vec::new(),
+        };
+        let wire = if random.bool() { Wire::WebSocket } else { Wire::EventStream };
+        let is_gzip = wire == Wire::EventStream && (!is_batch || wanted.is_empty());
+        Self {
+            chain,
+            history,
+            stream,
+            wire,
+            is_gzip: is_gzip && random.bool(),
+            is_batch,
+            has_control: random.bool(),
+            wanted,
+        }
+    }
+
+    /// The query but for its start.
+    fn query(&self) -> Query {
+        let wanted = self.wanted.iter().map(|id| format!("&transaction_id={id:064x}"));
+        let mut text = wanted.collect::<String>();
+        if self.is_batch {
+            text.push_str("&batch=block");
+        }
+        Query::parse(&text, self.stream, &[]).expect("a query")
+    }
+
+    /// What a walk over the chain says, from the first block on.
+    fn expected(&self) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        for &(height, events) in &self.chain {
+            let Some(events) = events else {
+                let gap = Fact::Gap(height, height);
+                match facts.last_mut() {
+                    Some(Fact::Gap(_, to)) if self.has_control => *to = height,
+                    _ => facts.extend(self.has_control.then_some(gap)),
+                }
+                continue;
+            };
+            let is_wanted = |id: &u64| self.wanted.is_empty() || self.wanted.contains(id);
+            let matching: Vec<u64> = (0..events).filter(is_wanted).collect();
+            match (self.stream, self.is_batch) {
+                (Stream::Blocks, _) => facts.push(Fact::Summary(height)),
+                (_, false) => facts.extend(matching.into_iter().map(|id| Fact::Event(height, id))),
+                (_, true) if matching.is_empty() && !self.wanted.is_empty() => {}
+                (_, true) => facts.push(Fact::Batch(height, matching)),
+            }
+            facts.extend(self.has_control.then_some(Fact::BlockEnd(height)));
+        }
+        facts
+    }
+
+    /// A session that begins where `start` says.
+    fn session(&self, start: &Start) -> Outbound {
+        let query = self.query();
+        let is_inside = matches!(start, Start::AfterEvent { .. });
+        let filter = Some(query.filter).filter(|filter: &Filter| !filter.is_empty());
+        let form = Form {
+            stream: self.stream,
+            wire: self.wire,
+            is_gzip: self.is_gzip && !(self.is_batch && is_inside),
+            is_batch: self.is_batch,
+            has_control: self.has_control,
+            filter: filter.map(Box::new),
+        };
+        let Found::Here(cursor, Seek::Events(events)) =
+            start::find(start, &self.history, &Archive::none())
+        else {
+            panic!("{start:?} is in the history")
+        };
+        let mut outbound = Outbound::new(form, cursor, Bounds::default(), Vec::new());
+        outbound.begin_at(cursor, events);
+        outbound
+    }
+
+    /// What the whole messages among the bytes say.
+    fn facts(&self, bytes: &[u8], is_gzip: bool) -> Vec<Fact> {
+        match self.wire {
+            Wire::WebSocket => {
+                let texts = frames(whole_frames(bytes)).into_iter();
+                texts.map(|(_, payload)| fact(&payload)).collect()
+            }
+            Wire::EventStream => {
+                let text = if is_gzip { inflated(bytes) } else { bytes.to_vec() };
+                let text = String::from_utf8(text).expect("text");
+                let data = whole_events(&text).flat_map(|event| event.lines());
+                let data = data.filter_map(|line| line.strip_prefix("data: "));
+                data.map(|json| fact(json.as_bytes())).collect()
+            }
+        }
+    }
+
+    /// Where a client goes on that has read these bytes, by itself.
+    fn last_event_id(&self, bytes: &[u8], is_gzip: bool) -> Option<Start> {
+        let text = if is_gzip { inflated(bytes) } else { bytes.to_vec() };
+        let text = String::from_utf8(text).expect("text");
+        let ids = whole_events(&text).flat_map(|event| event.lines());
+        let id = ids.filter_map(|line| line.strip_prefix("id: ")).last()?;
+        Some(Start::of_last_event_id(id, self.stream).expect("an id of ours"))
+    }
+}
+
+fn fact(json: &[u8]) -> Fact {
+    let json: serde_json::Value = serde_json::from_slice(json).expect("JSON");
+    let number = |key: &str| json[key].as_u64().expect("a number");
+    let id = |event: &serde_json::Value| {
+        let id = event["transaction_id"].as_str().expect("an id");
+        u64::from_str_radix(id, 16).expect("a number")
+    };
+    match json["type"].as_str() {
+        Some("block") => Fact::BlockEnd(number("height")),
+        Some("gap") => Fact::Gap(number("from_height"), number("to_height")),
+        Some(other) => panic!("nobody told a {other} here"),
+        None if json["transaction_ids"].is_array() => Fact::Summary(number("height")),
+        None => match json["events"].as_array() {
+            Some(events) => Fact::Batch(number("height"), events.iter().map(id).collect()),
+            None => Fact::Event(number("height"), id(&json)),
+        },
+    }
+}
+
+fn whole_frames(bytes: &[u8]) -> &[u8] {
+    let mut end = 0;
+    loop {
+        let (header, length) = match bytes.get(end + 1) {
+            Some(126) if bytes.len() >= end + 4 => {
+                (4, usize::from(u16::from_be_bytes([bytes[end + 2], bytes[end + 3]])))
+            }
+            Some(length) if *length < 126 => (2, usize::from(*length)),
+            _ => return &bytes[..end],
+        };
+        if bytes.len() < end + header + length {
+            return &bytes[..end];
+        }
+        end += header + length;
+    }
+}
+
+fn whole_events(text: &str) -> impl Iterator<Item = &str> {
+    let end = text.rfind("\n\n").map_or(0, |at| at + 2);
+    text[..end].split("\n\n")
+}
+
+/// What a decoder makes of a stream that ends anywhere.
+fn inflated(pieces: &[u8]) -> Vec<u8> {
+    let mut stream = GZIP_HEADER.to_vec();
+    stream.extend_from_slice(pieces);
+    let mut text = Vec::new();
+    let error = flate2::read::GzDecoder::new(&*stream).read_to_end(&mut text).expect_err("no end");
+    assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{error}");
+    text
+}
+
+/// Writes up to `bytes_max` in random steps.
+fn write(case: &Case, outbound: &mut Outbound, bytes_max: usize, random: &mut Rng) -> Vec<u8> {
+    let mut written = Vec::new();
+    loop {
+        let (mut entries, mut scratch) = (Entries::new(), Scratch::default());
+        let portion = random.usize(1..2_000);
+        if outbound.wants_blocks() {
+            case.history.entries_from(outbound.cursor(), portion, &mut entries).expect("there");
+        }
+        for entry in &entries {
+            if let Entry::Block(kept) = entry {
+                kept.make(outbound.needs(kept.block.height));
+            }
+        }
+        outbound.pass_empty(&entries, &mut scratch);
+        let offered: Vec<u8> = {
+            let mut slices = Slices::new();
+            outbound.slices(&entries, &mut scratch, &mut slices);
+            slices.iter().flat_map(|slice| slice.iter().copied()).collect()
+        };
+        if offered.is_empty() {
+            let is_passed = |last: &Entry| last.last_height() < outbound.cursor().next_height;
+            match entries.last() {
+                Some(last) if is_passed(last) => continue,
+                _ => return written,
+            }
+        }
+        let room = bytes_max - written.len();
+        let taken = random.usize(1..=offered.len()).min(room);
+        if taken == 0 {
+            return written;
+        }
+        written.extend_from_slice(&offered[..taken]);
+        outbound.advance(&entries, taken, &mut scratch, &mut |_| ());
+    }
+}
+
+/// Joins a batch that was cut with the rest of it.
+fn joined(facts: Vec<Fact>) -> Vec<Fact> {
+    let mut joined: Vec<Fact> = Vec::new();
+    for fact in facts {
+        match (joined.last_mut(), fact) {
+            (Some(Fact::Batch(height, events)), Fact::Batch(other, more)) if *height == other => {
+                events.extend(more);
+            }
+            (_, fact) => joined.push(fact),
+        }
+    }
+    joined
+}
+
+#[test]
+fn what_was_received_joined_at_its_cursors_is_the_chain() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = Rng::with_seed(seed);
+    for round in 0..ROUNDS {
+        let case = Case::random(&mut random);
+        let (mut start, mut facts, mut cuts) = (Start::Oldest, Vec::new(), Vec::new());
+        loop {
+            let mut outbound = case.session(&start);
+            let is_gzip = outbound.form().is_gzip;
+            let bytes_max = if cuts.len() < 6 { random.usize(0..3_000) } else { usize::MAX };
+            let mut bytes = write(&case, &mut outbound, bytes_max, &mut random);
+            let is_cut = bytes.len() == bytes_max;
+            // A client of a WebSocket is told its place when the server closes.
+            let told = (is_cut && case.wire == Wire::WebSocket).then(|| {
+                outbound.close(Ending::Cause(Cause::Draining));
+                bytes.extend(write(&case, &mut outbound, usize::MAX, &mut random));
+                let (_, close) = frames(&bytes).pop().expect("a close");
+                bytes.truncate(bytes.len() - close.len() - 2);
+                String::from_utf8(close[2..].to_vec()).expect("a reason")
+            });
+            facts.extend(case.facts(&bytes, is_gzip));
+            if !is_cut {
+                break;
+            }
+            start = match told {
+                None => case.last_event_id(&bytes, is_gzip).unwrap_or(start),
+                Some(reason) => {
+                    let place = reason.strip_suffix(" draining").expect("why");
+                    Query::parse(place, case.stream, &[]).expect("a place is a query").start
+                }
+            };
+            cuts.push(start.clone());
+        }
+        let context = || {
+            format!(
+                "round {round}: {:?} {:?} gzip {} batch {} control {} wanted {:?} of {:?}, cut at {cuts:?}",
+                case.stream,
+                case.wire,
+                case.is_gzip,
+                case.is_batch,
+                case.has_control,
+                case.wanted,
+                case.chain
+            )
+        };
+        let (mut received, mut expected) = (joined(facts), case.expected());
+        // The mark of a block's end is not what a client goes on from: cut before it, it is not told.
+        received.retain(|fact| !matches!(fact, Fact::BlockEnd(_)));
+        expected.retain(|fact| !matches!(fact, Fact::BlockEnd(_)));
+        assert_eq!(received, expected, "{}", context());
+    }
+}
+
+#[test]
+fn uncut_every_block_has_its_end_in_its_place() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = Rng::with_seed(seed);
+    for _ in 0..ROUNDS {
+        let case = Case::random(&mut random);
+        let mut outbound = case.session(&Start::Oldest);
+        let is_gzip = outbound.form().is_gzip;
+        let bytes = write(&case, &mut outbound, usize::MAX, &mut random);
+        assert_eq!(case.facts(&bytes, is_gzip), case.expected());
+        let tip = case.chain.last().expect("a tip").0;
+        assert_eq!(outbound.position(), format!("after={tip}"));
+    }
+}

@@ -1,0 +1,92 @@
+//! A session's clock: what is due, and when it must be looked at next. Waits for nothing itself.
+
+use tokio::time::Instant;
+
+use super::{Session, Transport};
+use crate::metrics::Disconnect;
+use crate::server::close::Cause;
+use crate::server::notice;
+
+impl<T: Transport> Session<T> {
+    /// What is due by now. Returns how the session ended, if it is over.
+    pub(super) fn look_at_clock(&mut self, now: Instant) -> Option<Disconnect> {
+        let limits = &self.around.limits;
+        if let Some(closing) = self.closing {
+            if now < closing.until {
+                return None;
+            }
+            self.transport.reset_on_drop();
+            return Some(closing.disconnect);
+        }
+        if self.blocked_since.is_some_and(|since| now >= since + limits.write_stall_timeout) {
+            self.transport.reset_on_drop();
+            return Some(Disconnect::Stalled);
+        }
+        if self.drained_at.is_none() {
+            self.drained_at = self.around.drain.draw_close_time();
+        }
+        let heartbeat_interval = limits.heartbeat_interval;
+        if self.feed.deadline().is_some_and(|at| now >= at) {
+            self.begin(now);
+        }
+        if self.is_told_of_life() && now >= self.told_at + heartbeat_interval {
+            self.beat(now);
+        }
+        let limits = &self.around.limits;
+        if self.drained_at.is_some_and(|at| now >= at) {
+            self.close(&Cause::Draining);
+        } else if self.inbound.is_none() {
+            // Its heartbeats are unanswered; TCP's own timeout finds a peer that is gone.
+        } else if self.pinged && now >= self.alive_at + limits.ping_interval + limits.pong_timeout {
+            self.close(&Cause::NoPong);
+        } else if !self.pinged && now >= self.alive_at + limits.ping_interval {
+            self.pinged = true;
+            self.outbound.ping();
+        }
+        None
+    }
+
+    /// When [`Self::look_at_clock`] has something to do next.
+    pub(super) fn deadline(&self) -> Instant {
+        let limits = &self.around.limits;
+        if let Some(closing) = self.closing {
+            return closing.until;
+        }
+        let silence = match self.pinged {
+            true => limits.ping_interval + limits.pong_timeout,
+            false => limits.ping_interval,
+        };
+        let pinged_at = self.inbound.is_some().then(|| self.alive_at + silence);
+        let stalled_at = self.blocked_since.map(|since| since + limits.write_stall_timeout);
+        let told_at = self.is_told_of_life().then(|| self.told_at + limits.heartbeat_interval);
+        [pinged_at, stalled_at, told_at, self.drained_at, self.feed.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+            .expect("bug: a session without pings has heartbeats")
+    }
+
+    /// Whether silence towards this client is broken by a heartbeat.
+    pub(super) fn is_told_of_life(&self) -> bool {
+        self.inbound.is_none() || self.outbound.form().has_control
+    }
+
+    /// Says that there is nothing to say, and up to where that is so.
+    fn beat(&mut self, now: Instant) {
+        self.told_at = now;
+        if self.feed.is_looking() || !self.outbound.is_at_block_end() {
+            return;
+        }
+        let height = self.outbound.cursor().next_height.checked_sub(1);
+        match (self.outbound.form().has_control, height) {
+            (true, Some(height)) => self.outbound.tell(&notice::heartbeat(height)),
+            // Nothing has been sent that a WebSocket client could be told of.
+            (true, None) if self.inbound.is_some() => {}
+            (_, height) => {
+                let id = height.map(|height| height.to_string());
+                let heartbeat = self.outbound.form().silent_heartbeat(id.as_deref());
+                self.outbound.put(heartbeat);
+            }
+        }
+    }
+}

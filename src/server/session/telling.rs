@@ -1,0 +1,102 @@
+//! What a session says in its own words: where it begins, what was filled behind it, why it ends.
+
+use tokio::time::Instant;
+
+use super::{CLOSE_TIMEOUT, Closing, Session, Transport};
+use crate::history::{Gone, Lag};
+use crate::metrics::{Disconnect, Resume};
+use crate::server::close::Cause;
+use crate::server::feed::End;
+use crate::server::notice::{self, Beginning};
+use crate::server::outbound::Ending;
+use crate::server::start;
+
+impl<T: Transport> Session<T> {
+    /// Looks for the client's start, and tells where it begins once that is found.
+    pub(super) fn begin(&mut self, now: Instant) {
+        let begun = match self.feed.begin(&mut self.outbound, now) {
+            Ok(None) => return,
+            Ok(Some(begun)) => begun,
+            Err(end) => {
+                if self.is_resumed {
+                    self.around.metrics.resumes.add(Resume::NotAvailable);
+                }
+                return self.close(&cause_of(end));
+            }
+        };
+        if self.is_resumed {
+            let outcome = if begun.is_deep { Resume::Deep } else { Resume::Served };
+            self.around.metrics.resumes.add(outcome);
+        }
+        self.told_at = now;
+        if let Some(head) = self.head.take() {
+            self.outbound.put(head);
+        }
+        if let Some((from_height, to_height)) = begun.skipped {
+            self.outbound.tell(&notice::gap(from_height, to_height));
+        }
+        if self.outbound.form().has_control {
+            let around = &self.around;
+            let beginning = Beginning {
+                next_height: self.outbound.cursor().next_height,
+                events_before: self.outbound.events_before_start(),
+                first_height: start::oldest(&around.history, &around.archive),
+                tip_height: around.history.summary().tip,
+            };
+            self.outbound.tell(&notice::position(beginning));
+        }
+    }
+
+    /// Begins the close of a client that cannot be served further; in the middle of a message there
+    /// is nothing left to say.
+    pub(super) fn let_go(&mut self, end: End) -> Result<(), Disconnect> {
+        let cause = cause_of(end);
+        if !self.outbound.is_at_message_end() {
+            self.transport.reset_on_drop();
+            return Err(self.closing.map_or(cause.disconnect(), |closing| closing.disconnect));
+        }
+        self.close(&cause);
+        Ok(())
+    }
+
+    /// Tells of gaps behind the cursor that were filled, if this client is told such things.
+    pub(super) fn tell_fills(&mut self, lag: Lag) {
+        if !self.outbound.form().has_control || self.outbound.is_closing() {
+            return;
+        }
+        match self.feed.fills(lag, &self.outbound) {
+            Ok(fills) => {
+                fills.iter().for_each(|height| self.outbound.tell(&notice::filled(*height)));
+            }
+            Err(_) => self.close(&Cause::TooSlow),
+        }
+    }
+
+    pub(super) fn close(&mut self, cause: &Cause) {
+        let ending = match self.head.take() {
+            None => Ending::Cause(cause.clone()),
+            // It has not begun: a status is what its client understands.
+            Some(_) => Ending::Bytes(cause.answer(&self.outbound.position())),
+        };
+        self.begin_close(ending, cause.disconnect());
+    }
+
+    pub(super) fn begin_close(&mut self, ending: Ending, disconnect: Disconnect) {
+        if self.closing.is_none() {
+            self.outbound.close(ending);
+            self.closing = Some(Closing { disconnect, until: Instant::now() + CLOSE_TIMEOUT });
+        }
+    }
+}
+
+fn cause_of(end: End) -> Cause {
+    match end {
+        End::Gone(Gone::FellOff) => Cause::TooSlow,
+        End::Gone(Gone::AnotherChain) => Cause::AnotherChain,
+        End::NotAvailable { first_height } => Cause::NotAvailable { first_height },
+        End::Ahead { tip } => Cause::Ahead { tip },
+        End::NotInBlock { height } => {
+            Cause::BadRequest(format!("`after`: block {height} has no such transaction"))
+        }
+    }
+}

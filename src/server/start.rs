@@ -1,0 +1,152 @@
+//! Where a client begins: what its request asks for, found in the history or in the broker, or not
+//! there yet, or gone. Pure but for looking at both.
+
+use crate::archive::Archive;
+use crate::history::{Cursor, History, Placed};
+
+use super::query::Start;
+
+/// What of the first block the client has already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seek {
+    /// So many events.
+    Events(u32),
+    /// All up to this transaction; where that is shows when the block is there.
+    Transaction(Box<str>),
+}
+
+/// What became of looking for a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    Here(Cursor, Seek),
+    /// Older than the history, and perhaps still in the broker.
+    Deep {
+        height: u64,
+        seek: Seek,
+    },
+    /// Further up than what comes next; without a tip nothing can be said yet.
+    Ahead {
+        tip: Option<u64>,
+    },
+    /// Older than all there is.
+    Gone {
+        first_height: Option<u64>,
+    },
+}
+
+/// Looks for `start`.
+pub fn find(start: &Start, history: &History, archive: &Archive) -> Found {
+    let at = |height, seek| place(height, seek, history, archive);
+    let tip = || history.summary().tip;
+    match start {
+        Start::Live => Found::Here(history.live_cursor(), Seek::Events(0)),
+        Start::Height(height) => at(*height, Seek::Events(0)),
+        Start::AfterEvent { height, index } => {
+            at(*height, Seek::Events(u32::try_from(index.saturating_add(1)).unwrap_or(u32::MAX)))
+        }
+        Start::AfterTransaction { height, id } => at(*height, Seek::Transaction(id.clone())),
+        // Before the first block, what comes from now on is both the oldest and the newest.
+        Start::Oldest => match oldest(history, archive) {
+            Some(height) => at(height, Seek::Events(0)),
+            None => Found::Here(history.live_cursor(), Seek::Events(0)),
+        },
+        Start::Latest => match tip() {
+            Some(tip) => at(tip, Seek::Events(0)),
+            None => Found::Here(history.live_cursor(), Seek::Events(0)),
+        },
+        Start::BeforeTip(blocks) => match tip() {
+            Some(tip) => {
+                // As far back as there is something: the chain may be shorter than that.
+                let oldest = oldest(history, archive).unwrap_or(0);
+                at(tip.saturating_sub(*blocks).max(oldest), Seek::Events(0))
+            }
+            None => Found::Ahead { tip: None },
+        },
+    }
+}
+
+/// The oldest height that can be had, from memory or from the broker.
+pub fn oldest(history: &History, archive: &Archive) -> Option<u64> {
+    let here = history.first_height()?;
+    Some(archive.first_height().map_or(here, |first| first.min(here)))
+}
+
+fn place(height: u64, seek: Seek, history: &History, archive: &Archive) -> Found {
+    match history.place(height) {
+        Placed::At(cursor) => Found::Here(cursor, seek),
+        Placed::Ahead { tip } => Found::Ahead { tip: Some(tip) },
+        Placed::Unknown => Found::Ahead { tip: None },
+        Placed::Below { first_height } => match archive.first_height() {
+            Some(first) if first > height => {
+                Found::Gone { first_height: Some(first.min(first_height)) }
+            }
+            None if !archive.can_read() => Found::Gone { first_height: Some(first_height) },
+            _ => Found::Deep { height, seek },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::sample::block;
+
+    fn check(history: &History, archive: &Archive, start: Start, expected: Found) {
+        assert_eq!(find(&start, history, archive), expected, "{start:?}");
+    }
+
+    #[test]
+    fn starts_are_found_in_memory_behind_it_and_before_it() {
+        let history = History::new(usize::MAX);
+        (10..=20).for_each(|height| history.append(block(height, 2)));
+        let (archive, _requests) = Archive::new();
+        archive.set_first_height(Some(3));
+        let here = |height| Found::Here(history.live_cursor().at(height), Seek::Events(0));
+        let deep = |height| Found::Deep { height, seek: Seek::Events(0) };
+        for (start, expected) in [
+            (Start::Live, here(21)),
+            (Start::Height(15), here(15)),
+            (Start::Height(21), here(21)),
+            (Start::Height(22), Found::Ahead { tip: Some(20) }),
+            (Start::Height(9), deep(9)),
+            (Start::Height(3), deep(3)),
+            (Start::Height(2), Found::Gone { first_height: Some(3) }),
+            (Start::Oldest, deep(3)),
+            (Start::Latest, here(20)),
+            (Start::BeforeTip(0), here(20)),
+            (Start::BeforeTip(10), here(10)),
+            (Start::BeforeTip(11), deep(9)),
+            (Start::BeforeTip(1_000), deep(3)),
+        ] {
+            check(&history, &archive, start, expected);
+        }
+        let seek = Seek::Events(2);
+        let start = Start::AfterEvent { height: 12, index: 1 };
+        check(&history, &archive, start, Found::Here(history.live_cursor().at(12), seek));
+        let start = Start::AfterEvent { height: 20, index: u64::MAX };
+        let seek = Seek::Events(u32::MAX);
+        check(&history, &archive, start, Found::Here(history.live_cursor().at(20), seek));
+    }
+
+    #[test]
+    fn without_an_archive_what_is_below_memory_is_gone() {
+        let history = History::new(usize::MAX);
+        (10..=20).for_each(|height| history.append(block(height, 2)));
+        let archive = Archive::none();
+        let here = |height| Found::Here(history.live_cursor().at(height), Seek::Events(0));
+        check(&history, &archive, Start::Height(9), Found::Gone { first_height: Some(10) });
+        check(&history, &archive, Start::Oldest, here(10));
+        check(&history, &archive, Start::BeforeTip(1_000), here(10));
+    }
+
+    #[test]
+    fn before_the_first_block_only_the_ends_are_known() {
+        let history = History::new(usize::MAX);
+        let archive = Archive::none();
+        let live = Found::Here(history.live_cursor(), Seek::Events(0));
+        check(&history, &archive, Start::Oldest, live.clone());
+        check(&history, &archive, Start::Latest, live);
+        check(&history, &archive, Start::Height(1), Found::Ahead { tip: None });
+        check(&history, &archive, Start::BeforeTip(3), Found::Ahead { tip: None });
+    }
+}
