@@ -22,6 +22,7 @@ mod amqp_source;
 // The whole.
 mod bad_input;
 mod commands;
+mod event_stream;
 mod http;
 mod resume;
 mod sessions;
