@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, LocalSet};
 
-const HANDSHAKE: &str = "GET /api/v1/streams/valid_transactions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+const UPGRADE: &str = "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 const READ_BYTES: usize = 256 * 1_024;
 const TEXT: u8 = 0x81;
 
@@ -45,22 +45,31 @@ struct Frames {
 
 impl Clients {
     pub async fn connect_plain(address: SocketAddr, count: usize) -> Self {
-        Self::connect(address, count, false).await
+        Self::connect(address, (0..count).map(|_| None)).await
     }
 
     pub async fn connect_websocket(address: SocketAddr, count: usize) -> Self {
-        Self::connect(address, count, true).await
+        Self::connect_asking(address, (0..count).map(|_| String::new())).await
     }
 
-    async fn connect(address: SocketAddr, count: usize, is_websocket: bool) -> Self {
+    /// A client of the stream for each of these queries, the question mark included.
+    pub async fn connect_asking(
+        address: SocketAddr,
+        queries: impl IntoIterator<Item = String>,
+    ) -> Self {
+        Self::connect(address, queries.into_iter().map(Some)).await
+    }
+
+    async fn connect(address: SocketAddr, queries: impl Iterator<Item = Option<String>>) -> Self {
         let shared = Rc::new(Shared::default());
-        shared.clients.set(count);
         let local = LocalSet::new();
         let mut readers = Vec::new();
-        for _ in 0..count {
+        for query in queries {
             let mut stream = TcpStream::connect(address).await.expect("connected");
-            if is_websocket {
-                stream.write_all(HANDSHAKE.as_bytes()).await.expect("written");
+            if let Some(query) = query {
+                let request =
+                    format!("GET /api/v1/streams/valid_transactions{query} HTTP/1.1\r\n{UPGRADE}");
+                stream.write_all(request.as_bytes()).await.expect("written");
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") {
                     head.push(stream.read_u8().await.expect("an answer"));
@@ -70,6 +79,8 @@ impl Clients {
             let shared = Rc::clone(&shared);
             readers.push(local.spawn_local(read(stream, shared)));
         }
+        let count = readers.len();
+        shared.clients.set(count);
         Self { local, shared, count, readers }
     }
 

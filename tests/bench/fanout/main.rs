@@ -11,6 +11,7 @@
 mod broker;
 #[path = "../../it/eventually.rs"]
 mod eventually;
+mod filters;
 mod load;
 mod process;
 mod service;
@@ -24,6 +25,9 @@ const TRANSACTIONS: usize = 1_000;
 const ROUNDS: usize = 3;
 /// Blocks per round, the first not measured.
 const BLOCKS: u64 = 20;
+
+/// More than the rounds need, for what filters cost.
+const FILTER_BLOCKS: u64 = 100;
 
 /// What one server needed for one round.
 struct Row {
@@ -52,8 +56,8 @@ fn main() {
 
 async fn run() {
     rlimit::increase_nofile_limit(u64::MAX).expect("descriptors");
-    let bodies = service::bodies(TRANSACTIONS, BLOCKS * ROUNDS as u64);
-    let frames_bytes = service::frames_bytes(&bodies);
+    let bodies = service::bodies(TRANSACTIONS, BLOCKS * ROUNDS as u64 + FILTER_BLOCKS);
+    let frames_bytes = service::frames_bytes(&bodies[..BLOCKS as usize]);
     println!(
         "{CLIENTS} clients x blocks of {TRANSACTIONS} transactions ({frames_bytes} bytes of frames), {ROUNDS} rounds of {} blocks",
         BLOCKS - 1
@@ -65,6 +69,7 @@ async fn run() {
         plain.push(measure_write_loop(frames_bytes).await);
         ours.push(measure_service(&service, bodies.by_ref().take(BLOCKS as usize)).await);
     }
+    let cost = filters::measure(&service, &mut bodies).await;
     service.stop().await;
     print("plain write() loop", &plain);
     print("blockcast", &ours);
@@ -79,6 +84,12 @@ async fn run() {
     println!(
         "server CPU per message, blockcast / write() loop: {ratios:.2?}, median {:.2}",
         ratios[ROUNDS / 2]
+    );
+    println!(
+        "{} clients that filter for other keys: {:.2} CPU microseconds per block for each, beside {:.0} for the block and its index",
+        filters::CLIENTS,
+        cost.client_microseconds,
+        cost.block_microseconds
     );
 }
 

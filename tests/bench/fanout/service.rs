@@ -28,7 +28,8 @@ impl Service {
         let mut config = Config::default();
         config.amqp.uris = vec![AmqpUri::new(broker.uri.clone())];
         let mut child = process::pinned(0, env!("CARGO_BIN_EXE_blockcast"))
-            .args(["--set", "server.listen=127.0.0.1:0", "serve"])
+            .args(["--set", "server.listen=127.0.0.1:0"])
+            .args(["--set", "server.max_connections=15000", "serve"])
             .env("BLOCKCAST_AMQP__URIS", &broker.uri)
             .env("BLOCKCAST_LOG__FORMAT", "json")
             .stderr(Stdio::piped())

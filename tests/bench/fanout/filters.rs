@@ -1,0 +1,67 @@
+//! What a block costs for each client that it does not concern: 10,000 clients filter for as many
+//! keys, none of them in the block, and are sent nothing.
+//!
+//! The CPU of the whole service for some blocks with these clients, less that for as many blocks
+//! without: decoding, AMQP and the index come out, waking and looking up stay.
+
+use std::time::Duration;
+
+use super::load::Clients;
+use super::process::Measured;
+use super::service::Service;
+
+pub const CLIENTS: usize = 10_000;
+const BLOCKS: usize = 30;
+/// A server that has used no tick for so long has nothing left to do.
+const QUIET: Duration = Duration::from_millis(100);
+const BASE58: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+
+/// CPU microseconds per block: of the service alone, and more for each client beside it.
+pub struct Cost {
+    pub block_microseconds: f64,
+    pub client_microseconds: f64,
+}
+
+/// Takes `2 * BLOCKS + 1` bodies.
+pub async fn measure(service: &Service, bodies: &mut impl Iterator<Item = Vec<u8>>) -> Cost {
+    // One client that filters, so that the block has its index in both.
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut query = || {
+        let key: String =
+            (0..44).map(|_| char::from(*random.choice(BASE58).expect("one"))).collect();
+        format!("?public_key={key}")
+    };
+    let _one = Clients::connect_asking(service.address, [query()]).await;
+    service.publish(bodies.next().expect("a block")).await;
+    let alone = cpu_seconds(service, bodies).await;
+    let _all = Clients::connect_asking(service.address, (0..CLIENTS).map(|_| query())).await;
+    let with_all = cpu_seconds(service, bodies).await;
+    let microseconds = |seconds: f64| seconds * 1e6 / BLOCKS as f64;
+    Cost {
+        block_microseconds: microseconds(alone),
+        client_microseconds: microseconds(with_all - alone) / CLIENTS as f64,
+    }
+}
+
+async fn cpu_seconds(service: &Service, bodies: &mut impl Iterator<Item = Vec<u8>>) -> f64 {
+    quiet(&Measured::begin(service.pid())).await;
+    let measured = Measured::begin(service.pid());
+    for body in bodies.take(BLOCKS) {
+        service.publish(body).await;
+        quiet(&measured).await;
+    }
+    measured.so_far().0
+}
+
+/// Waits until the service uses no CPU: clients that are sent nothing cannot tell.
+async fn quiet(measured: &Measured) {
+    let mut before = measured.so_far().0;
+    loop {
+        tokio::time::sleep(QUIET).await;
+        let now = measured.so_far().0;
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
