@@ -36,6 +36,9 @@ pub mod pipeline;
 pub mod amqp;
 pub mod server;
 
+// Between them: what sessions ask of the broker's stream.
+pub mod archive;
+
 // The domain, against the data's path: each knows only those below it.
 pub mod history;
 

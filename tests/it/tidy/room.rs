@@ -6,12 +6,13 @@ use super::source::{Source, Violation};
 use super::token::{Token, follow};
 
 /// The rooms from the top down. Those of one line never import each other, except the leaves.
-const ROOMS: [&[&str]; 12] = [
+const ROOMS: [&[&str]; 13] = [
     &["main"],
     &["cli"],
     &["bridge"],
     &["pipeline"],
     &["amqp", "server"],
+    &["archive"],
     &["history"],
     &["filter"],
     &["frame"],
