@@ -12,13 +12,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::amqp::{DeadLetters, Source, SourceError};
-use crate::config::Config;
+use crate::amqp::{DeadLetters, Reader, Source, SourceError};
+use crate::archive::Archive;
+use crate::config::{self, Config, QueueMode};
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::pipeline::{Parts, Pipeline};
 use crate::readiness::Readiness;
+use crate::replay::{self, Replay};
 use crate::server::{self, Server, Sources};
 use crate::shutdown::Drain;
 
@@ -36,6 +38,8 @@ pub struct Bridge {
     addresses: Addresses,
     source: Source,
     pipeline: Pipeline,
+    /// None in `queue` mode, where nothing can be read back.
+    replay: Option<(replay::Parts, Arc<config::Amqp>)>,
 }
 
 /// Where a replica listens.
@@ -74,9 +78,17 @@ impl Bridge {
         let history_bytes_max = config.history.max_bytes.as_u64();
         let history =
             Arc::new(History::new(usize::try_from(history_bytes_max).unwrap_or(usize::MAX)));
+        let (archive, requests) = match config.amqp.queue.mode {
+            QueueMode::Stream => {
+                let (archive, requests) = Archive::new();
+                (Arc::new(archive), Some(requests))
+            }
+            QueueMode::Queue => (Arc::new(Archive::none()), None),
+        };
 
         let sources = Sources {
             history: Arc::clone(&history),
+            archive: Arc::clone(&archive),
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
             notices: Arc::clone(&notices),
@@ -89,6 +101,17 @@ impl Bridge {
         let (source, link) =
             Source::new(Arc::clone(&amqp), Arc::clone(&metrics), Arc::clone(&readiness));
         let dead_letters = Arc::new(DeadLetters::new(Arc::clone(&amqp)));
+        let replay = requests.map(|requests| {
+            let parts = replay::Parts {
+                blocks: config.blocks.clone(),
+                encoded_bytes_max: history_bytes_max,
+                turns_max: config.history.deep_reads,
+                archive,
+                requests,
+                metrics: Arc::clone(&metrics),
+            };
+            (parts, Arc::clone(&amqp))
+        });
         let pipeline = Pipeline::new(Parts {
             blocks: config.blocks,
             queue_mode: amqp.queue.mode,
@@ -101,7 +124,7 @@ impl Bridge {
             readiness,
             notices,
         });
-        Ok(Self { server, addresses, source, pipeline })
+        Ok(Self { server, addresses, source, pipeline, replay })
     }
 
     pub fn addresses(&self) -> Addresses {
@@ -113,7 +136,7 @@ impl Bridge {
     /// # Errors
     /// What no waiting can heal, such as a queue of another type; the sessions are drained all the same.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BridgeError> {
-        let Self { server, source, pipeline, addresses } = self;
+        let Self { server, source, pipeline, replay, addresses } = self;
         info!(server = %addresses.server, admin = addresses.admin.map(tracing::field::display), "listening");
         let (inputs, taken) = mpsc::channel(INPUTS_MAX);
         // Blocks are still delivered while the sessions drain: the feed ends after the server.
@@ -129,6 +152,7 @@ impl Bridge {
             }
         });
         let mut pipeline = tokio::spawn(pipeline.run(taken, feed_ends.clone()));
+        let replay = tokio::spawn(read_back(replay, feed_ends.clone()));
         server.run(drain).await;
         feed_ends.cancel();
         match timeout(FEED_END, &mut pipeline).await {
@@ -139,8 +163,23 @@ impl Bridge {
                 let _cancelled = pipeline.await;
             }
         }
+        replay.await.expect("bug: the replay panicked");
         source.await.expect("bug: the source panicked")?;
         Ok(())
+    }
+}
+
+/// Serves deep reads until `shutdown`.
+async fn read_back(
+    replay: Option<(replay::Parts, Arc<config::Amqp>)>,
+    shutdown: CancellationToken,
+) {
+    let Some((parts, amqp)) = replay else { return };
+    // What is wrong with the configuration, the source says.
+    let Ok((reader, dialer)) = Reader::new(amqp) else { return };
+    tokio::select! {
+        () = Replay::new(parts, reader).run(shutdown) => {}
+        () = dialer.run() => {}
     }
 }
 

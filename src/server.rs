@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+use crate::archive::Archive;
 use crate::config;
 use crate::history::History;
 use crate::metrics::Metrics;
@@ -42,6 +43,7 @@ const LAST_GRACE: Duration = Duration::from_secs(1);
 /// What the server reads and tells; all of it shared.
 pub struct Sources {
     pub history: Arc<History>,
+    pub archive: Arc<Archive>,
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
     pub notices: Arc<Notices>,
@@ -89,6 +91,7 @@ impl Server {
         let around = Surroundings {
             limits: limits.clone(),
             history: sources.history,
+            archive: sources.archive,
             metrics: sources.metrics,
             drain: sources.drain,
         };

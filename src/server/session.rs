@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::close::{self, Cause};
 use super::inbound::{Fault, Heard, Inbound};
 use super::outbound::{Outbound, SLICES_MAX, Stream};
+use crate::archive::Archive;
 use crate::config;
 use crate::history::{Cursor, Entries, Entry, Gone, History, Kept, Lag};
 use crate::metrics::{Disconnect, Metrics};
@@ -43,6 +44,7 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
 pub struct Surroundings {
     pub limits: config::Server,
     pub history: Arc<History>,
+    pub archive: Arc<Archive>,
     pub metrics: Arc<Metrics>,
     pub drain: Arc<Drain>,
 }

@@ -22,6 +22,7 @@ impl Bench {
         let around = Arc::new(Surroundings {
             limits: config::Server::default(),
             history: Arc::new(History::new(history_bytes_max)),
+            archive: Arc::new(Archive::none()),
             metrics: Arc::new(Metrics::new()),
             drain: Arc::new(Drain::default()),
         });
