@@ -2,7 +2,8 @@
 //!
 //! [`Source`] keeps a consumer attached for as long as the program runs, whatever becomes of the
 //! broker, and says in order what it took ([`Input`]). [`DeadLetters`] publishes what the pipeline
-//! found bad. [`Publisher`] is the producer's side, for `blockcast publish`.
+//! found bad. [`Reader`] reads a RabbitMQ stream at any place, beside the source. [`Publisher`] is the
+//! producer's side, for `blockcast publish`.
 //!
 //! Absent here: blocks and heights (a body is bytes), HTTP, and the decision to settle a delivery,
 //! which is the pipeline's. The client library appears in this module only. Its own recovery is not
@@ -12,6 +13,7 @@ mod connection;
 mod consumer;
 mod dead_letter;
 mod publisher;
+mod reader;
 mod source;
 mod tls;
 mod topology;
@@ -24,6 +26,7 @@ use lapin::Acker;
 pub use connection::ConnectError;
 pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetters};
 pub use publisher::{Confirm, PublishError, Publisher};
+pub use reader::{Bounds, Dialer, Message, Messages, ReadError, Reader};
 pub use source::{Link, Source, SourceError};
 pub use tls::TlsError;
 
@@ -118,6 +121,12 @@ impl Delivery {
 /// Acks one message; see [`Delivery::settle`] for why nothing is returned.
 async fn settle(acker: &Acker) {
     let ack = acker.ack(lapin::options::BasicAckOptions { multiple: false });
+    let _gone = tokio::time::timeout(REQUEST_DEADLINE, ack).await;
+}
+
+/// Acks one message and all before it on its channel, where that is credit only.
+async fn settle_up_to(acker: &Acker) {
+    let ack = acker.ack(lapin::options::BasicAckOptions { multiple: true });
     let _gone = tokio::time::timeout(REQUEST_DEADLINE, ack).await;
 }
 

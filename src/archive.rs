@@ -188,7 +188,7 @@ impl Request {
         self.order.from_height
     }
 
-    pub fn history(&self) -> &History {
+    pub fn history(&self) -> &Arc<History> {
         &self.order.history
     }
 

@@ -21,7 +21,7 @@ mod lenient;
 mod renumber;
 mod transaction;
 
-use crate::config::Dialect;
+use crate::config::{Blocks, Dialect};
 use crate::metrics::DecodeErrorKind;
 
 pub use content::Content;
@@ -101,6 +101,14 @@ pub fn decode(body: &[u8], rules: &Rules) -> Result<Message, DecodeError> {
         return Err(DecodeError::new(DecodeErrorKind::TooLarge, what));
     }
     Ok(Message::Block(block))
+}
+
+impl Rules {
+    /// The configured ones. `encoded_bytes_max`: what a history could hold.
+    pub fn of(blocks: &Blocks, encoded_bytes_max: u64) -> Self {
+        let body_bytes_max = usize::try_from(blocks.max_bytes.as_u64()).unwrap_or(usize::MAX);
+        Self { dialect: blocks.dialect, body_bytes_max, encoded_bytes_max }
+    }
 }
 
 impl Block {

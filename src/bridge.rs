@@ -12,15 +12,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::amqp::{DeadLetters, Source, SourceError};
+use crate::amqp::{DeadLetters, Reader, Source, SourceError};
 use crate::archive::Archive;
-use crate::config::Config;
+use crate::config::{self, Config, QueueMode};
 use crate::encoder;
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::pipeline::{Parts, Pipeline};
 use crate::readiness::Readiness;
+use crate::replay::{self, Replay};
 use crate::server::{self, Server, Sources};
 use crate::shutdown::Drain;
 
@@ -39,6 +40,8 @@ pub struct Bridge {
     source: Source,
     pipeline: Pipeline,
     history: Arc<History>,
+    /// None in `queue` mode, where nothing can be read back.
+    replay: Option<(replay::Parts, Arc<config::Amqp>)>,
 }
 
 /// Where a replica listens.
@@ -77,10 +80,17 @@ impl Bridge {
         let history_bytes_max = config.history.max_bytes.as_u64();
         let history =
             Arc::new(History::new(usize::try_from(history_bytes_max).unwrap_or(usize::MAX)));
+        let (archive, requests) = match config.amqp.queue.mode {
+            QueueMode::Stream => {
+                let (archive, requests) = Archive::new();
+                (Arc::new(archive), Some(requests))
+            }
+            QueueMode::Queue => (Arc::new(Archive::none()), None),
+        };
 
         let sources = Sources {
             history: Arc::clone(&history),
-            archive: Arc::new(Archive::none()),
+            archive: Arc::clone(&archive),
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
             notices: Arc::clone(&notices),
@@ -93,6 +103,17 @@ impl Bridge {
         let (source, link) =
             Source::new(Arc::clone(&amqp), Arc::clone(&metrics), Arc::clone(&readiness));
         let dead_letters = Arc::new(DeadLetters::new(Arc::clone(&amqp)));
+        let replay = requests.map(|requests| {
+            let parts = replay::Parts {
+                blocks: config.blocks.clone(),
+                encoded_bytes_max: history_bytes_max,
+                turns_max: config.history.deep_reads,
+                archive,
+                requests,
+                metrics: Arc::clone(&metrics),
+            };
+            (parts, Arc::clone(&amqp))
+        });
         let pipeline = Pipeline::new(Parts {
             blocks: config.blocks,
             queue_mode: amqp.queue.mode,
@@ -105,7 +126,7 @@ impl Bridge {
             readiness,
             notices,
         });
-        Ok(Self { server, addresses, source, pipeline, history })
+        Ok(Self { server, addresses, source, pipeline, replay, history })
     }
 
     pub fn addresses(&self) -> Addresses {
@@ -117,7 +138,7 @@ impl Bridge {
     /// # Errors
     /// What no waiting can heal, such as a queue of another type; the sessions are drained all the same.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BridgeError> {
-        let Self { server, source, pipeline, addresses, history } = self;
+        let Self { server, addresses, source, pipeline, replay, history } = self;
         info!(server = %addresses.server, admin = addresses.admin.map(tracing::field::display), "listening");
         let (inputs, taken) = mpsc::channel(INPUTS_MAX);
         // Blocks are still delivered while the sessions drain: the feed ends after the server.
@@ -134,6 +155,7 @@ impl Bridge {
         });
         let mut pipeline = tokio::spawn(pipeline.run(taken, feed_ends.clone()));
         let encoder = tokio::spawn(encoder::run(history, feed_ends.clone()));
+        let replay = tokio::spawn(read_back(replay, feed_ends.clone()));
         server.run(drain).await;
         feed_ends.cancel();
         match timeout(FEED_END, &mut pipeline).await {
@@ -145,8 +167,23 @@ impl Bridge {
             }
         }
         encoder.await.expect("bug: the encoder panicked");
+        replay.await.expect("bug: the replay panicked");
         source.await.expect("bug: the source panicked")?;
         Ok(())
+    }
+}
+
+/// Serves deep reads until `shutdown`.
+async fn read_back(
+    replay: Option<(replay::Parts, Arc<config::Amqp>)>,
+    shutdown: CancellationToken,
+) {
+    let Some((parts, amqp)) = replay else { return };
+    // What is wrong with the configuration, the source says.
+    let Ok((reader, dialer)) = Reader::new(amqp) else { return };
+    tokio::select! {
+        () = Replay::new(parts, reader).run(shutdown) => {}
+        () = dialer.run() => {}
     }
 }
 

@@ -158,6 +158,8 @@ pub struct History {
     /// All that the blocks in memory may take.
     #[serde(with = "value::size")]
     pub max_bytes: ByteSize,
+    /// Clients served from the RabbitMQ stream at a time, for what has left the memory; others wait.
+    pub deep_reads: usize,
 }
 
 /// The HTTP and WebSocket side.
@@ -296,7 +298,7 @@ impl Default for Blocks {
 
 impl Default for History {
     fn default() -> Self {
-        Self { max_bytes: ByteSize::mib(256) }
+        Self { max_bytes: ByteSize::mib(256), deep_reads: 4 }
     }
 }
 

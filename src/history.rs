@@ -146,6 +146,14 @@ impl History {
         self.wake_readers();
     }
 
+    /// Lets go of what lies wholly below `height`, read by the only reader; wakes nobody. Returns
+    /// the bytes that the rest keeps.
+    pub fn let_go_below(&self, height: u64) -> usize {
+        let mut run = self.run.write().expect("bug: nothing panics while it holds this lock");
+        run.let_go_below(height);
+        run.bytes()
+    }
+
     /// Wakes every reader though nothing has changed, to look at something else.
     pub fn wake_readers(&self) {
         self.version.send_modify(|version| *version += 1);

@@ -11,6 +11,9 @@
 //!                '------- ack or dead-letter: pipeline, and nowhere else
 //! ```
 //!
+//! What has left the history but is still in the RabbitMQ stream, `replay` reads back through the same
+//! rooms into a small history for the one client that asked for it (`archive`).
+//!
 //! What always holds (`tests/it/tidy.rs` keeps what can be read off the source):
 //!
 //! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in `tail`).
@@ -25,18 +28,19 @@
 //!
 //! Imports run downwards in the list below, and the two edges never import each other.
 
-// The commands, the composition root, and the one loop.
+// The commands, the composition root, the one loop, and the same for what is read back.
 pub mod cli;
 
 pub mod bridge;
 
 pub mod pipeline;
+pub mod replay;
 
 // The edges: the broker's side and the clients'.
 pub mod amqp;
 pub mod server;
 
-// What the broker still has: asked for by sessions.
+// Between them: what sessions ask of the broker's stream.
 pub mod archive;
 
 // What only some clients need: made of blocks once, off everyone's way.

@@ -144,6 +144,9 @@ pub struct Metrics {
     pub missing_blocks: IntCounter,
     pub history_bytes: IntGauge,
     pub history_blocks: IntGauge,
+    pub deep_reads: IntGauge,
+    pub deep_reads_waiting: IntGauge,
+    pub deep_read_blocks: IntCounter,
     pub sessions: IntGauge,
     pub sessions_opened: IntCounter,
     pub handshakes_refused: CounterPer<Refusal>,
@@ -228,6 +231,17 @@ impl Metrics {
             missing_blocks: counter(r, "missing_blocks_total", "Heights given up as gaps"),
             history_bytes: gauge(r, "history_bytes", "What the history keeps"),
             history_blocks: gauge(r, "history_blocks", "Blocks in the history"),
+            deep_reads: gauge(r, "deep_reads", "Clients being served from the RabbitMQ stream"),
+            deep_reads_waiting: gauge(
+                r,
+                "deep_reads_waiting",
+                "Clients that wait for a turn to be served from the RabbitMQ stream",
+            ),
+            deep_read_blocks: counter(
+                r,
+                "deep_read_blocks_total",
+                "Blocks read back from the RabbitMQ stream for one client each",
+            ),
             sessions: gauge(r, "sessions", "Clients connected to a stream"),
             sessions_opened: counter(r, "sessions_total", "Clients ever connected to a stream"),
             handshakes_refused: per(

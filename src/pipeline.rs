@@ -81,11 +81,7 @@ struct Item {
 
 impl Pipeline {
     pub fn new(parts: Parts) -> Self {
-        let decode_rules = block::Rules {
-            dialect: parts.blocks.dialect,
-            body_bytes_max: usize::try_from(parts.blocks.max_bytes.as_u64()).unwrap_or(usize::MAX),
-            encoded_bytes_max: parts.encoded_bytes_max,
-        };
+        let decode_rules = block::Rules::of(&parts.blocks, parts.encoded_bytes_max);
         let rejections = Rejections::new(&parts);
         Self { parts, decode_rules, rejections, feed: None, steps: Vec::new() }
     }

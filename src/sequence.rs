@@ -51,6 +51,9 @@ pub enum Start {
     /// Above what the first 64 blocks show, since reading began where a first copy may lie before
     /// them.
     AfterProbation,
+    /// At this height exactly, whose place is known: lower ones are old, and a first block above it
+    /// comes behind a gap.
+    At(u64),
 }
 
 /// The order of one chain. Its memory is what waits, bounded by [`Rules::hold_bytes`], and one
@@ -89,14 +92,18 @@ enum Verdict {
 impl<T> Sequencer<T> {
     /// A sequencer in warm-up: nothing is held until [`Sequencer::end_warm_up`].
     pub fn new(rules: Rules, start: Start) -> Self {
+        let (known, vouchers) = match start {
+            Start::AtFirstMessage | Start::AfterProbation => (None, 0),
+            Start::At(height) => (Some(Known::beginning_at(height)), VOUCHERS),
+        };
         Self {
             hold: rules.hold,
             hold_bytes: rules.hold_bytes,
             reach: Reach::new(rules.heights, rules.jump_max),
             warming: true,
             probation: (start == Start::AfterProbation).then(Probation::default),
-            known: None,
-            vouchers: 0,
+            known,
+            vouchers,
             held: Held::default(),
             candidates: Candidates::default(),
             conflicts_in_a_row: 0,

@@ -15,7 +15,7 @@ use super::{BrokerError, request, settle};
 
 /// A tail that is quiet for this long has been read to its end: a chunk's messages follow each
 /// other within a millisecond on a local network.
-const QUIET: Duration = Duration::from_millis(150);
+pub const QUIET: Duration = Duration::from_millis(150);
 /// The longest that a tail is read which never falls quiet, because producers go on writing.
 const TAIL_READING_MAX: Duration = Duration::from_secs(2);
 /// How long an empty stream may take to show a first message.
@@ -142,8 +142,7 @@ pub async fn read_tail(
     consuming: Consuming<'_>,
     mut each: impl FnMut(u64, Vec<u8>),
 ) -> Result<(), ProbeError> {
-    let counted = count(connection, consuming.queue).await?;
-    let first_within = if counted > 0 { NOT_EMPTY_AFTER } else { EMPTY_AFTER };
+    let first_within = first_within(count(connection, consuming.queue).await?);
     let consuming = Consuming { start: Some(Start::LastChunk), ..consuming };
     let mut consumer = Consumer::open(connection, consuming).await?;
     let mut until = Instant::now() + first_within;
@@ -192,7 +191,13 @@ pub fn offset_of(properties: &BasicProperties) -> Option<u64> {
     }
 }
 
-async fn count(connection: &Connection, queue: &ShortString) -> Result<u32, BrokerError> {
+/// How long to wait for the first message of a stream in which the broker counts so many.
+pub fn first_within(counted: u32) -> Duration {
+    if counted > 0 { NOT_EMPTY_AFTER } else { EMPTY_AFTER }
+}
+
+/// How many messages the broker counts in a queue; for a stream it lags by seconds.
+pub async fn count(connection: &Connection, queue: &ShortString) -> Result<u32, BrokerError> {
     let channel = connection.channel().await?;
     let options = QueueDeclareOptions {
         passive: true,

@@ -149,6 +149,9 @@ impl Config {
                 "must hold at least one message of blocks.max_bytes",
             );
         }
+        if self.history.deep_reads == 0 {
+            return refuse("history.deep_reads", &0, "who waits for a turn would wait for ever");
+        }
         if blocks.jump_max == 0 {
             return refuse(
                 "blocks.jump_max",
@@ -353,6 +356,7 @@ mod tests {
             ("blocks.hold", "soon", "hold"),
             ("blocks.max_bytes", "2 GiB", "blocks.max_bytes"),
             ("blocks.max_bytes", "300 MiB", "history.max_bytes"),
+            ("history.deep_reads", "0", "history.deep_reads"),
             ("amqp.queue.max_age", "7 days", "max_age"),
             ("server.advertised_scheme", "http", "ws or wss"),
             ("amqp.queue.mode", "steam", "mode"),

@@ -94,13 +94,19 @@ impl Run {
     /// whether a block came in its turn or filled a gap later.
     pub fn evict(&mut self, bytes_max: usize) {
         while self.bytes > bytes_max && self.blocks > 1 {
-            let Some(oldest) = self.entries.pop_front() else { return };
-            self.floor = oldest.last_height() + 1;
-            if let Entry::Block(kept) = &oldest {
-                self.blocks -= 1;
-                self.bytes -= kept.counted_bytes();
-            }
+            self.drop_oldest();
         }
+    }
+
+    /// Lets go of the entries that end below `height`.
+    pub fn let_go_below(&mut self, height: u64) {
+        while self.entries.front().is_some_and(|oldest| oldest.last_height() < height) {
+            self.drop_oldest();
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many heights have filled a gap.
@@ -153,6 +159,15 @@ impl Run {
     /// The index of the first entry that ends at `height` or above.
     fn index_of(&self, height: u64) -> usize {
         self.entries.partition_point(|entry| entry.last_height() < height)
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(oldest) = self.entries.pop_front() else { return };
+        self.floor = oldest.last_height() + 1;
+        if let Entry::Block(kept) = &oldest {
+            self.blocks -= 1;
+            self.bytes -= kept.counted_bytes();
+        }
     }
 
     fn count(&mut self, entry: &Entry) {

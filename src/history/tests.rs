@@ -72,6 +72,26 @@ fn a_block_larger_than_the_history_is_kept_alone() {
 }
 
 #[test]
+fn what_was_read_is_let_go_and_the_rest_stays() {
+    let history = History::new(usize::MAX);
+    let one = Kept::now(block(1, 10)).bytes();
+    for height in 1..=3 {
+        history.append(block(height, 10));
+    }
+    history.append_gap(4, 6);
+    assert_eq!(history.let_go_below(3), one);
+    assert_eq!(read(&history, 3), Ok(vec![(3, 3), (4, 6)]));
+    assert_eq!(read(&history, 2), Err(Gone::FellOff));
+    assert_eq!(history.let_go_below(5), 0, "the gap still ends above");
+    assert_eq!(read(&history, 5), Ok(vec![(4, 6)]));
+    assert_eq!(history.let_go_below(7), 0);
+    assert_eq!(read(&history, 7), Ok(vec![]));
+    assert!(!history.fill(block(5, 1)), "its place has left");
+    history.append(block(7, 10));
+    assert_eq!(history.summary().bytes, one);
+}
+
+#[test]
 fn a_gap_is_one_entry_and_is_filled_in_its_place() {
     let history = History::new(usize::MAX);
     history.append(block(1, 1));

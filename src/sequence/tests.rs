@@ -310,6 +310,23 @@ fn check_probation(words: &str, expected: &str) {
 }
 
 #[test]
+fn a_known_beginning_is_exactly_there() {
+    let check_at = |height, words: &str, expected: &str| {
+        let mut script = Script::new(RULES, Start::At(height));
+        assert_eq!(script.run(words), expected, "for {words}");
+    };
+    check_at(10, "warm 8 9 10 9 11", "- | O | O | P10 | O | P11");
+    check_at(10, "warm 12 +1000 11 10 9", "- | - | G10-11:HoldOver P12 | F11 | F10 | O");
+    check_at(10, "warm 12 11 10", "- | - | - | P10 P11 P12");
+    check_at(0, "warm 0 1", "- | P0 | P1");
+    // Vouched for: what comes from far below does not begin it anew.
+    check_at(5000, "warm 5000 10 11 12 5001", "- | P5000 | O | O | O | P5001");
+    check_at(10, "warm 5000 10 5001", "- | - | P10 I5000 | -");
+    let mut script = Script::new(SPARSE, Start::At(10));
+    assert_eq!(script.run("warm 9 15 12"), "- | O | P15 | F12");
+}
+
+#[test]
 fn what_the_history_dropped_is_old() {
     let mut script = Script::new(RULES, Start::AtFirstMessage);
     script.run("10 15 16 20");

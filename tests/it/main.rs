@@ -18,6 +18,7 @@ mod amqp_publish;
 mod amqp_queue;
 mod amqp_reattach;
 mod amqp_source;
+mod replay;
 
 // The whole.
 mod bad_input;

@@ -10,7 +10,7 @@ const ROOMS: [&[&str]; 14] = [
     &["main"],
     &["cli"],
     &["bridge"],
-    &["pipeline"],
+    &["pipeline", "replay"],
     &["amqp", "server"],
     &["archive"],
     &["encoder"],

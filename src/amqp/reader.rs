@@ -1,0 +1,307 @@
+//! Reading the RabbitMQ stream at places, over a connection of its own that is made when somebody
+//! first reads: where it begins and ends, a few messages from a place, all from a place on.
+//!
+//! Nothing is settled here that anybody waits for: acks are only credit. What the messages say, and
+//! which place is the right one, is decided elsewhere.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_lite::future::poll_once;
+use lapin::Acker;
+use lapin::types::ShortString;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
+
+use super::connection::{Connection, Connector};
+use super::consumer::{self, Consumer, Consuming, Ended, ProbeError, Start};
+use super::topology::Topology;
+use super::{BrokerError, SourceError};
+use crate::backoff::Backoff;
+use crate::config;
+
+/// Messages under way to one reading. Fewer than a live consumer has, since there are several
+/// readings and each message may be as large as a block can be; enough for thousands a second from a
+/// broker a millisecond away.
+const PREFETCH: u16 = 8;
+/// Messages that one look yields at most: a chunk of a quiet stream, and enough that the copies of
+/// several producers do not hide the highest of them.
+const PEEKED_MAX: usize = 32;
+/// Bytes after which a look has seen enough.
+const PEEKED_BYTES_MAX: usize = 1 << 20;
+/// How long a message may take that is known to be there; the broker may have to read its disk.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
+/// A connection that lasted this long was sound, so the next wait is a short one again.
+const SOUND_AFTER: Duration = Duration::from_secs(30);
+
+/// Reads the stream; all who read share one connection.
+#[derive(Clone)]
+pub struct Reader {
+    link: Arc<Link>,
+    queue: ShortString,
+}
+
+/// Makes the readers' connection, and another when that is lost.
+pub struct Dialer {
+    link: Arc<Link>,
+    connector: Connector,
+}
+
+/// A message of the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub offset: u64,
+    pub body: Vec<u8>,
+}
+
+/// The offset of the stream's first message, and of the first message in its last chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    pub first: u64,
+    pub last: u64,
+}
+
+/// Messages from a place on, until this is dropped.
+pub struct Messages {
+    consumer: Consumer,
+    /// The last message not acked, and how many there are.
+    unacked: Option<Acker>,
+    unacked_len: u16,
+    reader: Reader,
+    connection: Arc<Connection>,
+}
+
+/// Why the stream is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such stream. It may come again, with other content.
+    #[error("the stream is not there: {0}")]
+    Missing(String),
+    #[error("{}", consumer::NOT_A_STREAM)]
+    NotAStream,
+    /// The broker refused, hangs or is gone. Try again; the next attempt waits for another
+    /// connection if need be.
+    #[error("{0}")]
+    Lost(String),
+}
+
+struct Link {
+    /// Sender: the dialer, and whoever finds the connection unfit. Receivers: who reads.
+    connection: watch::Sender<Option<Arc<Connection>>>,
+    wanted: Notify,
+    /// The last connection's broker did not serve.
+    is_unfit: AtomicBool,
+}
+
+impl Reader {
+    /// A reader, and what connects it.
+    ///
+    /// # Errors
+    /// The configuration must be mended, as [`super::Source::run`] says too.
+    pub fn new(config: Arc<config::Amqp>) -> Result<(Self, Dialer), SourceError> {
+        let connector = Connector::new(Arc::clone(&config))?;
+        let queue = Topology::new(config)?.queue().clone();
+        let link = Arc::new(Link {
+            connection: watch::Sender::new(None),
+            wanted: Notify::new(),
+            is_unfit: AtomicBool::new(false),
+        });
+        Ok((Self { link: Arc::clone(&link), queue }, Dialer { link, connector }))
+    }
+
+    /// Where the stream begins and ends; none when it is empty. Waits for a broker as long as it
+    /// takes; then 20 to 50 ms, and for an empty stream a second.
+    pub async fn bounds(&self) -> Result<Option<Bounds>, ReadError> {
+        let connection = self.connection().await;
+        let look = async {
+            let counted = consumer::count(&connection, &self.queue).await?;
+            let within = consumer::first_within(counted);
+            let Some(first) = self.offset_at(&connection, Start::First, within).await? else {
+                return Ok(None);
+            };
+            let last = self.offset_at(&connection, Start::LastChunk, MESSAGE_WITHIN).await?;
+            Ok(Some(Bounds { first, last: last.unwrap_or(first) }))
+        };
+        look.await.map_err(|error| self.failed(&connection, error))
+    }
+
+    /// The messages from `offset` on: at most [`PEEKED_MAX`], or about a mebibyte; none when there
+    /// is none within a few seconds. Takes 14 to 24 ms, and 150 ms more at the stream's end.
+    pub async fn peek(&self, offset: u64) -> Result<Vec<Message>, ReadError> {
+        let mut messages = self.read_from(offset).await?;
+        let (mut seen, mut bytes, mut within) = (Vec::new(), 0, MESSAGE_WITHIN);
+        while seen.len() < PEEKED_MAX && bytes < PEEKED_BYTES_MAX {
+            let Ok(message) = timeout(within, messages.next()).await else { break };
+            let message = message?;
+            bytes += message.body.len();
+            seen.push(message);
+            within = consumer::QUIET;
+        }
+        Ok(seen)
+    }
+
+    /// All messages from `offset` on, or from the first behind it. An offset below the stream's
+    /// first begins at that.
+    pub async fn read_from(&self, offset: u64) -> Result<Messages, ReadError> {
+        let connection = self.connection().await;
+        let opened = self.consumer(&connection, Start::Offset(offset), PREFETCH).await;
+        let consumer = opened.map_err(|error| self.failed(&connection, error.into()))?;
+        Ok(Messages { consumer, unacked: None, unacked_len: 0, reader: self.clone(), connection })
+    }
+
+    /// Says goodbye to the broker, for at most two seconds.
+    pub async fn close(&self) {
+        if let Some(connection) = self.link.connection.send_replace(None) {
+            connection.close().await;
+        }
+    }
+
+    /// An open connection, waited for.
+    async fn connection(&self) -> Arc<Connection> {
+        let mut current = self.link.connection.subscribe();
+        loop {
+            let open = current.borrow_and_update().clone().filter(|current| current.is_open());
+            if let Some(connection) = open {
+                return connection;
+            }
+            self.link.wanted.notify_one();
+            if current.changed().await.is_err() {
+                unreachable!("bug: the link, which this holds, has the sender");
+            }
+        }
+    }
+
+    async fn consumer(
+        &self,
+        on: &Connection,
+        start: Start,
+        prefetch: u16,
+    ) -> Result<Consumer, BrokerError> {
+        let consuming = Consuming { queue: &self.queue, prefetch, start: Some(start) };
+        Consumer::open(on, consuming).await
+    }
+
+    async fn offset_at(
+        &self,
+        on: &Connection,
+        start: Start,
+        within: Duration,
+    ) -> Result<Option<u64>, ProbeError> {
+        let mut consumer = self.consumer(on, start, 1).await?;
+        let first = timeout(within, consumer.next()).await;
+        consumer.close().await;
+        let Ok(first) = first else { return Ok(None) };
+        let offset = consumer::offset_of(&first?.properties).ok_or(ProbeError::NotAStream)?;
+        Ok(Some(offset))
+    }
+
+    /// A connection that failed is not used again, and its broker passed over, unless only the
+    /// stream is missing.
+    fn failed(&self, on: &Arc<Connection>, error: ProbeError) -> ReadError {
+        let error = match error {
+            ProbeError::NotAStream => return ReadError::NotAStream,
+            ProbeError::Refused(error) if error.code() == Some(404) => {
+                // "no queue 'x' in vhost '/'"; a node that is down answers 404 too.
+                let reply = error.reply();
+                match reply.contains("no queue") {
+                    true => return ReadError::Missing(reply),
+                    false => ReadError::Lost(reply),
+                }
+            }
+            // The queue was deleted, or its node is going down: the next attempt tells.
+            ProbeError::Ended(ended @ Ended::Cancelled) => {
+                return ReadError::Lost(ended.to_string());
+            }
+            error => ReadError::Lost(error.to_string()),
+        };
+        self.link.connection.send_if_modified(|current| {
+            let is_it = current.as_ref().is_some_and(|current| Arc::ptr_eq(current, on));
+            if is_it {
+                *current = None;
+                self.link.is_unfit.store(true, Ordering::Relaxed);
+            }
+            is_it
+        });
+        error
+    }
+}
+
+impl Dialer {
+    /// Connects whenever somebody wants to read and there is no open connection; waits longer from
+    /// one failure to the next. Never ends by itself.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        let mut connected_at: Option<Instant> = None;
+        loop {
+            self.link.wanted.notified().await;
+            if self.link.connection.borrow().as_ref().is_some_and(|current| current.is_open()) {
+                continue;
+            }
+            if self.link.is_unfit.swap(false, Ordering::Relaxed) {
+                self.connector.pass_over();
+            }
+            match connected_at.take() {
+                Some(since) if since.elapsed() >= SOUND_AFTER => backoff.reset(),
+                Some(_) => sleep(backoff.next(fastrand::f64())).await,
+                None => {}
+            }
+            let connection = loop {
+                match self.connector.connect().await {
+                    Ok(connection) => break connection,
+                    Err(reason) => debug!(%reason, "no broker to read back from"),
+                }
+                self.connector.pass_over();
+                sleep(backoff.next(fastrand::f64())).await;
+            };
+            debug!(address = %connection.address(), "connected for reading back");
+            connected_at = Some(Instant::now());
+            self.link.connection.send_replace(Some(Arc::new(connection)));
+        }
+    }
+}
+
+impl Messages {
+    /// The next message. Before it waits for one, everything handed over is acked, since the broker
+    /// may be waiting for that.
+    ///
+    /// # Errors
+    /// No further message comes.
+    ///
+    /// # Cancel safety
+    /// No message is lost when dropped.
+    pub async fn next(&mut self) -> Result<Message, ReadError> {
+        let next = match poll_once(self.consumer.next()).await {
+            Some(next) => next,
+            None => {
+                self.ack().await;
+                self.consumer.next().await
+            }
+        };
+        let message =
+            next.map_err(|ended| self.reader.failed(&self.connection, ProbeError::Ended(ended)))?;
+        let acker = message.acker.clone();
+        let message = Message::of(message).ok_or(ReadError::NotAStream)?;
+        self.unacked = Some(acker);
+        self.unacked_len += 1;
+        if self.unacked_len >= PREFETCH / 2 {
+            self.ack().await;
+        }
+        Ok(message)
+    }
+
+    async fn ack(&mut self) {
+        self.unacked_len = 0;
+        if let Some(acker) = self.unacked.take() {
+            super::settle_up_to(&acker).await;
+        }
+    }
+}
+
+impl Message {
+    fn of(message: lapin::message::Delivery) -> Option<Self> {
+        let offset = consumer::offset_of(&message.properties)?;
+        Some(Self { offset, body: message.data })
+    }
+}

@@ -1,0 +1,215 @@
+//! A stream in memory, for tests, and a session that reads from an archive.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+
+use super::stream::{Messages, Stream};
+use crate::amqp::{Bounds, Message, ReadError};
+use crate::archive::{Archive, Reading, State};
+use crate::history::{Entries, Entry};
+
+/// As many as RabbitMQ's reader yields for a look.
+const PEEKED: usize = 32;
+
+#[derive(Clone, Default)]
+pub struct Tape {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    messages: Mutex<Vec<Message>>,
+    /// Told when messages are added or lost.
+    changed: watch::Sender<()>,
+    looks: Mutex<u64>,
+    /// Messages handed over by readings, scans included.
+    played: Mutex<u64>,
+    /// Reads that fail before they succeed again.
+    failures: Mutex<u32>,
+}
+
+pub struct Playing {
+    tape: Tape,
+    next_offset: u64,
+}
+
+impl Tape {
+    /// Bodies of blocks at these heights, offsets `apart` from one to the next.
+    pub fn of(heights: impl IntoIterator<Item = u64>, apart: u64) -> Self {
+        let tape = Self::default();
+        for (at, height) in heights.into_iter().enumerate() {
+            tape.push(at as u64 * apart, body(height));
+        }
+        tape
+    }
+
+    pub fn push(&self, offset: u64, body: Vec<u8>) {
+        self.messages().push(Message { offset, body });
+        self.inner.changed.send_replace(());
+    }
+
+    /// Loses everything before the message at this index.
+    pub fn trim(&self, index: usize) {
+        self.messages().drain(..index);
+    }
+
+    pub fn looks(&self) -> u64 {
+        *self.inner.looks.lock().expect("no test panicked with it")
+    }
+
+    pub fn played(&self) -> u64 {
+        *self.inner.played.lock().expect("no test panicked with it")
+    }
+
+    /// Ends every reading under way, and fails the next `count` calls.
+    pub fn fail(&self, count: u32) {
+        *self.failures() = count;
+        self.inner.changed.send_replace(());
+    }
+
+    fn messages(&self) -> std::sync::MutexGuard<'_, Vec<Message>> {
+        self.inner.messages.lock().expect("no test panicked with it")
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, u32> {
+        self.inner.failures.lock().expect("no test panicked with it")
+    }
+
+    fn from(&self, offset: u64, max: usize) -> Vec<Message> {
+        let messages = self.messages();
+        let at = messages.partition_point(|message| message.offset < offset);
+        messages[at..].iter().take(max).cloned().collect()
+    }
+
+    fn call(&self) -> Result<(), ReadError> {
+        let mut failures = self.failures();
+        match failures.checked_sub(1) {
+            Some(left) => {
+                *failures = left;
+                Err(ReadError::Lost("as the test wants".into()))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Stream for Tape {
+    type Messages = Playing;
+
+    async fn bounds(&self) -> Result<Option<Bounds>, ReadError> {
+        self.call()?;
+        let messages = self.messages();
+        let ends = messages.first().zip(messages.last());
+        Ok(ends.map(|(first, last)| Bounds { first: first.offset, last: last.offset }))
+    }
+
+    async fn peek(&self, offset: u64) -> Result<Vec<Message>, ReadError> {
+        self.call()?;
+        *self.inner.looks.lock().expect("no test panicked with it") += 1;
+        Ok(self.from(offset, PEEKED))
+    }
+
+    async fn read_from(&self, offset: u64) -> Result<Playing, ReadError> {
+        self.call()?;
+        Ok(Playing { tape: self.clone(), next_offset: offset })
+    }
+
+    async fn close(&self) {}
+}
+
+impl Messages for Playing {
+    async fn next(&mut self) -> Result<Message, ReadError> {
+        let mut changed = self.tape.inner.changed.subscribe();
+        loop {
+            if *self.tape.failures() > 0 {
+                return self.tape.call().map(|()| unreachable!("a failure is due"));
+            }
+            if let Some(message) = self.tape.from(self.next_offset, 1).pop() {
+                self.next_offset = message.offset + 1;
+                *self.tape.inner.played.lock().expect("no test panicked with it") += 1;
+                return Ok(message);
+            }
+            changed.changed().await.expect("the tape is there");
+        }
+    }
+}
+
+/// A block with one transaction, its height a string in every third.
+pub fn body(height: u64) -> Vec<u8> {
+    let transactions = format!("[{{\"id\": \"t{height}\"}}]");
+    match height % 3 {
+        0 => format!("{{\"height\": \"{height}\", \"transactions\": {transactions}}}"),
+        _ => format!("{{\"height\": {height}, \"transactions\": {transactions}}}"),
+    }
+    .into_bytes()
+}
+
+/// A client: a cursor on a reading's history, which asks again when it is given up.
+pub struct Client {
+    archive: Arc<Archive>,
+    reading: Reading,
+    pub next_height: u64,
+    /// Blocks, and gaps as ranges.
+    pub read: Vec<(u64, u64)>,
+}
+
+impl Client {
+    pub fn start(archive: &Arc<Archive>, from_height: u64) -> Self {
+        let reading = archive.read(from_height).expect("a stream");
+        Self { archive: Arc::clone(archive), reading, next_height: from_height, read: Vec::new() }
+    }
+
+    /// Reads until `height` has come; the state it ended with if it never can.
+    pub async fn until(&mut self, height: u64) -> Result<(), State> {
+        while self.next_height <= height {
+            self.turn().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a state.
+    pub async fn state(&self, wanted: State) {
+        let mut moved = self.reading.history.watch(crate::history::Needs::NONE);
+        while self.reading.state() != wanted {
+            moved.changed().await.expect("the history is there");
+        }
+    }
+
+    /// Waits until so many blocks are there to be read.
+    pub async fn unread(&self, blocks: usize) {
+        let mut moved = self.reading.history.watch(crate::history::Needs::NONE);
+        while self.reading.history.summary().blocks < blocks {
+            moved.changed().await.expect("the history is there");
+        }
+    }
+
+    /// Reads what there is, or waits for more.
+    async fn turn(&mut self) -> Result<(), State> {
+        let mut moved = self.reading.history.watch(crate::history::Needs::NONE);
+        moved.borrow_and_update();
+        let mut entries = Entries::new();
+        let cursor = self.reading.history.live_cursor().at(self.next_height);
+        let read = self.reading.history.entries_from(cursor, 1 << 18, &mut entries);
+        if read.is_ok() && !entries.is_empty() {
+            for entry in &entries {
+                if let Entry::Block(kept) = entry {
+                    let expected = format!("\"t{}\"", kept.block.height);
+                    assert!(String::from_utf8_lossy(&kept.block.events).contains(&expected));
+                }
+                self.read.push((entry.first_height().max(self.next_height), entry.last_height()));
+                self.next_height = entry.last_height() + 1;
+            }
+            self.reading.progress(self.next_height);
+            return Ok(());
+        }
+        match self.reading.state() {
+            State::GivenUp => {
+                self.reading = self.archive.read(self.next_height).expect("a stream");
+            }
+            state @ State::NotAvailable { .. } => return Err(state),
+            State::Waiting | State::Reading => moved.changed().await.expect("the history is there"),
+        }
+        Ok(())
+    }
+}

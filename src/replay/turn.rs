@@ -1,0 +1,335 @@
+//! One reading: find the place, read, decode, put in order, encode, append where its session reads,
+//! never further ahead of it than a mebibyte.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant as Tick};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
+
+use super::pace::{Cost, Pace};
+use super::scan::Scan;
+use super::{Around, HOLD_MESSAGES, Messages, Stream, TICK, heights, search};
+use crate::amqp::{Bounds, Message, ReadError};
+use crate::archive::{Request, State};
+use crate::backoff::Backoff;
+use crate::block::{self, Block};
+use crate::frame::{self, EncodedBlock};
+use crate::sequence::{Offer, Sequencer, Start, Step};
+
+/// What the session has not read yet may take, or one block if that is larger: a socket's buffer
+/// several times over, so that a client that reads does not wait for us.
+const UNREAD_BYTES_MAX: usize = 1 << 20;
+/// A session that reads nothing for so long gives its turn up when it is waited for.
+const PROGRESS_WITHIN: Duration = Duration::from_secs(1);
+/// How long a turn may last while others wait.
+const TURN_MAX: Duration = Duration::from_secs(10);
+/// A stream whose last message was read and that yields nothing for so long is at its end; also how
+/// late it is noticed that others wait.
+const QUIET: Duration = Duration::from_secs(1);
+
+pub struct Turn<'a, S> {
+    around: &'a Around<S>,
+    request: Request,
+    /// How many others wait for a turn.
+    waiting: watch::Receiver<usize>,
+    /// The lowest height that has not been appended, neither as a block nor in a gap.
+    next_height: u64,
+    /// When reading began, put off by what was spent on looking for missing heights.
+    began: Option<Instant>,
+    pace: Pace,
+    /// The sequencer's clock: messages, not time.
+    clock: Tick,
+    steps: Vec<Step<Block>>,
+}
+
+/// Reading from one place.
+struct Passage {
+    sequencer: Sequencer<Block>,
+    bounds: Bounds,
+    place: u64,
+    /// The last message read.
+    offset: Option<u64>,
+    /// What the sequence began with: `next_height` at that time.
+    from_height: u64,
+    /// At the stream's end it was looked for what has not come.
+    is_end_checked: bool,
+}
+
+/// Why a passage ended.
+enum Stop {
+    End(State),
+    Broken(ReadError),
+    /// What is missing here lies before the place, from this offset on.
+    Misled {
+        offset: u64,
+    },
+}
+
+impl<'a, S: Stream> Turn<'a, S> {
+    pub fn new(around: &'a Around<S>, request: Request, waiting: watch::Receiver<usize>) -> Self {
+        Self {
+            around,
+            next_height: request.from_height(),
+            request,
+            waiting,
+            began: None,
+            pace: Pace::new(Instant::now()),
+            clock: Tick::now(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Reads until the turn ends; the state is still to be told. Goes on over lost brokers.
+    ///
+    /// # Cancel safety
+    /// Dropped, reading ends, and what was appended stays.
+    pub async fn run(&mut self) -> State {
+        let mut backoff = Backoff::default();
+        let mut place = None;
+        loop {
+            let from_height = self.next_height;
+            let stop = match self.read(place.take()).await {
+                Err(stop) => stop,
+                Ok(never) => match never {},
+            };
+            let reason = match stop {
+                Stop::End(state) => return state,
+                Stop::Misled { offset } => {
+                    let height = self.next_height;
+                    debug!(height, offset, "found before the place where it was looked for");
+                    place = Some(offset);
+                    continue;
+                }
+                Stop::Broken(ReadError::Lost(reason)) => reason,
+                Stop::Broken(error @ (ReadError::Missing(_) | ReadError::NotAStream)) => {
+                    debug!(%error, "nothing can be read back");
+                    self.around.archive.set_first_height(None);
+                    return State::NotAvailable { first_height: None };
+                }
+            };
+            debug!(reason, next_height = self.next_height, "lost the broker in a deep read");
+            self.request.set_state(State::Waiting);
+            if self.next_height > from_height {
+                backoff.reset();
+            }
+            sleep(backoff.next(fastrand::f64())).await;
+        }
+    }
+
+    /// Tells how the turn ended.
+    pub fn end(self, state: State) {
+        self.request.set_state(state);
+        if state == State::GivenUp {
+            // After the state: a reader that finds it empty looks there for why.
+            self.request.history().start_over();
+        }
+    }
+
+    /// From `place` on, or where the next height is found.
+    async fn read(&mut self, place: Option<u64>) -> Result<Infallible, Stop> {
+        let stream = &self.around.stream;
+        let Some(bounds) = stream.bounds().await? else {
+            self.around.archive.set_first_height(None);
+            return Err(Stop::End(State::NotAvailable { first_height: None }));
+        };
+        let first_height = self.around.first_height(bounds).await?;
+        if first_height.is_some_and(|first| first > self.next_height) {
+            return Err(Stop::End(State::NotAvailable { first_height }));
+        }
+        let place = match place {
+            Some(place) => place,
+            None => self.find(bounds).await?,
+        };
+        let mut messages = stream.read_from(place).await?;
+        self.request.set_state(State::Reading);
+        self.began.get_or_insert_with(Instant::now);
+        let mut passage = self.passage(bounds, place);
+        loop {
+            self.look_at_others()?;
+            match timeout(QUIET, messages.next()).await {
+                Ok(message) => self.take(message?, &mut passage).await?,
+                Err(_) if passage.offset >= Some(bounds.last) => self.wait(&mut passage).await?,
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn find(&self, bounds: Bounds) -> Result<u64, ReadError> {
+        let began = Instant::now();
+        let mut looks = 0;
+        let place = search::place(self.next_height, (bounds.first, bounds.last), |offset| {
+            looks += 1;
+            async move { Ok(heights(&self.around.stream, offset).await?.into_iter().max()) }
+        });
+        let place = place.await?;
+        let height = self.next_height;
+        debug!(height, place, looks, taken = ?began.elapsed(), "found where to read back from");
+        Ok(place)
+    }
+
+    fn passage(&mut self, bounds: Bounds, place: u64) -> Passage {
+        let start = Start::At(self.next_height);
+        let mut sequencer = Sequencer::new(self.around.sequence_rules.clone(), start);
+        self.steps.clear();
+        sequencer.end_warm_up(self.clock, &mut self.steps);
+        Passage {
+            sequencer,
+            bounds,
+            place,
+            offset: None,
+            from_height: self.next_height,
+            is_end_checked: false,
+        }
+    }
+
+    async fn take(&mut self, message: Message, passage: &mut Passage) -> Result<(), Stop> {
+        let Message { offset, body } = message;
+        if passage.offset.is_none() && offset > passage.place {
+            self.look_for_trimming(passage.place).await?;
+        }
+        passage.offset = Some(offset);
+        self.clock += TICK;
+        // Most of what lies before the place, and everything bad, is passed over for less.
+        let first = passage.sequencer.first_height().unwrap_or(0);
+        let is_wanted = block::height_of(&body).is_some_and(|height| height >= first);
+        let cost = if is_wanted { Cost::Block } else { Cost::Passed };
+        self.pace.keep(cost, body.len()).await;
+        if is_wanted {
+            match block::decode(&body, &self.around.decode_rules) {
+                Ok(block::Message::Block(block)) => {
+                    let offer = Offer {
+                        height: block.height,
+                        content: block.content(),
+                        bytes: block.bytes() as u64,
+                        item: block,
+                    };
+                    passage.sequencer.offer(offer, self.clock, &mut self.steps);
+                }
+                Ok(block::Message::MarkedInvalid) => {}
+                Err(error) => debug!(offset, %error, "passed over a bad message"),
+            }
+        }
+        if passage.sequencer.deadline().is_some_and(|deadline| deadline <= self.clock) {
+            passage.sequencer.expire(self.clock, &mut self.steps);
+        }
+        self.apply_steps(passage).await
+    }
+
+    /// At the stream's end: what is held need not wait for messages that do not come.
+    async fn wait(&mut self, passage: &mut Passage) -> Result<(), Stop> {
+        if passage.sequencer.deadline().is_some() {
+            self.clock += TICK * HOLD_MESSAGES;
+            passage.sequencer.expire(self.clock, &mut self.steps);
+            return self.apply_steps(passage).await;
+        }
+        let is_owed = self.next_height == passage.from_height || passage.sequencer.held_bytes() > 0;
+        if is_owed && !std::mem::replace(&mut passage.is_end_checked, true) {
+            self.look_before(self.next_height, self.next_height, passage).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_steps(&mut self, passage: &mut Passage) -> Result<(), Stop> {
+        let mut steps = std::mem::take(&mut self.steps);
+        for step in steps.drain(..) {
+            match step {
+                Step::Publish { height, item } => {
+                    self.append(item, false).await?;
+                    self.next_height = height.saturating_add(1);
+                }
+                Step::Fill { item, .. } => self.append(item, true).await?,
+                Step::Gap { from_height, to_height, .. } => {
+                    self.look_before(from_height, to_height, passage).await?;
+                    self.request.history().append_gap(from_height, to_height);
+                    self.next_height = to_height.saturating_add(1);
+                }
+                // All of it was told when it was live.
+                Step::Conflict { height, .. } | Step::Implausible { height, .. } => {
+                    debug!(height, "passed over a block that was not taken");
+                }
+                Step::Duplicate { .. } | Step::Old { .. } | Step::StartOver => {}
+            }
+        }
+        self.steps = steps;
+        passage.sequencer.forget_below(self.request.next_height());
+        Ok(())
+    }
+
+    async fn append(&mut self, block: Block, fills: bool) -> Result<(), Stop> {
+        let encoded = frame::encode(block, self.around.blocks.dialect);
+        self.wait_for_room(&encoded).await?;
+        let history = self.request.history();
+        match fills {
+            true => drop(history.fill(encoded)),
+            false => history.append(encoded),
+        }
+        self.around.metrics.deep_read_blocks.inc();
+        // A large block takes milliseconds: others have their turn after each.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    /// Until what is unread leaves room for a block.
+    async fn wait_for_room(&mut self, block: &EncodedBlock) -> Result<(), Stop> {
+        loop {
+            let unread = self.request.history().let_go_below(self.request.next_height());
+            if unread == 0 || unread + block.bytes() <= UNREAD_BYTES_MAX {
+                return Ok(());
+            }
+            self.look_at_others()?;
+            if timeout(PROGRESS_WITHIN, self.request.progressed()).await.is_err() {
+                return Err(Stop::End(State::GivenUp));
+            }
+        }
+    }
+
+    /// Ends the turn when it has lasted long enough and others wait.
+    fn look_at_others(&self) -> Result<(), Stop> {
+        let is_over = self.began.is_some_and(|began| began.elapsed() >= TURN_MAX);
+        match is_over && *self.waiting.borrow() > 0 {
+            true => Err(Stop::End(State::GivenUp)),
+            false => Ok(()),
+        }
+    }
+
+    /// Before heights are called missing: whether they lie before the place, because a search's
+    /// looks fell on heights published again. Everything before it is read, unless it was before.
+    async fn look_before(
+        &mut self,
+        from_height: u64,
+        to_height: u64,
+        passage: &mut Passage,
+    ) -> Result<(), Stop> {
+        if passage.place <= passage.bounds.first {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let Around { stream, scanned, .. } = self.around;
+        let mut scan = Scan { stream, scanned, pace: &mut self.pace };
+        let part = passage.bounds.first..passage.place;
+        let found = scan.offset_of(from_height..=to_height, part).await;
+        if let Some(turn_began) = &mut self.began {
+            *turn_began += began.elapsed();
+        }
+        match found? {
+            Some(offset) => Err(Stop::Misled { offset }),
+            None => Ok(()),
+        }
+    }
+
+    /// A stream that was trimmed past the place while it was looked for is searched again.
+    async fn look_for_trimming(&self, place: u64) -> Result<(), ReadError> {
+        match self.around.stream.bounds().await? {
+            Some(bounds) if bounds.first <= place => Ok(()),
+            _ => Err(ReadError::Lost("the stream was trimmed to behind the place".into())),
+        }
+    }
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        Self::Broken(error)
+    }
+}

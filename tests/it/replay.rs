@@ -1,0 +1,306 @@
+//! Reading back from a RabbitMQ stream what a replica's memory has not, as a session would.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use blockcast::amqp::Reader;
+use blockcast::archive::{Archive, Reading, State};
+use blockcast::config::{AmqpUri, Config};
+use blockcast::history::{Entries, Entry};
+use blockcast::metrics::Metrics;
+use blockcast::replay::{Parts, Replay};
+use bytesize::ByteSize;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::Broker;
+use crate::chain::{body, event, publish};
+use crate::eventually::eventually;
+use crate::replica::{Replica, config};
+
+/// For whatever a test waits for; far above what it takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The replaying side of a replica, alone.
+struct Running {
+    archive: Arc<Archive>,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// A cursor on a reading's history, as a session is one.
+struct Cursor {
+    reading: Reading,
+    next_height: u64,
+    /// Blocks, and gaps as ranges.
+    read: Vec<(u64, u64)>,
+}
+
+impl Running {
+    fn start(config: &Config) -> Self {
+        let log = tracing_subscriber::fmt().with_env_filter("blockcast=debug").with_test_writer();
+        let _set_already = log.try_init();
+        let (archive, requests) = Archive::new();
+        let (archive, metrics) = (Arc::new(archive), Arc::new(Metrics::new()));
+        let parts = Parts {
+            blocks: config.blocks.clone(),
+            encoded_bytes_max: config.history.max_bytes.as_u64(),
+            turns_max: config.history.deep_reads,
+            archive: Arc::clone(&archive),
+            requests,
+            metrics: Arc::clone(&metrics),
+        };
+        let (reader, dialer) = Reader::new(Arc::new(config.amqp.clone())).expect("configured");
+        let shutdown = CancellationToken::new();
+        let ends = shutdown.clone();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = Replay::new(parts, reader).run(ends) => {}
+                () = dialer.run() => {}
+            }
+        });
+        Self { archive, metrics, shutdown, task }
+    }
+
+    fn read(&self, from_height: u64) -> Cursor {
+        let reading = self.archive.read(from_height).expect("a stream");
+        Cursor { reading, next_height: from_height, read: Vec::new() }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        timeout(PATIENCE, self.task).await.expect("it ends in time").expect("no panic");
+    }
+}
+
+impl Cursor {
+    /// Reads until `height` has come, or tells the state in which nothing more comes.
+    async fn until(&mut self, height: u64) -> Result<(), State> {
+        let reading = async {
+            while self.next_height <= height {
+                self.turn().await?;
+            }
+            Ok(())
+        };
+        timeout(PATIENCE, reading).await.expect("read in time")
+    }
+
+    async fn turn(&mut self) -> Result<(), State> {
+        let mut moved = self.reading.history.watch(blockcast::history::Needs::NONE);
+        moved.borrow_and_update();
+        let mut entries = Entries::new();
+        let cursor = self.reading.history.live_cursor().at(self.next_height);
+        let read = self.reading.history.entries_from(cursor, 1 << 18, &mut entries);
+        match (read, self.reading.state()) {
+            (Ok(_), _) if !entries.is_empty() => {
+                for entry in &entries {
+                    if let Entry::Block(kept) = entry {
+                        let payload = String::from_utf8_lossy(kept.block.payload(0));
+                        assert_eq!(payload, event(kept.block.height, "a"));
+                    }
+                    let from = entry.first_height().max(self.next_height);
+                    self.read.push((from, entry.last_height()));
+                    self.next_height = entry.last_height() + 1;
+                }
+                self.reading.progress(self.next_height);
+            }
+            (_, State::Waiting | State::Reading) => moved.changed().await.expect("it is there"),
+            (_, state) => return Err(state),
+        }
+        Ok(())
+    }
+
+    async fn state(&self, wanted: State) {
+        let mut moved = self.reading.history.watch(blockcast::history::Needs::NONE);
+        let waiting = async {
+            while self.reading.state() != wanted {
+                moved.changed().await.expect("the history is there");
+            }
+        };
+        timeout(PATIENCE, waiting).await.expect("it gets there");
+    }
+}
+
+/// A stream of small segments and its name.
+fn small_segments(broker: &Broker) -> Config {
+    let mut config = config(broker);
+    config.amqp.queue.segment_bytes = ByteSize::kb(100);
+    config
+}
+
+fn bodies(heights: impl IntoIterator<Item = u64>) -> impl Iterator<Item = Vec<u8>> {
+    heights.into_iter().map(|height| body(height, "a"))
+}
+
+fn blocks(heights: std::ops::Range<u64>) -> Vec<(u64, u64)> {
+    heights.map(|height| (height, height)).collect()
+}
+
+#[tokio::test]
+async fn readings_from_any_height_get_every_block_once_in_order() {
+    const BLOCKS: u64 = 5_000;
+    let config = small_segments(Broker::shared());
+    publish(&config, bodies(0..BLOCKS)).await;
+    let running = Running::start(&config);
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for from_height in [0, 1, BLOCKS - 1, random.u64(..BLOCKS), random.u64(..BLOCKS)] {
+        let began = Instant::now();
+        let mut cursor = running.read(from_height);
+        cursor.until(from_height).await.expect("read");
+        let first = began.elapsed();
+        cursor.until(BLOCKS - 1).await.expect("read");
+        println!("from {from_height}: first after {first:?}, all after {:?}", began.elapsed());
+        assert_eq!(cursor.read, blocks(from_height..BLOCKS), "from {from_height}");
+    }
+    assert_eq!(running.archive.first_height(), Some(0));
+    // More than run at a time, at once.
+    let many = (0..6).map(|_| running.read(random.u64(..BLOCKS)));
+    let many = many.map(|mut cursor| {
+        tokio::spawn(async move {
+            let from_height = cursor.next_height;
+            cursor.until(BLOCKS - 1).await.expect("read");
+            assert_eq!(cursor.read, blocks(from_height..BLOCKS), "from {from_height}");
+        })
+    });
+    for cursor in many.collect::<Vec<_>>() {
+        cursor.await.expect("read");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn copies_of_two_producers_are_read_as_one_chain() {
+    let config = small_segments(Broker::shared());
+    let copies = (0..3_000u64).flat_map(|height| [Some(height), height.checked_sub(40)]);
+    publish(&config, bodies(copies.flatten())).await;
+    let running = Running::start(&config);
+    for from_height in [0, 39, 1_234, 2_959] {
+        let mut cursor = running.read(from_height);
+        cursor.until(2_999).await.expect("read");
+        assert_eq!(cursor.read, blocks(from_height..3_000), "from {from_height}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_gap_is_told_and_its_late_block_comes_in_its_place() {
+    let config = small_segments(Broker::shared());
+    // Height 500 never comes; 900 comes after 50 others; what follows 1,000 is the stream's end.
+    let chain = (0..500).chain(501..900).chain(901..951).chain([900]).chain(951..1_000);
+    publish(&config, bodies(chain.chain([1_001]))).await;
+    let running = Running::start(&config);
+    let mut cursor = running.read(450);
+    cursor.until(1_001).await.expect("read");
+    let mut expected = blocks(450..1_002);
+    assert_eq!(expected[50], (500, 500));
+    expected[551] = (1_001, 1_001);
+    assert_eq!(cursor.read, expected, "a gap is a range of one");
+    assert_eq!(running.metrics.deep_read_blocks.get(), 550, "all but 500 and 1,000");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_retention_took_is_not_available_and_the_first_height_is_told() {
+    let mut config = config(Broker::shared());
+    config.amqp.queue.segment_bytes = ByteSize::kb(20);
+    config.amqp.queue.max_length_bytes = ByteSize::kb(100);
+    publish(&config, bodies(0..3_000)).await;
+    let running = Running::start(&config);
+    let asked = async || match running.read(0).until(0).await {
+        Ok(()) => 0,
+        Err(State::NotAvailable { first_height: Some(first_height) }) => first_height,
+        Err(state) => panic!("{state:?}"),
+    };
+    eventually("the broker trimmed the stream", async || asked().await > 1_000).await;
+    let first_height = asked().await;
+    assert_eq!(running.archive.first_height(), Some(first_height));
+    let mut cursor = running.read(first_height);
+    cursor.until(2_999).await.expect("read");
+    assert_eq!(cursor.read, blocks(first_height..3_000));
+    let gone = running.read(first_height - 1).until(first_height).await;
+    assert_eq!(gone, Err(State::NotAvailable { first_height: Some(first_height) }));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_missing_or_an_empty_stream_has_nothing() {
+    let config = config(Broker::shared());
+    let nothing = State::NotAvailable { first_height: None };
+    let running = Running::start(&config);
+    assert_eq!(running.read(0).until(0).await, Err(nothing), "missing");
+    publish(&config, []).await;
+    assert_eq!(running.read(0).until(0).await, Err(nothing), "empty");
+    publish(&config, bodies(7..9)).await;
+    eventually("the first height is known", async || running.archive.first_height() == Some(7))
+        .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_reads_nothing_gives_its_turn_to_the_next() {
+    let mut config = small_segments(Broker::shared());
+    config.history.deep_reads = 1;
+    publish(&config, bodies(0..6_000)).await;
+    let running = Running::start(&config);
+    let mut idle = running.read(0);
+    idle.state(State::Reading).await;
+    let mut next = running.read(10);
+    next.until(5_999).await.expect("its turn came");
+    assert_eq!(idle.until(5_999).await, Err(State::GivenUp));
+    drop(next);
+    let mut again = running.read(idle.next_height);
+    again.until(5_999).await.expect("read");
+    assert_eq!([idle.read, again.read].concat(), blocks(0..6_000));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_killed_in_mid_read_is_waited_for() {
+    let broker = Broker::start_own();
+    let config = small_segments(&broker);
+    publish(&config, bodies(0..5_000)).await;
+    let running = Running::start(&config);
+    let mut cursor = running.read(100);
+    cursor.until(1_000).await.expect("read");
+    broker.kill();
+    // What was read already still comes; then it waits.
+    cursor.state(State::Waiting).await;
+    broker.restart();
+    cursor.until(4_999).await.expect("read");
+    assert_eq!(cursor.read, blocks(100..5_000));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn no_broker_at_all_is_waited_for_and_ended_promptly() {
+    let mut config = config(Broker::shared());
+    config.amqp.uris = vec![AmqpUri::new("amqp://127.0.0.1:1")];
+    let running = Running::start(&config);
+    let waiting = running.read(0);
+    eventually("it has its turn", async || running.metrics.deep_reads.get() == 1).await;
+    assert_eq!(waiting.reading.state(), State::Waiting);
+    drop(waiting);
+    eventually("its turn is over", async || running.metrics.deep_reads.get() == 0).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_replica_says_what_the_broker_still_has() {
+    let config = config(Broker::shared());
+    publish(&config, bodies(5..20)).await;
+    let replica = Replica::start_ready(&config).await;
+    eventually("it is looked up", async || replica.status().await["broker_first_height"] == 5)
+        .await;
+    assert_eq!(replica.metric("blockcast_deep_reads").await, 0.0);
+    replica.stop().await.expect("drained");
+    let mut queue = config.clone();
+    queue.amqp.queue.mode = blockcast::config::QueueMode::Queue;
+    queue.amqp.queue.name = Some(crate::broker::unique("queue"));
+    let replica = Replica::start_ready(&queue).await;
+    assert!(replica.status().await["broker_first_height"].is_null());
+    replica.stop().await.expect("drained");
+}
