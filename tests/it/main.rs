@@ -23,6 +23,7 @@ mod replay;
 // The whole.
 mod bad_input;
 mod commands;
+mod deep_history;
 mod event_stream;
 mod http;
 mod resume;

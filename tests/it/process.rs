@@ -53,7 +53,11 @@ impl Process {
     }
 
     pub async fn metric(&self, name: &str) -> f64 {
-        metric_in(&self.get("/metrics").await.1, name)
+        metric_in(&self.metrics().await, name)
+    }
+
+    pub async fn metrics(&self) -> String {
+        self.get("/metrics").await.1
     }
 
     /// SIGTERM, and the exit code 0 of a drained replica.
