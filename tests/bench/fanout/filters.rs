@@ -12,6 +12,8 @@ use super::service::Service;
 
 pub const CLIENTS: usize = 10_000;
 const BLOCKS: usize = 30;
+/// What [`measure`] takes at most.
+pub const BODIES: u64 = 2 * BLOCKS as u64 + 1;
 /// A server that has used no tick for so long has nothing left to do.
 const QUIET: Duration = Duration::from_millis(100);
 const BASE58: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
@@ -22,7 +24,6 @@ pub struct Cost {
     pub client_microseconds: f64,
 }
 
-/// Takes `2 * BLOCKS + 1` bodies.
 pub async fn measure(service: &Service, bodies: &mut impl Iterator<Item = Vec<u8>>) -> Cost {
     // One client that filters, so that the block has its index in both.
     let mut random = fastrand::Rng::with_seed(1);

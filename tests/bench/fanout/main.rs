@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "what a bench is for")]
 
 mod broker;
+mod deep;
 #[path = "../../it/eventually.rs"]
 mod eventually;
 mod filters;
@@ -26,8 +27,8 @@ const ROUNDS: usize = 3;
 /// Blocks per round, the first not measured.
 const BLOCKS: u64 = 20;
 
-/// More than the rounds need, for what filters cost.
-const FILTER_BLOCKS: u64 = 100;
+/// What may be named to run only that.
+const PARTS: [&str; 3] = ["rounds", "filters", "deep"];
 
 /// What one server needed for one round.
 struct Row {
@@ -54,10 +55,44 @@ fn main() {
     runtime.block_on(run());
 }
 
+/// Runs the parts that the arguments name, or all.
 async fn run() {
     rlimit::increase_nofile_limit(u64::MAX).expect("descriptors");
-    let bodies = service::bodies(TRANSACTIONS, BLOCKS * ROUNDS as u64 + FILTER_BLOCKS);
-    let frames_bytes = service::frames_bytes(&bodies[..BLOCKS as usize]);
+    let named: Vec<_> = std::env::args().skip(1).filter(|name| PARTS.contains(&&**name)).collect();
+    let runs = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
+    if runs("rounds") {
+        compare_with_write_loop().await;
+    }
+    if runs("filters") {
+        let service = service::Service::start().await;
+        let bodies = service::bodies(TRANSACTIONS, filters::BODIES);
+        let cost = filters::measure(&service, &mut bodies.into_iter()).await;
+        service.stop().await;
+        println!(
+            "{} clients that filter for other keys: {:.2} CPU microseconds per block for each, beside {:.0} for the block of {TRANSACTIONS} and its index",
+            filters::CLIENTS,
+            cost.client_microseconds,
+            cost.block_microseconds
+        );
+    }
+    if runs("deep") {
+        let service = service::Service::start_with(&deep::SETTINGS).await;
+        let cost = deep::measure(&service).await;
+        service.stop().await;
+        println!(
+            "beside {} clients that resume far back ({:.0} blocks read back per second), 99% of live blocks are written within {:.2} ms, alone within {:.2} ms: {:.2} times",
+            deep::RESUMERS,
+            cost.read_blocks_per_second,
+            cost.beside * 1e3,
+            cost.alone * 1e3,
+            cost.beside / cost.alone
+        );
+    }
+}
+
+async fn compare_with_write_loop() {
+    let bodies = service::bodies(TRANSACTIONS, BLOCKS * ROUNDS as u64);
+    let frames_bytes = service::frames_bytes(&bodies);
     println!(
         "{CLIENTS} clients x blocks of {TRANSACTIONS} transactions ({frames_bytes} bytes of frames), {ROUNDS} rounds of {} blocks",
         BLOCKS - 1
@@ -69,27 +104,17 @@ async fn run() {
         plain.push(measure_write_loop(frames_bytes).await);
         ours.push(measure_service(&service, bodies.by_ref().take(BLOCKS as usize)).await);
     }
-    let cost = filters::measure(&service, &mut bodies).await;
     service.stop().await;
     print("plain write() loop", &plain);
     print("blockcast", &ours);
-    let mut ratios: Vec<_> = plain
-        .iter()
-        .zip(&ours)
-        .map(|(plain, ours)| {
-            ours.cpu_microseconds_per_message() / plain.cpu_microseconds_per_message()
-        })
-        .collect();
+    let ratio = |(plain, ours): (&Row, &Row)| {
+        ours.cpu_microseconds_per_message() / plain.cpu_microseconds_per_message()
+    };
+    let mut ratios: Vec<_> = plain.iter().zip(&ours).map(ratio).collect();
     ratios.sort_by(f64::total_cmp);
     println!(
         "server CPU per message, blockcast / write() loop: {ratios:.2?}, median {:.2}",
         ratios[ROUNDS / 2]
-    );
-    println!(
-        "{} clients that filter for other keys: {:.2} CPU microseconds per block for each, beside {:.0} for the block and its index",
-        filters::CLIENTS,
-        cost.client_microseconds,
-        cost.block_microseconds
     );
 }
 

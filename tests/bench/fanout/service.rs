@@ -24,12 +24,19 @@ pub struct Service {
 
 impl Service {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these keys set, beside those that every bench needs.
+    pub async fn start_with(settings: &[&str]) -> Self {
         let broker = Broker::start().await;
         let mut config = Config::default();
         config.amqp.uris = vec![AmqpUri::new(broker.uri.clone())];
         let mut child = process::pinned(0, env!("CARGO_BIN_EXE_blockcast"))
             .args(["--set", "server.listen=127.0.0.1:0"])
-            .args(["--set", "server.max_connections=15000", "serve"])
+            .args(["--set", "server.max_connections=15000"])
+            .args(settings.iter().flat_map(|setting| ["--set", setting]))
+            .arg("serve")
             .env("BLOCKCAST_AMQP__URIS", &broker.uri)
             .env("BLOCKCAST_LOG__FORMAT", "json")
             .stderr(Stdio::piped())
@@ -56,6 +63,31 @@ impl Service {
     pub async fn publish(&self, body: Vec<u8>) {
         let confirm = self.publisher.publish(body).await.expect("published");
         confirm.wait().await.expect("confirmed");
+    }
+
+    /// Many under way at a time.
+    pub async fn publish_all(&self, bodies: impl Iterator<Item = Vec<u8>>) {
+        let mut confirms = std::collections::VecDeque::new();
+        for body in bodies {
+            confirms.push_back(self.publisher.publish(body).await.expect("published"));
+            if confirms.len() > 256 {
+                confirms.pop_front().expect("one").wait().await.expect("confirmed");
+            }
+        }
+        for confirm in confirms {
+            confirm.wait().await.expect("confirmed");
+        }
+    }
+
+    /// Waits until the history's tip is at `height`.
+    pub async fn reaches(&self, height: u64) {
+        let line = format!("blockcast_block_height {height}");
+        eventually("the tip", async || self.metrics().await.lines().any(|found| found == line))
+            .await;
+    }
+
+    pub async fn metrics(&self) -> String {
+        get(self.address, "/metrics").await.expect("an answer")
     }
 
     pub async fn stop(mut self) {
@@ -94,12 +126,16 @@ pub fn frames_bytes(bodies: &[Vec<u8>]) -> usize {
 }
 
 async fn is_ready(address: SocketAddr) -> bool {
+    get(address, "/health/ready").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// The whole answer, head and body.
+async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else { return false };
-    let request = "GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    if stream.write_all(request.as_bytes()).await.is_err() {
-        return false;
-    }
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200")
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
