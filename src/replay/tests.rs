@@ -115,6 +115,22 @@ async fn a_missing_height_is_a_gap_and_comes_late_as_a_fill() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn with_a_hold_for_ever_nothing_is_read_past_a_missing_height() {
+    let chain = (0..500).chain(501..6_000);
+    let tape = Tape::of(chain, 1);
+    let rules = Blocks { hold: Hold::Forever, ..Blocks::default() };
+    let bench = Bench::new(&tape, rules, 1);
+    let mut client = bench.client(450);
+    client.until(499).await.expect("read");
+    let more = tokio::time::timeout(Duration::from_secs(600), client.until(500)).await;
+    assert!(more.is_err(), "{more:?}, {:?}", client.read.last());
+    tape.push(10_000, body(500));
+    client.until(5_999).await.expect("read");
+    assert_eq!(client.read, blocks(450..6_000));
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_reads_nothing_gives_its_turn_up_to_the_next() {
     // A mebibyte is some thousand blocks.
     let tape = Tape::of(0..20_000, 1);
