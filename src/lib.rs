@@ -19,7 +19,8 @@
 //! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in `tail`).
 //! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `tail`); events are encoded
 //!    only in `frame`, once per block, never per client.
-//! 3. Appending to the history never waits for a client.
+//! 3. Appending to the history never waits for a client. (One that `replay` fills has a single reader,
+//!    and is filled as fast as that reads.)
 //! 4. A delivery is settled exactly once, in `pipeline`: from a RabbitMQ stream, where an ack is only
 //!    credit, when the sequencer has taken it; from a queue, when its block is in the history.
 //! 5. Every queue, buffer and loop has a bound; what happens at the bound is named and counted.

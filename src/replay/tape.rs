@@ -149,15 +149,23 @@ pub fn body(height: u64) -> Vec<u8> {
 pub struct Client {
     archive: Arc<Archive>,
     reading: Reading,
-    pub next_height: u64,
+    next_height: u64,
     /// Blocks, and gaps as ranges.
     pub read: Vec<(u64, u64)>,
+    /// How many turns it had, the one under way included.
+    pub turns: u32,
 }
 
 impl Client {
     pub fn start(archive: &Arc<Archive>, from_height: u64) -> Self {
         let reading = archive.read(from_height).expect("a stream");
-        Self { archive: Arc::clone(archive), reading, next_height: from_height, read: Vec::new() }
+        Self {
+            archive: Arc::clone(archive),
+            reading,
+            next_height: from_height,
+            read: Vec::new(),
+            turns: 1,
+        }
     }
 
     /// Reads until `height` has come; the state it ended with if it never can.
@@ -206,6 +214,7 @@ impl Client {
         match self.reading.state() {
             State::GivenUp => {
                 self.reading = self.archive.read(self.next_height).expect("a stream");
+                self.turns += 1;
             }
             state @ State::NotAvailable { .. } => return Err(state),
             State::Waiting | State::Reading => moved.changed().await.expect("the history is there"),

@@ -115,6 +115,22 @@ async fn a_missing_height_is_a_gap_and_comes_late_as_a_fill() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn with_a_hold_for_ever_nothing_is_read_past_a_missing_height() {
+    let chain = (0..500).chain(501..6_000);
+    let tape = Tape::of(chain, 1);
+    let rules = Blocks { hold: Hold::Forever, ..Blocks::default() };
+    let bench = Bench::new(&tape, rules, 1);
+    let mut client = bench.client(450);
+    client.until(499).await.expect("read");
+    let more = tokio::time::timeout(Duration::from_secs(600), client.until(500)).await;
+    assert!(more.is_err(), "{more:?}, {:?}", client.read.last());
+    tape.push(10_000, body(500));
+    client.until(5_999).await.expect("read");
+    assert_eq!(client.read, blocks(450..6_000));
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_reads_nothing_gives_its_turn_up_to_the_next() {
     // A mebibyte is some thousand blocks.
     let tape = Tape::of(0..20_000, 1);
@@ -133,19 +149,22 @@ async fn a_client_that_reads_nothing_gives_its_turn_up_to_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn turns_are_short_when_others_wait_and_every_client_gets_all() {
-    let tape = Tape::of(0..120_000, 1);
-    let bench = Bench::new(&tape, Blocks::default(), 2);
-    let clients = (0..5).map(|at| {
-        let mut client = bench.client(at * 7_000);
+    // Ten seconds are 50,000 blocks.
+    let tape = Tape::of(0..60_000, 1);
+    let bench = Bench::new(&tape, Blocks::default(), 1);
+    let clients = (0..3).map(|from_height| {
+        let mut client = bench.client(from_height);
         tokio::spawn(async move {
-            client.until(119_999).await.expect("read");
-            assert_eq!(client.read, blocks(at * 7_000..120_000));
+            client.until(59_999).await.expect("read");
+            assert_eq!(client.read, blocks(from_height..60_000));
+            client.turns
         })
     });
+    let mut turns = Vec::new();
     for client in clients.collect::<Vec<_>>() {
-        client.await.expect("read all");
+        turns.push(client.await.expect("read all"));
     }
-    assert_eq!(bench.metrics.deep_read_blocks.get() / 10_000, 53, "{:?}", 5 * 120_000 - 70_000);
+    assert_eq!(turns, [2, 2, 2]);
     bench.stop().await;
 }
 
