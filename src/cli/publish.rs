@@ -1,38 +1,72 @@
-//! `publish`: block messages from lines into the exchange, in order, each confirmed. The messages
-//! are not checked; that is the bridge's part.
+//! `publish`: block messages into the exchange, in order, each confirmed: from lines, which are not
+//! checked, for that is the bridge's part, or from a node's HTTP API.
 
 mod blocks;
+mod follow;
+mod heights;
+mod node;
 mod pace;
 mod progress;
 mod publication;
+mod source;
+mod state;
 
 use std::time::Duration;
 
-use super::arguments::PublishOptions;
+use anyhow::{Result, anyhow};
+
+use super::arguments::{NodeOptions, PublishOptions};
 use super::signals::Signals;
 use super::{Failure, Outcome};
+use crate::block;
 use crate::config::Config;
 use blocks::Blocks;
+use follow::{Follower, Following};
+use node::{Node, NodeUrl};
 use pace::Pace;
-use progress::Progress;
+use progress::Extent;
 use publication::Publication;
+use source::Source;
+use state::State;
+
+pub use heights::{Heights, Start};
+pub use node::NodeText;
 
 /// How long an interrupted run waits for the confirms under way.
 const LAST_CONFIRMS: Duration = Duration::from_secs(5);
 
-/// Publishes all lines, or until SIGTERM or SIGINT, which is no failure.
+/// Publishes all blocks, or until SIGTERM or SIGINT, which is no failure.
 ///
 /// # Errors
 /// The lines cannot be read, no broker is reachable at the start, it refuses, or no queue is bound to
-/// take the messages; with `--no-retry` also a lost connection.
+/// take the messages; a height of `--heights` that the node does not have; with `--no-retry` also a
+/// lost connection and a node that fails.
 pub async fn run(config: Config, options: PublishOptions) -> Outcome {
     let mut signals = Signals::new()?;
-    let blocks = Blocks::open(&options.file, options.repeat).await.map_err(Failure::Usage)?;
-    let progress = Progress::new(blocks.bytes_total());
-    let mut publication = Publication::new(&config.amqp, !options.no_retry, progress);
+    let url = match &options.node.node {
+        Some(text) => Some(text.parse().map_err(|why| Failure::Usage(anyhow!("--node: {why}")))?),
+        None => None,
+    };
+    let state = match (&options.node.state, &url) {
+        (Some(path), Some(url)) => Some(State::open(path, &url.to_string())).transpose(),
+        _ => Ok(None),
+    };
+    let state = state.map_err(Failure::Usage)?;
+    let mut publication = Publication::new(&config.amqp, !options.no_retry, state);
+    let mut source = match (&options.file, url) {
+        (_, Some(url)) => Source::Node(follower(url, &options, &mut publication)?),
+        (Some(file), None) => {
+            Source::Lines(Blocks::open(file, options.repeat).await.map_err(Failure::Usage)?)
+        }
+        (None, None) => unreachable!("bug: the arguments ask for a file or a node"),
+    };
     let pace = Pace::new(options.rate.map(|period| period.0));
+    let all = async {
+        begin(&mut source, &options.node, &mut publication).await?;
+        publication.publish_all(&mut source, pace).await
+    };
     let outcome = tokio::select! {
-        outcome = publication.publish_all(blocks, pace) => outcome,
+        outcome = all => outcome,
         _ = signals.next() => Ok(()),
     };
     if outcome.is_ok() {
@@ -42,7 +76,73 @@ pub async fn run(config: Config, options: PublishOptions) -> Outcome {
             _ = signals.next() => {}
         }
     }
-    publication.finish();
+    let remembered = publication.finish();
     publication.close().await;
-    Ok(outcome?)
+    outcome?;
+    Ok(remembered?)
+}
+
+fn follower(
+    url: NodeUrl,
+    options: &PublishOptions,
+    publication: &mut Publication<'_>,
+) -> Result<Follower> {
+    let mut follower = Follower::new(Following {
+        node: Node::new(url, options.node.timeout)?,
+        retry: !options.no_retry,
+        poll: options.node.poll,
+        voice: publication.progress().voice(),
+    });
+    if let Some(Heights(heights)) = &options.node.heights {
+        follower.only(*heights.start(), *heights.end());
+    }
+    Ok(follower)
+}
+
+/// What must be known before the first block: what is published already, and how much there is.
+async fn begin(
+    source: &mut Source,
+    options: &NodeOptions,
+    publication: &mut Publication<'_>,
+) -> Result<()> {
+    let extent = match (source, &options.heights) {
+        (Source::Lines(blocks), _) => {
+            if blocks.repeats() {
+                for body in publication.tail().await? {
+                    blocks.know(&body);
+                }
+            }
+            blocks.bytes_total().map_or(Extent::Unknown, Extent::Bytes)
+        }
+        (Source::Node(_), Some(Heights(heights))) => {
+            Extent::Blocks((heights.end() - heights.start()).saturating_add(1))
+        }
+        (Source::Node(follower), None) => {
+            let (start, why) = start(options, publication).await?;
+            match follower.begin(start, why).await? {
+                0 => Extent::Unknown,
+                blocks => Extent::Blocks(blocks),
+            }
+        }
+    };
+    publication.progress().expect(extent);
+    Ok(())
+}
+
+/// Where following begins, and who says so.
+async fn start(
+    options: &NodeOptions,
+    publication: &mut Publication<'_>,
+) -> Result<(Start, &'static str)> {
+    if let Some(start) = options.from_height {
+        return Ok((start, "--from-height"));
+    }
+    if let Some(height) = publication.remembered_height() {
+        return Ok((Start::At(height.saturating_add(1)), "above the state's"));
+    }
+    let bodies = publication.tail().await?;
+    Ok(match bodies.iter().filter_map(|body| block::height_of(body)).max() {
+        Some(newest) => (Start::At(newest.saturating_add(1)), "above the RabbitMQ stream's newest"),
+        None => (Start::Latest, "the node's tip"),
+    })
 }

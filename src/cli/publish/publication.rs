@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
-use super::blocks::{Block, Blocks};
+use super::blocks::Block;
 use super::pace::Pace;
-use super::progress::Progress;
+use super::progress::{Extent, Progress};
+use super::source::Source;
+use super::state::State;
 use crate::amqp::{PublishError, Publisher};
 use crate::backoff::Backoff;
 use crate::config;
@@ -43,6 +45,10 @@ pub struct Publication<'a> {
     unconfirmed: VecDeque<Unconfirmed>,
     unconfirmed_bytes: usize,
     progress: Progress,
+    /// What is remembered of confirmed heights, if anything is.
+    state: Option<State>,
+    /// Whether the last writing of it failed, which is said once.
+    has_complained: bool,
 }
 
 type Confirming = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>;
@@ -55,7 +61,7 @@ struct Unconfirmed {
 
 impl<'a> Publication<'a> {
     /// Connects to nothing yet.
-    pub fn new(amqp: &'a config::Amqp, retry: bool, progress: Progress) -> Self {
+    pub fn new(amqp: &'a config::Amqp, retry: bool, state: Option<State>) -> Self {
         Self {
             amqp,
             retry,
@@ -65,7 +71,9 @@ impl<'a> Publication<'a> {
             backoff: Backoff::default(),
             unconfirmed: VecDeque::new(),
             unconfirmed_bytes: 0,
-            progress,
+            progress: Progress::new(Extent::Unknown),
+            state,
+            has_complained: false,
         }
     }
 
@@ -76,37 +84,40 @@ impl<'a> Publication<'a> {
     ///
     /// # Cancel safety
     /// What is under way is kept for [`Self::confirm_rest`].
-    pub async fn publish_all(&mut self, mut blocks: Blocks, mut pace: Pace) -> Result<()> {
-        if blocks.repeats() {
-            for body in self.tail().await? {
-                blocks.know(&body);
-            }
-        }
+    pub async fn publish_all(&mut self, source: &mut Source, mut pace: Pace) -> Result<()> {
         loop {
             let room = self.unconfirmed.len() < UNCONFIRMED_MAX
                 && self.unconfirmed_bytes < UNCONFIRMED_BYTES_MAX;
             let next = async {
                 pace.wait().await;
-                blocks.next().await
+                source.next().await
             };
             tokio::select! {
                 biased;
                 outcome = oldest(&mut self.unconfirmed), if !self.unconfirmed.is_empty() => {
                     self.settle(outcome).await?;
                 }
-                block = next, if room => match block? {
-                    Some(block) => {
+                () = due(&self.state) => self.remember(),
+                block = next, if room => match block {
+                    Ok(Some(block)) => {
                         pace.took_one();
                         self.take(block).await?;
                     }
-                    None => return self.confirm_rest().await,
+                    Ok(None) => return self.confirm_rest().await,
+                    Err(error) => {
+                        self.confirm_rest().await?;
+                        return Err(error);
+                    }
                 },
             }
         }
     }
 
-    /// The bodies at the stream's end.
-    async fn tail(&mut self) -> Result<Vec<Vec<u8>>> {
+    /// The bodies at the RabbitMQ stream's end.
+    ///
+    /// # Errors
+    /// No broker is reachable, or the stream cannot be read.
+    pub async fn tail(&mut self) -> Result<Vec<Vec<u8>>> {
         loop {
             self.attach().await?;
             let publisher = self.publisher.as_ref().expect("bug: `attach` has connected");
@@ -143,6 +154,9 @@ impl<'a> Publication<'a> {
         self.backoff.reset();
         self.refusals = 0;
         self.progress.confirmed(&settled.block);
+        if let (Some(state), Some(height)) = (&mut self.state, settled.block.height) {
+            state.confirmed(height);
+        }
     }
 
     /// Says goodbye to the broker.
@@ -152,9 +166,33 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// Tells what was done.
-    pub fn finish(&self) {
+    /// Tells what was done, and remembers it.
+    ///
+    /// # Errors
+    /// The state cannot be written; the next run would begin too low, which does no harm.
+    pub fn finish(&mut self) -> Result<()> {
         self.progress.finish(self.unconfirmed.len());
+        self.state.as_mut().map_or(Ok(()), State::write)
+    }
+
+    /// The last height that an earlier run remembered, or this one.
+    pub fn remembered_height(&self) -> Option<u64> {
+        self.state.as_ref()?.height()
+    }
+
+    pub fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    /// Writes the state; if that fails it is tried again later, for the feed matters more.
+    fn remember(&mut self) {
+        let written = self.state.as_mut().map_or(Ok(()), State::write);
+        if let Err(error) = &written
+            && !self.has_complained
+        {
+            self.progress.say(&format!("{}; trying again", super::super::told(error)));
+        }
+        self.has_complained = written.is_err();
     }
 
     /// Waits for what is under way; an interrupted run may have kept a last block that is not.
@@ -236,6 +274,17 @@ impl<'a> Publication<'a> {
 async fn oldest(unconfirmed: &mut VecDeque<Unconfirmed>) -> Result<(), PublishError> {
     match unconfirmed.front_mut().and_then(|one| one.confirm.as_mut()) {
         Some(confirm) => confirm.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the state is to be written.
+///
+/// # Cancel safety
+/// Waiting changes nothing.
+async fn due(state: &Option<State>) {
+    match state {
+        Some(state) => state.due().await,
         None => std::future::pending().await,
     }
 }
