@@ -16,7 +16,8 @@
 //!
 //! What always holds (`tests/it/tidy.rs` keeps what can be read off the source):
 //!
-//! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in `tail`).
+//! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in `tail`,
+//!    and `hyper` where `publish` asks a node).
 //! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `tail`); events are encoded
 //!    only in `frame`, once per block, never per client.
 //! 3. Appending to the history never waits for a client. (One that `replay` fills has a single reader,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use super::Failure;
+use super::publish::{Heights, NodeText, Start};
 use super::tail::{StreamUrl, stream_url};
 use crate::config::{Config, Layers};
 
@@ -21,6 +22,7 @@ Examples:
   BLOCKCAST_AMQP__URIS=amqp://node:secret@broker:5672/chain blockcast serve
   blockcast check --config blockcast.toml               say what would be used, connect to nothing
   blockcast publish --loop --rate 1 chain.ndjson        feed a demo
+  blockcast publish --node http://127.0.0.1:9984 --state blockcast.state
   blockcast tail ws://127.0.0.1:9985/api/v1/streams/valid_blocks
 
 Configuration is laid in layers: defaults, the file, the environment (BLOCKCAST_SECTION__KEY),
@@ -44,7 +46,7 @@ pub enum Command {
     Serve(Settings),
     /// Print the configuration as TOML, secrets masked, or judge a message; connects to nothing
     Check(Check),
-    /// Publish block messages, one JSON object a line, into the exchange, each confirmed
+    /// Publish block messages, from lines or a node, into the exchange, each confirmed
     Publish(Publish),
     /// Print the events of a stream, one a line; reconnects
     Tail(Tail),
@@ -87,18 +89,64 @@ pub struct Publish {
 #[derive(Debug, Clone, Args)]
 pub struct PublishOptions {
     /// Block messages as NDJSON; "-" reads stdin. Blank lines are skipped
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "node")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub node: NodeOptions,
     /// At most this many blocks per second, such as 0.5; without it, as fast as they are confirmed
     #[arg(long, value_name = "BLOCKS", value_parser = period)]
     pub rate: Option<Period>,
     /// Go on for ever: after the end again from the start, with heights above the newest in the
     /// RabbitMQ stream and above all that was sent
-    #[arg(long = "loop")]
+    #[arg(long = "loop", conflicts_with = "node")]
     pub repeat: bool,
-    /// Fail when the connection is lost, instead of connecting again and publishing the unconfirmed
+    /// Fail when the connection is lost or the node fails, instead of trying again and publishing the
+    /// unconfirmed again
     #[arg(long)]
     pub no_retry: bool,
+}
+
+// Each says itself that it goes with no file: what an option requires is not asked for when that
+// conflicts with what was given.
+#[derive(Debug, Clone, Args)]
+pub struct NodeOptions {
+    /// Follow a BigchainDB or Planetmint node instead: publish each block that it has at
+    /// URL/api/v1/blocks/HEIGHT, empty ones too. URL may hold a user and a password
+    #[arg(long, value_name = "URL", conflicts_with = "file")]
+    pub node: Option<NodeText>,
+    /// Remember the last confirmed height in this file, and go on above it
+    #[arg(long, value_name = "FILE", requires = "node", conflicts_with = "file")]
+    pub state: Option<PathBuf>,
+    /// Begin with this height, or with the node's tip. Else above the state's, else above the newest
+    /// height in the RabbitMQ stream, else with the node's tip
+    #[arg(long, value_name = "HEIGHT|latest", requires = "node", conflicts_with = "file")]
+    pub from_height: Option<Start>,
+    /// Publish these heights (again) and end, such as 50 or 50..51 (both ends are meant): repairs a gap
+    #[arg(
+        long,
+        value_name = "FIRST..LAST",
+        requires = "node",
+        conflicts_with_all = ["file", "state", "from_height"]
+    )]
+    pub heights: Option<Heights>,
+    /// How often to ask for a block that is not there yet
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "1s",
+        value_parser = wait,
+        conflicts_with = "file"
+    )]
+    pub poll: Duration,
+    /// How long the node may take to answer, or fall silent in its answer, before it is asked again
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "30s",
+        value_parser = wait,
+        conflicts_with = "file"
+    )]
+    pub timeout: Duration,
 }
 
 /// The time between two blocks.
@@ -160,6 +208,16 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
+/// The bounds keep a node from being asked without a pause, and a typing error from being forever.
+fn wait(text: &str) -> Result<Duration, String> {
+    let wait = humantime::parse_duration(text)
+        .map_err(|error| format!("not a duration such as 10s or 500ms: {error}"))?;
+    if !(Duration::from_millis(10)..=Duration::from_secs(3_600)).contains(&wait) {
+        return Err("must be from 10ms to 1h".into());
+    }
+    Ok(wait)
+}
+
 fn period(text: &str) -> Result<Period, String> {
     let rate: f64 = text.parse().map_err(|_| "write a number of blocks per second")?;
     // A block a day to one a microsecond: the bounds keep the period a sensible `Duration`.
@@ -201,6 +259,16 @@ mod tests {
             (&["--set", "level=info"], "names no section"),
             (&["publish", "-", "--rate", "0"], "must be from"),
             (&["publish", "-", "--rate", "nan"], "must be from"),
+            (&["publish"], "FILE"),
+            (&["publish", "-", "--node", "http://node"], "cannot be used with"),
+            (&["publish", "--node", "http://node", "--loop"], "cannot be used with"),
+            (&["publish", "-", "--state", "s"], "cannot be used with"),
+            (&["publish", "-", "--poll", "2s"], "cannot be used with"),
+            (&["publish", "--state", "s"], "--node"),
+            (&["publish", "--node", "http://node", "--heights", "3..2"], "write 2..3"),
+            (&["publish", "--node", "http://n", "--heights", "3", "--state", "s"], "cannot be"),
+            (&["publish", "--node", "http://node", "--poll", "1"], "not a duration"),
+            (&["publish", "--node", "http://node", "--poll", "0s"], "must be from"),
             (&["tail", "http://node:9985/x"], "write ws://node:9985/x"),
             (&["tail", "node:9985"], "ws://"),
             (&["serf"], "serve"),

@@ -1,64 +1,72 @@
-//! `publish`: block messages from lines into the exchange, in order, each confirmed.
-//!
-//! At least once: what was not confirmed when a connection broke is published again (the bridge
-//! drops duplicates). The messages are not checked; that is the bridge's part.
+//! `publish`: block messages into the exchange, in order, each confirmed: from lines, which are not
+//! checked, for that is the bridge's part, or from a node's HTTP API.
 
 mod blocks;
+mod follow;
+mod heights;
+mod node;
 mod pace;
 mod progress;
+mod publication;
+mod source;
+mod state;
 
-use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
-use super::arguments::PublishOptions;
+use super::arguments::{NodeOptions, PublishOptions};
 use super::signals::Signals;
 use super::{Failure, Outcome};
-use crate::amqp::{PublishError, Publisher};
-use crate::backoff::Backoff;
-use crate::config::{self, Config};
-use blocks::{Block, Blocks};
+use crate::block;
+use crate::config::Config;
+use blocks::Blocks;
+use follow::{Follower, Following};
+use node::{Node, NodeUrl};
 use pace::Pace;
-use progress::Progress;
+use progress::Extent;
+use publication::Publication;
+use source::Source;
+use state::State;
 
-/// Confirms awaited at once: enough to hide a round trip, few enough to publish again.
-const UNCONFIRMED_MAX: usize = 64;
-/// Bodies kept for publishing again; one more may be on its way when this is reached.
-const UNCONFIRMED_BYTES_MAX: usize = 64 << 20;
-/// Failures in a row, each on a new connection and without a confirm in between, that are taken for
-/// the broker's last word: a missing exchange closes the channel each time.
-const REFUSALS_MAX: u32 = 5;
-/// For the outcome of what was under way on a closed channel: it is there or comes with the closing.
-const REASON: Duration = Duration::from_secs(1);
+pub use heights::{Heights, Start};
+pub use node::NodeText;
+
 /// How long an interrupted run waits for the confirms under way.
 const LAST_CONFIRMS: Duration = Duration::from_secs(5);
 
-/// Publishes all lines, or until SIGTERM or SIGINT, which is no failure.
+/// Publishes all blocks, or until SIGTERM or SIGINT, which is no failure.
 ///
 /// # Errors
 /// The lines cannot be read, no broker is reachable at the start, it refuses, or no queue is bound to
-/// take the messages; with `--no-retry` also a lost connection.
+/// take the messages; a height of `--heights` that the node does not have; with `--no-retry` also a
+/// lost connection and a node that fails.
 pub async fn run(config: Config, options: PublishOptions) -> Outcome {
     let mut signals = Signals::new()?;
-    let blocks = Blocks::open(&options.file, options.repeat).await.map_err(Failure::Usage)?;
-    let progress = Progress::new(blocks.bytes_total());
-    let mut publication = Publication {
-        amqp: &config.amqp,
-        retry: !options.no_retry,
-        publisher: None,
-        has_attached: false,
-        refusals: 0,
-        backoff: Backoff::default(),
-        unconfirmed: VecDeque::new(),
-        unconfirmed_bytes: 0,
-        progress,
+    let url = match &options.node.node {
+        Some(text) => Some(text.parse().map_err(|why| Failure::Usage(anyhow!("--node: {why}")))?),
+        None => None,
+    };
+    let state = match (&options.node.state, &url) {
+        (Some(path), Some(url)) => Some(State::open(path, &url.to_string())).transpose(),
+        _ => Ok(None),
+    };
+    let state = state.map_err(Failure::Usage)?;
+    let mut publication = Publication::new(&config.amqp, !options.no_retry, state);
+    let mut source = match (&options.file, url) {
+        (_, Some(url)) => Source::Node(follower(url, &options, &mut publication)?),
+        (Some(file), None) => {
+            Source::Lines(Blocks::open(file, options.repeat).await.map_err(Failure::Usage)?)
+        }
+        (None, None) => unreachable!("bug: the arguments ask for a file or a node"),
     };
     let pace = Pace::new(options.rate.map(|period| period.0));
+    let all = async {
+        begin(&mut source, &options.node, &mut publication).await?;
+        publication.publish_all(&mut source, pace).await
+    };
     let outcome = tokio::select! {
-        outcome = publication.publish_all(blocks, pace) => outcome,
+        outcome = all => outcome,
         _ = signals.next() => Ok(()),
     };
     if outcome.is_ok() {
@@ -68,199 +76,73 @@ pub async fn run(config: Config, options: PublishOptions) -> Outcome {
             _ = signals.next() => {}
         }
     }
-    publication.progress.finish(publication.unconfirmed.len());
-    if let Some(publisher) = publication.publisher {
-        let _ = tokio::time::timeout(LAST_CONFIRMS, publisher.close()).await;
-    }
-    Ok(outcome?)
+    let remembered = publication.finish();
+    publication.close().await;
+    outcome?;
+    Ok(remembered?)
 }
 
-/// The publishing side: a connection that is made anew, and what it owes us.
-struct Publication<'a> {
-    amqp: &'a config::Amqp,
-    retry: bool,
-    publisher: Option<Publisher>,
-    /// Whether there ever was a connection: the first attempt is the person's to repeat.
-    has_attached: bool,
-    refusals: u32,
-    backoff: Backoff,
-    /// In the order of publishing; at most `UNCONFIRMED_MAX`.
-    unconfirmed: VecDeque<Unconfirmed>,
-    unconfirmed_bytes: usize,
-    progress: Progress,
+fn follower(
+    url: NodeUrl,
+    options: &PublishOptions,
+    publication: &mut Publication<'_>,
+) -> Result<Follower> {
+    let mut follower = Follower::new(Following {
+        node: Node::new(url, options.node.timeout)?,
+        retry: !options.no_retry,
+        poll: options.node.poll,
+        voice: publication.progress().voice(),
+    });
+    if let Some(Heights(heights)) = &options.node.heights {
+        follower.only(*heights.start(), *heights.end());
+    }
+    Ok(follower)
 }
 
-type Confirming = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>;
-
-struct Unconfirmed {
-    block: Block,
-    /// None while it is to be published (again).
-    confirm: Option<Confirming>,
-}
-
-impl Publication<'_> {
-    async fn publish_all(&mut self, mut blocks: Blocks, mut pace: Pace) -> Result<()> {
-        if blocks.repeats() {
-            for body in self.tail().await? {
-                blocks.know(&body);
-            }
-        }
-        loop {
-            let room = self.unconfirmed.len() < UNCONFIRMED_MAX
-                && self.unconfirmed_bytes < UNCONFIRMED_BYTES_MAX;
-            let next = async {
-                pace.wait().await;
-                blocks.next().await
-            };
-            tokio::select! {
-                biased;
-                outcome = oldest(&mut self.unconfirmed), if !self.unconfirmed.is_empty() => {
-                    self.settle(outcome).await?;
-                }
-                block = next, if room => match block? {
-                    Some(block) => {
-                        pace.took_one();
-                        self.take(block).await?;
-                    }
-                    None => return self.confirm_rest().await,
-                },
-            }
-        }
-    }
-
-    /// The bodies at the stream's end.
-    async fn tail(&mut self) -> Result<Vec<Vec<u8>>> {
-        loop {
-            self.attach().await?;
-            let publisher = self.publisher.as_ref().expect("bug: `attach` has connected");
-            match publisher.tail_bodies().await {
-                Ok(bodies) => return Ok(bodies),
-                Err(error) => self.lost(error).await?,
-            }
-        }
-    }
-
-    async fn take(&mut self, block: Block) -> Result<()> {
-        self.unconfirmed_bytes += block.body.len();
-        self.unconfirmed.push_back(Unconfirmed { block, confirm: None });
-        self.publish_waiting().await
-    }
-
-    async fn settle(&mut self, outcome: Result<(), PublishError>) -> Result<()> {
-        match outcome {
-            Ok(()) => {
-                self.confirmed();
-                Ok(())
-            }
-            Err(error) => {
-                self.lost(error).await?;
-                self.publish_waiting().await
-            }
-        }
-    }
-
-    /// The oldest is confirmed.
-    fn confirmed(&mut self) {
-        let settled = self.unconfirmed.pop_front().expect("bug: the oldest was awaited");
-        self.unconfirmed_bytes -= settled.block.body.len();
-        self.backoff.reset();
-        self.refusals = 0;
-        self.progress.confirmed(&settled.block);
-    }
-
-    /// Waits for what is under way; an interrupted run may have kept a last block that is not.
-    async fn confirm_rest(&mut self) -> Result<()> {
-        while self.unconfirmed.front().is_some_and(|one| one.confirm.is_some()) {
-            let outcome = oldest(&mut self.unconfirmed).await;
-            self.settle(outcome).await?;
-        }
-        Ok(())
-    }
-
-    /// Publishes, in order, all that is kept and not under way.
-    async fn publish_waiting(&mut self) -> Result<()> {
-        loop {
-            self.attach().await?;
-            let publisher = self.publisher.as_ref().expect("bug: `attach` has connected");
-            let waiting = self.unconfirmed.iter_mut().find(|one| one.confirm.is_none());
-            let Some(waiting) = waiting else { return Ok(()) };
-            match publisher.publish(waiting.block.body.clone()).await {
-                Ok(confirm) => waiting.confirm = Some(Box::pin(confirm.wait())),
-                Err(error) => {
-                    let error = self.reason(error).await;
-                    self.lost(error).await?;
+/// What must be known before the first block: what is published already, and how much there is.
+async fn begin(
+    source: &mut Source,
+    options: &NodeOptions,
+    publication: &mut Publication<'_>,
+) -> Result<()> {
+    let extent = match (source, &options.heights) {
+        (Source::Lines(blocks), _) => {
+            if blocks.repeats() {
+                for body in publication.tail().await? {
+                    blocks.know(&body);
                 }
             }
+            blocks.bytes_total().map_or(Extent::Unknown, Extent::Bytes)
         }
-    }
-
-    /// Why publishing failed: what was under way is told why the broker closed the channel, and
-    /// what comes later only that it is closed.
-    async fn reason(&mut self, error: PublishError) -> PublishError {
-        while self.unconfirmed.front().is_some_and(|one| one.confirm.is_some()) {
-            match tokio::time::timeout(REASON, oldest(&mut self.unconfirmed)).await {
-                Ok(Ok(())) => self.confirmed(),
-                Ok(Err(reason)) => return reason,
-                Err(_) => break,
+        (Source::Node(_), Some(Heights(heights))) => {
+            Extent::Blocks((heights.end() - heights.start()).saturating_add(1))
+        }
+        (Source::Node(follower), None) => {
+            let (start, why) = start(options, publication).await?;
+            match follower.begin(start, why).await? {
+                0 => Extent::Unknown,
+                blocks => Extent::Blocks(blocks),
             }
         }
-        error
-    }
-
-    async fn attach(&mut self) -> Result<()> {
-        while self.publisher.is_none() {
-            match Publisher::connect(self.amqp).await {
-                Ok(publisher) => {
-                    self.publisher = Some(publisher);
-                    self.has_attached = true;
-                }
-                Err(error) => self.lost(error).await?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Drops the connection and waits, or fails if another attempt cannot help.
-    async fn lost(&mut self, error: PublishError) -> Result<()> {
-        let was_attached = self.publisher.take().is_some();
-        self.refusals += u32::from(was_attached);
-        for one in &mut self.unconfirmed {
-            one.confirm = None;
-        }
-        let is_final = matches!(error, PublishError::Unroutable { .. })
-            || !self.has_attached
-            || self.refusals >= REFUSALS_MAX;
-        if !self.retry || is_final {
-            return Err(explain(error, self.amqp));
-        }
-        let wait = self.backoff.next(super::half_jitter());
-        self.progress.say(&format!("{error}; again in {:.1} s", wait.as_secs_f64()));
-        tokio::time::sleep(wait).await;
-        Ok(())
-    }
+    };
+    publication.progress().expect(extent);
+    Ok(())
 }
 
-/// The outcome of the oldest confirm.
-///
-/// # Cancel safety
-/// The confirm stays where it is.
-async fn oldest(unconfirmed: &mut VecDeque<Unconfirmed>) -> Result<(), PublishError> {
-    match unconfirmed.front_mut().and_then(|one| one.confirm.as_mut()) {
-        Some(confirm) => confirm.await,
-        None => std::future::pending().await,
+/// Where following begins, and who says so.
+async fn start(
+    options: &NodeOptions,
+    publication: &mut Publication<'_>,
+) -> Result<(Start, &'static str)> {
+    if let Some(start) = options.from_height {
+        return Ok((start, "--from-height"));
     }
-}
-
-/// A final error, with what to do about it where that is known.
-fn explain(error: PublishError, amqp: &config::Amqp) -> anyhow::Error {
-    match error {
-        PublishError::Unroutable { exchange } => {
-            let queue = amqp.queue.resolved_name();
-            anyhow!(
-                "no queue is bound to exchange {exchange:?} with a key that matches \"block.valid\", so the broker returned the block; bind queue {queue:?} with \"block.#\" (amqp.binding_keys is {:?}), or set amqp.declare=true to have that done",
-                amqp.binding_keys.join(",")
-            )
-        }
-        error => anyhow!("cannot publish: {error}"),
+    if let Some(height) = publication.remembered_height() {
+        return Ok((Start::At(height.saturating_add(1)), "above the state's"));
     }
+    let bodies = publication.tail().await?;
+    Ok(match bodies.iter().filter_map(|body| block::height_of(body)).max() {
+        Some(newest) => (Start::At(newest.saturating_add(1)), "above the RabbitMQ stream's newest"),
+        None => (Start::Latest, "the node's tip"),
+    })
 }

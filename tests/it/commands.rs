@@ -3,5 +3,6 @@
 mod check;
 mod program;
 mod publish;
+mod publish_node;
 mod serve;
 mod tail;

@@ -8,6 +8,7 @@ mod chain;
 mod client;
 mod eventually;
 mod letters;
+mod node;
 mod process;
 mod replica;
 

@@ -19,13 +19,14 @@ const ENCLOSED: [Enclosed; 2] = [
     Enclosed {
         words: &[
             "hyper",
+            "hyper_rustls",
             "hyper_util",
             "hyper_tungstenite",
             "tungstenite",
             "tokio_tungstenite",
             "http_body_util",
         ],
-        under: &["src/server", "src/cli/tail"],
+        under: &["src/server", "src/cli/tail", "src/cli/publish/node"],
     },
 ];
 const PARSERS: [&str; 6] =
@@ -163,9 +164,9 @@ fn a_crate_outside_its_room_is_found() {
     check(&[("src/block.rs", "\nuse lapin::Channel;")], &[lapin]);
     check(&[("src/amqp.rs", "use lapin::Channel;"), ("src/amqp/tls.rs", "use lapin;")], &[]);
     check(&[("src/block.rs", "// lapin\n/* lapin */ fn f() { g(\"lapin\"); lapin_like() }")], &[]);
-    let hyper = "src/amqp.rs:1: `hyper_util` stands only under src/server and src/cli/tail";
+    let hyper = "src/amqp.rs:1: `hyper_util` stands only under src/server and src/cli/tail and src/cli/publish/node";
     check(&[("src/amqp.rs", "fn f(x: ::hyper_util::X) {}")], &[hyper]);
-    let tungstenite = "src/cli.rs:1: `tungstenite` stands only under src/server and src/cli/tail";
+    let tungstenite = "src/cli.rs:1: `tungstenite` stands only under src/server and src/cli/tail and src/cli/publish/node";
     check(&[("src/cli.rs", "use x::{y, tungstenite::Z};")], &[tungstenite]);
     check(
         &[("src/cli/tail/a.rs", "use tungstenite::X;"), ("src/server/a.rs", "use hyper::X;")],

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncSeekExt, BufReader};
 use crate::block;
 
 /// RabbitMQ closes the channel on a larger message: its `max_message_size`, 128 MiB by default.
-const LINE_BYTES_MAX: usize = 128 << 20;
+pub const BODY_BYTES_MAX: usize = 128 << 20;
 /// Blocks of the real chain are around 20 KiB.
 const READ_BYTES: usize = 64 << 10;
 
@@ -19,9 +19,9 @@ const READ_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Block {
     pub body: Vec<u8>,
-    /// Looked at only when the file repeats.
+    /// Looked at only when the file repeats, or a node gave it.
     pub height: Option<u64>,
-    /// What it took up in the file, its line's end included.
+    /// What it took up where it came from: in a file its line's end included.
     pub read_bytes: u64,
 }
 
@@ -139,7 +139,7 @@ impl Blocks {
             }
             let end = chunk.iter().position(|&byte| byte == b'\n');
             let taken = end.map_or(chunk.len(), |at| at + 1);
-            if self.line.len() + taken > LINE_BYTES_MAX {
+            if self.line.len() + taken > BODY_BYTES_MAX {
                 let (name, number) = (&self.name, self.line_number + 1);
                 return Err(anyhow!("{name}, line {number}: longer than 128 MiB"));
             }

@@ -105,7 +105,7 @@ impl Running {
         self.stdout = None;
     }
 
-    /// Sends `INT` or `TERM`.
+    /// Sends `INT`, `TERM` or `KILL`.
     pub async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("it runs").to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().await.expect("kill");

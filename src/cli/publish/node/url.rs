@@ -1,0 +1,147 @@
+//! A node's address as it is typed. Credentials in it are never printed.
+
+use std::fmt;
+
+use data_encoding::BASE64;
+use hyper::Uri;
+use percent_encoding::percent_decode_str;
+
+/// What was typed, not looked at yet: an error about it must not quote a password.
+#[derive(Clone)]
+pub struct NodeText(String);
+
+/// `http://` or `https://`, a host, and the path under which the node answers.
+#[derive(Clone, PartialEq)]
+pub struct NodeUrl {
+    /// Without a slash at its end and without credentials.
+    base: String,
+    is_tls: bool,
+    /// The header's value for basic authentication.
+    authorization: Option<String>,
+}
+
+impl From<String> for NodeText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for NodeText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NodeText(..)")
+    }
+}
+
+impl NodeText {
+    /// # Errors
+    /// What is wrong with it, without quoting it.
+    pub fn parse(&self) -> Result<NodeUrl, String> {
+        let (scheme, rest) = self.0.split_once("://").ok_or("write http://HOST:PORT")?;
+        let is_tls = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
+            _ => return Err("a node's URL begins with http:// or https://".into()),
+        };
+        if rest.contains(['?', '#']) {
+            return Err("a node's URL has neither a query nor a fragment".into());
+        }
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (credentials, place) = match authority.rsplit_once('@') {
+            Some((credentials, place)) => (Some(credentials), place),
+            None => (None, authority),
+        };
+        let path = path.trim_end_matches('/');
+        let path = path.strip_suffix("/api/v1").unwrap_or(path);
+        let scheme = if is_tls { "https" } else { "http" };
+        let base = format!("{scheme}://{}{path}", place.to_ascii_lowercase());
+        let no_host = "a node's URL names a host: http://HOST:PORT";
+        if place.is_empty() || place.ends_with(':') {
+            return Err(no_host.into());
+        }
+        let uri = base.parse::<Uri>().map_err(|error| format!("{place:?}: {error}"))?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or(no_host)?;
+        if place.len() > host.len() && uri.port_u16().is_none() {
+            return Err(format!("{place:?}: the port is no number up to 65535"));
+        }
+        Ok(NodeUrl { base, is_tls, authorization: credentials.map(basic) })
+    }
+}
+
+impl NodeUrl {
+    /// Where the node answers for the block at `height`.
+    pub fn block(&self, height: u64) -> String {
+        format!("{}/api/v1/blocks/{height}", self.base)
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// The value of `Authorization`. Never for a log or an error.
+    pub fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
+    }
+}
+
+impl fmt::Display for NodeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.base)
+    }
+}
+
+/// RFC 7617; a user without a password has an empty one.
+fn basic(credentials: &str) -> String {
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let mut plain: Vec<u8> = percent_decode_str(user).collect();
+    plain.push(b':');
+    plain.extend(percent_decode_str(password));
+    format!("Basic {}", BASE64.encode(&plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<NodeUrl, String> {
+        NodeText::from(text.to_owned()).parse()
+    }
+
+    #[test]
+    fn addresses_lead_to_blocks() {
+        for (text, expected) in [
+            ("http://node:9984", "http://node:9984/api/v1/blocks/7"),
+            ("http://NODE:9984/", "http://node:9984/api/v1/blocks/7"),
+            ("https://chain.example/one/", "https://chain.example/one/api/v1/blocks/7"),
+            ("http://[::1]:9984/api/v1/", "http://[::1]:9984/api/v1/blocks/7"),
+        ] {
+            assert_eq!(parse(text).expect("parses").block(7), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_sent_and_not_shown() {
+        let url = parse("https://me:p%40ss%3A@node").expect("parses");
+        assert_eq!(url.authorization(), Some("Basic bWU6cEBzczo="));
+        assert_eq!(url.to_string(), "https://node");
+        assert_eq!(parse("http://node").expect("parses").authorization(), None);
+        assert_eq!(
+            format!("{:?}", NodeText::from("http://me:pass@node".to_owned())),
+            "NodeText(..)"
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_the_password() {
+        for (text, told) in [
+            ("node:9984", "write http://"),
+            ("ws://me:s3cret@node", "begins with http://"),
+            ("http://me:s3cret@", "names a host"),
+            ("http://me:s3cret@node:99840", "node:99840"),
+            ("http://me:s3cret@no de", "no de"),
+            ("http://me:s3cret@node/?x=1", "neither a query"),
+        ] {
+            let Err(error) = parse(text) else { panic!("taken: {text}") };
+            assert!(error.contains(told) && !error.contains("s3cret"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The publishing side: a connection that is made anew, and the confirms it owes.
+//!
+//! At least once: what was not confirmed when a connection broke is published again (the bridge
+//! drops duplicates). Absent here: where blocks come from, and what they hold.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+
+use super::blocks::Block;
+use super::pace::Pace;
+use super::progress::{Extent, Progress};
+use super::source::Source;
+use super::state::State;
+use crate::amqp::{PublishError, Publisher};
+use crate::backoff::Backoff;
+use crate::config;
+
+/// Confirms awaited at once: enough to hide a round trip, few enough to publish again.
+const UNCONFIRMED_MAX: usize = 64;
+/// Bodies kept for publishing again; one more may be on its way when this is reached.
+const UNCONFIRMED_BYTES_MAX: usize = 64 << 20;
+/// Failures in a row, each on a new connection and without a confirm in between, that are taken for
+/// the broker's last word: a missing exchange closes the channel each time.
+const REFUSALS_MAX: u32 = 5;
+/// For the outcome of what was under way on a closed channel: it is there or comes with the closing.
+const REASON: Duration = Duration::from_secs(1);
+
+/// For a broker that does not answer our leaving.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// The publishing side: a connection that is made anew, and what it owes us.
+pub struct Publication<'a> {
+    amqp: &'a config::Amqp,
+    retry: bool,
+    publisher: Option<Publisher>,
+    /// Whether there ever was a connection: the first attempt is the person's to repeat.
+    has_attached: bool,
+    refusals: u32,
+    backoff: Backoff,
+    /// In the order of publishing; at most `UNCONFIRMED_MAX`.
+    unconfirmed: VecDeque<Unconfirmed>,
+    unconfirmed_bytes: usize,
+    progress: Progress,
+    /// What is remembered of confirmed heights, if anything is.
+    state: Option<State>,
+    /// Whether the last writing of it failed, which is said once.
+    has_complained: bool,
+}
+
+type Confirming = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>;
+
+struct Unconfirmed {
+    block: Block,
+    /// None while it is to be published (again).
+    confirm: Option<Confirming>,
+}
+
+impl<'a> Publication<'a> {
+    /// Connects to nothing yet.
+    pub fn new(amqp: &'a config::Amqp, retry: bool, state: Option<State>) -> Self {
+        Self {
+            amqp,
+            retry,
+            publisher: None,
+            has_attached: false,
+            refusals: 0,
+            backoff: Backoff::default(),
+            unconfirmed: VecDeque::new(),
+            unconfirmed_bytes: 0,
+            progress: Progress::new(Extent::Unknown),
+            state,
+            has_complained: false,
+        }
+    }
+
+    /// Publishes all blocks, each confirmed.
+    ///
+    /// # Errors
+    /// The source fails, no broker is reachable at the start, it refuses, or no queue takes a block.
+    ///
+    /// # Cancel safety
+    /// What is under way is kept for [`Self::confirm_rest`].
+    pub async fn publish_all(&mut self, source: &mut Source, mut pace: Pace) -> Result<()> {
+        loop {
+            let room = self.unconfirmed.len() < UNCONFIRMED_MAX
+                && self.unconfirmed_bytes < UNCONFIRMED_BYTES_MAX;
+            let next = async {
+                pace.wait().await;
+                source.next().await
+            };
+            tokio::select! {
+                biased;
+                outcome = oldest(&mut self.unconfirmed), if !self.unconfirmed.is_empty() => {
+                    self.settle(outcome).await?;
+                }
+                () = due(&self.state) => self.remember(),
+                block = next, if room => match block {
+                    Ok(Some(block)) => {
+                        pace.took_one();
+                        self.take(block).await?;
+                    }
+                    Ok(None) => return self.confirm_rest().await,
+                    Err(error) => {
+                        self.confirm_rest().await?;
+                        return Err(error);
+                    }
+                },
+            }
+        }
+    }
+
+    /// The bodies at the RabbitMQ stream's end.
+    ///
+    /// # Errors
+    /// No broker is reachable, or the stream cannot be read.
+    pub async fn tail(&mut self) -> Result<Vec<Vec<u8>>> {
+        loop {
+            self.attach().await?;
+            let publisher = self.publisher.as_ref().expect("bug: `attach` has connected");
+            match publisher.tail_bodies().await {
+                Ok(bodies) => return Ok(bodies),
+                Err(error) => self.lost(error).await?,
+            }
+        }
+    }
+
+    async fn take(&mut self, block: Block) -> Result<()> {
+        self.unconfirmed_bytes += block.body.len();
+        self.unconfirmed.push_back(Unconfirmed { block, confirm: None });
+        self.publish_waiting().await
+    }
+
+    async fn settle(&mut self, outcome: Result<(), PublishError>) -> Result<()> {
+        match outcome {
+            Ok(()) => {
+                self.confirmed();
+                Ok(())
+            }
+            Err(error) => {
+                self.lost(error).await?;
+                self.publish_waiting().await
+            }
+        }
+    }
+
+    /// The oldest is confirmed.
+    fn confirmed(&mut self) {
+        let settled = self.unconfirmed.pop_front().expect("bug: the oldest was awaited");
+        self.unconfirmed_bytes -= settled.block.body.len();
+        self.backoff.reset();
+        self.refusals = 0;
+        self.progress.confirmed(&settled.block);
+        if let (Some(state), Some(height)) = (&mut self.state, settled.block.height) {
+            state.confirmed(height);
+        }
+    }
+
+    /// Says goodbye to the broker.
+    pub async fn close(self) {
+        if let Some(publisher) = self.publisher {
+            let _ = tokio::time::timeout(GOODBYE, publisher.close()).await;
+        }
+    }
+
+    /// Tells what was done, and remembers it.
+    ///
+    /// # Errors
+    /// The state cannot be written; the next run would begin too low, which does no harm.
+    pub fn finish(&mut self) -> Result<()> {
+        self.progress.finish(self.unconfirmed.len());
+        self.state.as_mut().map_or(Ok(()), State::write)
+    }
+
+    /// The last height that an earlier run remembered, or this one.
+    pub fn remembered_height(&self) -> Option<u64> {
+        self.state.as_ref()?.height()
+    }
+
+    pub fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    /// Writes the state; if that fails it is tried again later, for the feed matters more.
+    fn remember(&mut self) {
+        let written = self.state.as_mut().map_or(Ok(()), State::write);
+        if let Err(error) = &written
+            && !self.has_complained
+        {
+            self.progress.say(&format!("{}; trying again", super::super::told(error)));
+        }
+        self.has_complained = written.is_err();
+    }
+
+    /// Waits for what is under way; an interrupted run may have kept a last block that is not.
+    pub async fn confirm_rest(&mut self) -> Result<()> {
+        while self.unconfirmed.front().is_some_and(|one| one.confirm.is_some()) {
+            let outcome = oldest(&mut self.unconfirmed).await;
+            self.settle(outcome).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes, in order, all that is kept and not under way.
+    async fn publish_waiting(&mut self) -> Result<()> {
+        loop {
+            self.attach().await?;
+            let publisher = self.publisher.as_ref().expect("bug: `attach` has connected");
+            let waiting = self.unconfirmed.iter_mut().find(|one| one.confirm.is_none());
+            let Some(waiting) = waiting else { return Ok(()) };
+            match publisher.publish(waiting.block.body.clone()).await {
+                Ok(confirm) => waiting.confirm = Some(Box::pin(confirm.wait())),
+                Err(error) => {
+                    let error = self.reason(error).await;
+                    self.lost(error).await?;
+                }
+            }
+        }
+    }
+
+    /// Why publishing failed: what was under way is told why the broker closed the channel, and
+    /// what comes later only that it is closed.
+    async fn reason(&mut self, error: PublishError) -> PublishError {
+        while self.unconfirmed.front().is_some_and(|one| one.confirm.is_some()) {
+            match tokio::time::timeout(REASON, oldest(&mut self.unconfirmed)).await {
+                Ok(Ok(())) => self.confirmed(),
+                Ok(Err(reason)) => return reason,
+                Err(_) => break,
+            }
+        }
+        error
+    }
+
+    async fn attach(&mut self) -> Result<()> {
+        while self.publisher.is_none() {
+            match Publisher::connect(self.amqp).await {
+                Ok(publisher) => {
+                    self.publisher = Some(publisher);
+                    self.has_attached = true;
+                }
+                Err(error) => self.lost(error).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the connection and waits, or fails if another attempt cannot help.
+    async fn lost(&mut self, error: PublishError) -> Result<()> {
+        let was_attached = self.publisher.take().is_some();
+        self.refusals += u32::from(was_attached);
+        for one in &mut self.unconfirmed {
+            one.confirm = None;
+        }
+        let is_final = matches!(error, PublishError::Unroutable { .. })
+            || !self.has_attached
+            || self.refusals >= REFUSALS_MAX;
+        if !self.retry || is_final {
+            return Err(explain(error, self.amqp));
+        }
+        let wait = self.backoff.next(super::super::half_jitter());
+        self.progress.say(&format!("{error}; again in {:.1} s", wait.as_secs_f64()));
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}
+
+/// The outcome of the oldest confirm.
+///
+/// # Cancel safety
+/// The confirm stays where it is.
+async fn oldest(unconfirmed: &mut VecDeque<Unconfirmed>) -> Result<(), PublishError> {
+    match unconfirmed.front_mut().and_then(|one| one.confirm.as_mut()) {
+        Some(confirm) => confirm.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the state is to be written.
+///
+/// # Cancel safety
+/// Waiting changes nothing.
+async fn due(state: &Option<State>) {
+    match state {
+        Some(state) => state.due().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A final error, with what to do about it where that is known.
+fn explain(error: PublishError, amqp: &config::Amqp) -> anyhow::Error {
+    match error {
+        PublishError::Unroutable { exchange } => {
+            let queue = amqp.queue.resolved_name();
+            anyhow!(
+                "no queue is bound to exchange {exchange:?} with a key that matches \"block.valid\", so the broker returned the block; bind queue {queue:?} with \"block.#\" (amqp.binding_keys is {:?}), or set amqp.declare=true to have that done",
+                amqp.binding_keys.join(",")
+            )
+        }
+        error => anyhow!("cannot publish: {error}"),
+    }
+}

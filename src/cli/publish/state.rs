@@ -1,0 +1,186 @@
+//! The file of `--state`: the last height that the broker confirmed, and of which node.
+//!
+//! ```toml
+//! node = "http://127.0.0.1:9984"
+//! height = 42
+//! ```
+
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::block::HEIGHT_MAX;
+
+/// At the tip each block is remembered at once; behind it a few hundred a second go by, and those
+/// since the last writing are published twice by a run that was killed, which does no harm.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+const WORDS: &str = "# Written by `blockcast publish --node`: the last block that is confirmed.\n";
+
+/// What is remembered, and what is still to be written.
+#[derive(Debug)]
+pub struct State {
+    path: PathBuf,
+    record: Record,
+    /// When the file may be written again; only set while it is behind.
+    due_at: Option<Instant>,
+    written_at: Option<Instant>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    node: String,
+    height: Option<u64>,
+}
+
+impl State {
+    /// Reads the file, if there is one, and proves that it can be written.
+    ///
+    /// # Errors
+    /// The file is no state, of another node, or cannot be read or written: the person mends that.
+    pub fn open(path: &Path, node: &str) -> Result<Self> {
+        let shown = path.display();
+        let record = match std::fs::read_to_string(path) {
+            Ok(text) => toml::from_str(&text)
+                .with_context(|| format!("{shown} is no state of `publish --node`"))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Record { node: node.to_owned(), height: None }
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
+        };
+        if record.node != node {
+            bail!(
+                "{shown} is the state of {}, not of {node}: name another file or, if both are of one chain, change `node` in this one",
+                record.node
+            );
+        }
+        if record.height.is_some_and(|height| height > HEIGHT_MAX) {
+            bail!("{shown}: the height is above {HEIGHT_MAX}");
+        }
+        let state = Self { path: path.to_owned(), record, due_at: None, written_at: None };
+        state.write_beside()?;
+        std::fs::remove_file(state.beside()).with_context(|| format!("cannot write {shown}"))?;
+        Ok(state)
+    }
+
+    /// The last confirmed height.
+    pub fn height(&self) -> Option<u64> {
+        self.record.height
+    }
+
+    /// Remembers a height for the next writing.
+    pub fn confirmed(&mut self, height: u64) {
+        self.record.height = Some(height);
+        let now = Instant::now();
+        let earliest = self.written_at.map_or(now, |written| written + WRITE_INTERVAL);
+        self.due_at.get_or_insert(earliest.max(now));
+    }
+
+    /// Waits until there is something to write and it is time for it.
+    ///
+    /// # Cancel safety
+    /// Waiting changes nothing.
+    pub async fn due(&self) {
+        match self.due_at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Writes what is not written yet: a file beside it that then takes its place, so that there is
+    /// a whole one at any time. Blocks for as long as a small file takes.
+    ///
+    /// # Errors
+    /// The file cannot be written, and will be due again.
+    pub fn write(&mut self) -> Result<()> {
+        if self.due_at.is_none() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        self.written_at = Some(now);
+        self.due_at = Some(now + WRITE_INTERVAL);
+        self.write_beside()?;
+        std::fs::rename(self.beside(), &self.path)
+            .with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.due_at = None;
+        Ok(())
+    }
+
+    fn write_beside(&self) -> Result<()> {
+        let text = toml::to_string(&self.record).expect("bug: a record is a table");
+        let written = || {
+            let mut file = std::fs::File::create(self.beside())?;
+            file.write_all(WORDS.as_bytes())?;
+            file.write_all(text.as_bytes())?;
+            file.sync_data()
+        };
+        written().with_context(|| format!("cannot write {}", self.beside().display()))
+    }
+
+    fn beside(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".new");
+        name.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: &str = "http://node:9984";
+
+    #[test]
+    fn a_height_is_found_again_and_no_other_file_stays() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("state.toml");
+        let mut state = State::open(&path, NODE).expect("opens");
+        assert_eq!(state.height(), None);
+        assert!(!path.exists(), "nothing is confirmed yet");
+        for height in [41, 42] {
+            state.confirmed(height);
+            state.write().expect("written");
+        }
+        state.confirmed(43); // and not written: as good as killed
+        assert_eq!(State::open(&path, NODE).expect("opens").height(), Some(42));
+        let files = std::fs::read_dir(directory.path()).expect("listed").count();
+        assert_eq!(files, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_height_is_due_at_once_and_more_within_a_second() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut state = State::open(&directory.path().join("state"), NODE).expect("opens");
+        let begun = Instant::now();
+        state.confirmed(1);
+        state.due().await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        state.write().expect("written");
+        (2..100).for_each(|height| state.confirmed(height));
+        state.due().await;
+        assert_eq!(begun.elapsed(), WRITE_INTERVAL);
+    }
+
+    #[test]
+    fn what_is_no_state_of_this_node_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("state");
+        for (text, told) in [
+            ("node = \"http://other\"\nheight = 7\n", "state of http://other, not of http://node"),
+            ("node = \"http://node:9984\"\nheight = -7\n", "is no state"),
+            ("node = \"http://node:9984\"\nhight = 7\n", "is no state"),
+            ("{}", "is no state"),
+        ] {
+            std::fs::write(&path, text).expect("written");
+            let error = State::open(&path, NODE).expect_err("refused").to_string();
+            assert!(error.contains(told), "{text:?}: {error}");
+        }
+        let nowhere = directory.path().join("none").join("state");
+        let error = State::open(&nowhere, NODE).expect_err("refused").to_string();
+        assert!(error.contains("cannot write"), "{error}");
+    }
+}
