@@ -13,8 +13,9 @@
 //!
 //! What always holds (`tests/it/tidy.rs` keeps what can be read off the source):
 //!
-//! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in `tail`).
-//! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `tail`); events are encoded
+//! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and
+//!    in `client`).
+//! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `client`); events are encoded
 //!    only in `frame`, once per block, never per client.
 //! 3. Appending to the history never waits for a client.
 //! 4. A delivery is settled exactly once, in `pipeline`: from a RabbitMQ stream, where an ack is only
@@ -23,7 +24,7 @@
 //! 6. No task outlives `Bridge::run`.
 //! 7. No metric label is derived from input.
 //!
-//! Imports run downwards in the list below, and the two edges never import each other.
+//! Imports run downwards in the list below, and the edges never import each other.
 
 // The commands, the composition root, and the one loop.
 pub mod cli;
@@ -32,8 +33,9 @@ pub mod bridge;
 
 pub mod pipeline;
 
-// The edges: the broker's side and the clients'.
+// The edges: the broker's side, the clients', and a client.
 pub mod amqp;
+pub mod client;
 pub mod server;
 
 // The domain, against the data's path: each knows only those below it.

@@ -10,6 +10,7 @@ mod eventually;
 mod letters;
 mod process;
 mod replica;
+mod scripted;
 
 // The broker's side.
 mod amqp_attach;
@@ -22,6 +23,7 @@ mod amqp_source;
 // The whole.
 mod bad_input;
 mod commands;
+mod following;
 mod http;
 mod sessions;
 mod streaming;

@@ -11,7 +11,7 @@ const ROOMS: [&[&str]; 12] = [
     &["cli"],
     &["bridge"],
     &["pipeline"],
-    &["amqp", "server"],
+    &["amqp", "client", "server"],
     &["history"],
     &["filter"],
     &["frame"],
