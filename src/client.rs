@@ -275,3 +275,6 @@ impl fmt::Debug for Link {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 
 mod output;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -38,6 +39,7 @@ enum Printed {
 pub async fn run(options: Tail) -> Outcome {
     let mut signals = Signals::new()?;
     let form = if options.json { Form::Json } else { Form::Raw };
+    let state = options.state.clone();
     let builder = asked(options);
     let address = builder.address();
     let stream = builder.build().map_err(|error| Failure::Usage(error.into()))?;
@@ -49,6 +51,7 @@ pub async fn run(options: Tail) -> Outcome {
         printed: None,
         saved: None,
         save_at: Instant::now(),
+        unremembered: state,
         has_lost: false,
     };
     let outcome = tokio::select! {
@@ -107,6 +110,8 @@ struct Tailing {
     saved: Option<Cursor>,
     /// The state file is not written before.
     save_at: Instant,
+    /// The state file, until it is clear whether there is anything to remember.
+    unremembered: Option<PathBuf>,
     /// Whether something may be missing since the last connection.
     has_lost: bool,
 }
@@ -163,11 +168,21 @@ impl Tailing {
 
     /// Tells the person at the terminal what is no line of the output.
     fn tell(&mut self, message: &Message) {
+        let is_data = matches!(message, Message::Event(_) | Message::Summary(_));
+        if is_data
+            && !self.stream.resumes()
+            && let Some(path) = self.unremembered.take()
+        {
+            say(&format!(
+                "{} is not written: this server cannot go on from a position",
+                path.display()
+            ));
+        }
         if self.output.form() == Form::Json {
             return;
         }
         match message {
-            Message::Event(_) | Message::Summary(_) => self.has_lost = !self.stream.resumes(),
+            _ if is_data => self.has_lost = !self.stream.resumes(),
             Message::Connected if std::mem::take(&mut self.has_lost) => say(&format!(
                 "connected to {}; what was committed in between is missing, since this server cannot go on from a position",
                 self.address

@@ -97,7 +97,7 @@ async fn the_place_is_remembered_over_runs_and_any_end() {
     assert_eq!(third.line().await, event(3, "d"));
     eventually("the block's end is saved", async || remembered(&path) == "3").await;
     third.close_stdout();
-    served.say(&[&event(4, "unread"), &block(4, 1)]).await;
+    served.say(&[&event(4, "unread")]).await;
     assert_eq!(third.ended().await.with_code(0).stderr.lines().count(), 1);
     assert_eq!(remembered(&path), "3", "what nobody took is not in the state");
 
@@ -185,10 +185,13 @@ async fn json_has_the_control_facts_as_lines() {
 #[tokio::test]
 async fn a_node_that_cannot_resume_is_followed_and_the_loss_told() {
     let server = Scripted::new().await;
-    let mut tail = tail(&server.url(), &[]);
+    let (directory, file) = state();
+    let mut tail = tail(&server.url(), &["--state", &file]);
     let mut served = serve(&server, "control=true").await;
     served.say(&[&event(1, "a")]).await;
     assert_eq!(tail.line().await, event(1, "a"));
+    let told = tail.says(&file).await;
+    assert!(told.contains("is not written"), "{told}");
     served.cut();
     let mut served = serve(&server, "control=true").await;
     tail.says("connection lost").await;
@@ -196,6 +199,9 @@ async fn a_node_that_cannot_resume_is_followed_and_the_loss_told() {
     assert!(told.contains("what was committed in between is missing"), "{told}");
     served.say(&[&event(5, "b")]).await;
     assert_eq!(tail.line().await, event(5, "b"));
+    tail.signal("TERM").await;
+    tail.ended().await.with_code(0);
+    assert_eq!(remembered(&directory.path().join("state")), "nothing");
 }
 
 #[tokio::test]
