@@ -71,7 +71,7 @@ fn run(arguments: Arguments) -> Outcome {
             let config = settings.joined(publish.settings).load()?;
             block_on(publish::run(config, publish.options))
         }
-        Some(Command::Tail(tail)) => block_on(tail::run(&tail.url)),
+        Some(Command::Tail(tail)) => block_on(tail::run(*tail)),
     }
 }
 

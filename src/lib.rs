@@ -16,9 +16,9 @@
 //!
 //! What always holds (`tests/it/tidy.rs` keeps what can be read off the source):
 //!
-//! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in `tail`,
-//!    and `hyper` where `publish` asks a node).
-//! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `tail`); events are encoded
+//! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in
+//!    `client`, and `hyper` where `publish` asks a node).
+//! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `client`); events are encoded
 //!    only in `frame`, once per block, never per client.
 //! 3. Appending to the history never waits for a client. (One that `replay` fills has a single reader,
 //!    and is filled as fast as that reads.)
@@ -28,7 +28,7 @@
 //! 6. No task outlives `Bridge::run`.
 //! 7. No metric label is derived from input.
 //!
-//! Imports run downwards in the list below, and the two edges never import each other.
+//! Imports run downwards in the list below, and the edges never import each other.
 
 // The commands, the composition root, the one loop, and the same for what is read back.
 pub mod cli;
@@ -38,8 +38,9 @@ pub mod bridge;
 pub mod pipeline;
 pub mod replay;
 
-// The edges: the broker's side and the clients'.
+// The edges: the broker's side, the clients', and a client.
 pub mod amqp;
+pub mod client;
 pub mod server;
 
 // Between them: what sessions ask of the broker's stream.

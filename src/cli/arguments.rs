@@ -3,13 +3,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use super::Failure;
-use super::publish::{Heights, NodeText, Start};
-use super::tail::{StreamUrl, stream_url};
+use super::publish::{self, Heights, NodeText};
+use crate::client::{Builder, Cursor, Filter, Start};
 use crate::config::{Config, Layers};
 
 /// The default for `--config`. Without `__`, so it is no configuration key.
@@ -24,6 +25,7 @@ Examples:
   blockcast publish --loop --rate 1 chain.ndjson        feed a demo
   blockcast publish --node http://127.0.0.1:9984 --state blockcast.state
   blockcast tail ws://127.0.0.1:9985/api/v1/streams/valid_blocks
+  blockcast tail --from oldest --state mine.state --public-key KEY ws://127.0.0.1:9985/api/v1/streams/valid_transactions
 
 Configuration is laid in layers: defaults, the file, the environment (BLOCKCAST_SECTION__KEY),
 then options. `blockcast check` prints every key.
@@ -48,8 +50,8 @@ pub enum Command {
     Check(Check),
     /// Publish block messages, from lines or a node, into the exchange, each confirmed
     Publish(Publish),
-    /// Print the events of a stream, one a line; reconnects
-    Tail(Tail),
+    /// Print the events of a stream, one a line; goes on after a cut, and after its own end
+    Tail(Box<Tail>),
 }
 
 /// Options that lie over the configuration file and the environment.
@@ -120,7 +122,7 @@ pub struct NodeOptions {
     /// Begin with this height, or with the node's tip. Else above the state's, else above the newest
     /// height in the RabbitMQ stream, else with the node's tip
     #[arg(long, value_name = "HEIGHT|latest", requires = "node", conflicts_with = "file")]
-    pub from_height: Option<Start>,
+    pub from_height: Option<publish::Start>,
     /// Publish these heights (again) and end, such as 50 or 50..51 (both ends are meant): repairs a gap
     #[arg(
         long,
@@ -155,13 +157,78 @@ pub struct Period(pub Duration);
 
 #[derive(Debug, Args)]
 pub struct Tail {
-    /// A stream's address, ws:// or wss://, with the query parameters it is to have
+    /// A stream's address, ws:// or wss://. It may have the stream's parameters in its query; one
+    /// that is also an option here is refused
     #[arg(
         value_name = "URL",
         default_value = "ws://127.0.0.1:9985/api/v1/streams/valid_transactions",
-        value_parser = stream_url
+        value_parser = Builder::from_str
     )]
-    pub url: StreamUrl,
+    pub url: Builder,
+    /// Where to begin: oldest, latest (the newest block), a height, or -N for N blocks before the
+    /// newest; without it, with what is committed from now on
+    #[arg(
+        long,
+        value_name = "HEIGHT",
+        value_parser = Start::from_str,
+        allow_hyphen_values = true,
+        conflicts_with = "after"
+    )]
+    pub from: Option<Start>,
+    /// Begin behind this place: a height (42), an event (42.7) or a transaction (42.<64 hex>)
+    #[arg(long, value_name = "CURSOR", value_parser = Cursor::from_str)]
+    pub after: Option<Cursor>,
+    /// Remember the place in this file, and begin there if it exists, whatever --from and --after
+    /// say. One line of JSON; written at block ends, at most once a second, and at the end
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// End behind this height, with 0
+    #[arg(long, value_name = "HEIGHT")]
+    pub until_height: Option<u64>,
+    /// End behind so many messages, with 0
+    #[arg(long, value_name = "MESSAGES")]
+    pub limit: Option<u64>,
+    /// One message per block, with its events
+    #[arg(long)]
+    pub batch: bool,
+    /// Print everything as objects with a `type` and the `cursor` behind it: gaps, block ends and
+    /// connections too, which are else told on stderr or not at all
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub filters: Filters,
+}
+
+/// What events are to have. Values of one option are alternatives; different options must agree.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Filters (each may repeat; values of one are alternatives)")]
+pub struct Filters {
+    /// Owner of an output
+    #[arg(long, value_name = "KEY")]
+    pub public_key: Vec<String>,
+    /// Owner that an input spends from
+    #[arg(long, value_name = "KEY")]
+    pub owner_before: Vec<String>,
+    /// The asset's id
+    #[arg(long, value_name = "ID")]
+    pub asset_id: Vec<String>,
+    /// The transaction itself
+    #[arg(long, value_name = "ID")]
+    pub transaction_id: Vec<String>,
+    /// CREATE, TRANSFER, or what else the chain has
+    #[arg(long, value_name = "NAME")]
+    pub operation: Vec<String>,
+}
+
+impl Filters {
+    pub fn into_filters(self) -> impl Iterator<Item = Filter> {
+        let of = |values: Vec<String>, kind: fn(String) -> Filter| values.into_iter().map(kind);
+        of(self.public_key, Filter::PublicKey)
+            .chain(of(self.owner_before, Filter::OwnerBefore))
+            .chain(of(self.asset_id, Filter::AssetId))
+            .chain(of(self.transaction_id, Filter::TransactionId))
+            .chain(of(self.operation, Filter::Operation))
+    }
 }
 
 impl Settings {
@@ -271,6 +338,10 @@ mod tests {
             (&["publish", "--node", "http://node", "--poll", "0s"], "must be from"),
             (&["tail", "http://node:9985/x"], "write ws://node:9985/x"),
             (&["tail", "node:9985"], "ws://"),
+            (&["tail", "ws://x/y?limit=few"], "limit=few cannot be"),
+            (&["tail", "--from", "soon"], "oldest, latest"),
+            (&["tail", "--after", "42.x"], "no cursor"),
+            (&["tail", "--from", "-5", "--after", "42"], "cannot be used with"),
             (&["serf"], "serve"),
         ] {
             let message = parse(words).expect_err("refused").to_string();

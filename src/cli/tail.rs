@@ -1,162 +1,260 @@
-//! `tail`: the text messages of a stream, one a line. After a lost connection it connects again to
-//! the same address; it does not resume, so what was sent in between is not shown.
+//! `tail`: a stream's messages, one a line. Goes on where it was after a cut and, with a state file,
+//! after its own end.
+//!
+//! What the state file says was printed has been taken by whoever reads stdout. The converse does not
+//! hold when the process is killed: the last second may be printed again.
 
-mod ending;
+mod output;
 
-use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::http;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Bytes, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::arguments::Tail;
 use super::signals::Signals;
-use super::{Outcome, say};
-use crate::backoff::Backoff;
-use ending::{Ending, Next};
+use super::{Failure, Outcome, say};
+use crate::client::{Builder, Cursor, Error, Message, Start, Stream};
+use output::{Form, Output};
 
-/// A stream's address, `ws://...` or `wss://...`.
-pub type StreamUrl = http::Uri;
+/// The state file is written at block ends, but not for every one of a thousand a second.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// For what is printed but not yet taken, when a signal asks for the end.
+const LAST_FLUSH: Duration = Duration::from_secs(1);
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+/// How printing ended without a fault.
+enum Printed {
+    /// All that was asked for.
+    All,
+    /// Nobody reads stdout any more.
+    Closed,
+}
 
-/// Connecting, with the TLS and WebSocket handshakes.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Silence after which we ask whether the server is there; it pings idle clients every 25 s itself.
-const SILENCE: Duration = Duration::from_secs(40);
-/// How long an answer to that, or to our close, may take.
-const ANSWER: Duration = Duration::from_secs(10);
-/// A block as one message, `batch=block`, is the largest there is; history.max_bytes bounds it to
-/// 256 MiB, but one of 64 MiB would hold 300,000 events already.
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
-
-/// Prints until the server says that the stream is done, stdout is closed, or SIGTERM or SIGINT.
+/// Prints until the end that was asked for, until nobody reads stdout, or SIGTERM or SIGINT.
 ///
 /// # Errors
-/// The server refuses in a way that asking again cannot change, or stdout cannot be written.
-pub async fn run(url: &StreamUrl) -> Outcome {
+/// The options do not go together, the server refuses in a way that asking again cannot change, or
+/// stdout or the state file cannot be written.
+pub async fn run(options: Tail) -> Outcome {
     let mut signals = Signals::new()?;
-    let mut backoff = Backoff::default();
-    loop {
-        let attempt = async {
-            let mut socket = match connect(url).await {
-                Ok(socket) => socket,
-                Err(ending) => return Ok(ending),
-            };
-            say(&format!("connected to {}", shown(url)));
-            print(&mut socket, &mut backoff).await
-        };
-        let ending: Ending = tokio::select! {
-            ending = attempt => ending?,
-            _ = signals.next() => return Ok(()),
-        };
-        let retry_after = match ending.next {
-            Next::Done => return Ok(()),
-            Next::Fail => return Err(anyhow!("{}", ending.why).into()),
-            Next::Again { not_before } => not_before,
-        };
-        let wait = backoff.next(super::half_jitter()).max(retry_after);
-        say(&format!("{}; again in {:.1} s", ending.why, wait.as_secs_f64()));
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            _ = signals.next() => return Ok(()),
+    let form = if options.json { Form::Json } else { Form::Raw };
+    let state = options.state.clone();
+    let builder = asked(options);
+    let address = builder.address();
+    let stream = builder.build().map_err(|error| Failure::Usage(error.into()))?;
+    let mut tailing = Tailing {
+        stream,
+        output: Output::new(form),
+        address,
+        queued: None,
+        printed: None,
+        saved: None,
+        save_at: Instant::now(),
+        unremembered: state,
+        has_lost: false,
+    };
+    let outcome = tokio::select! {
+        outcome = tailing.print_all() => outcome,
+        _ = signals.next() => timeout(LAST_FLUSH, tailing.flush())
+            .await
+            .unwrap_or(Ok(()))
+            .map(|()| Printed::All),
+    };
+    let saved = tailing.save();
+    match outcome {
+        Ok(Printed::All | Printed::Closed) => Ok(saved?),
+        Err(error) => {
+            if let Err(unsaved) = saved {
+                say(&format!("blockcast: {unsaved}"));
+            }
+            Err(Failure::Runtime(error))
         }
     }
 }
 
-async fn connect(url: &StreamUrl) -> Result<Socket, Ending> {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(64 << 10)
-        .write_buffer_size(0)
-        .max_write_buffer_size(64 << 10)
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX));
-    match timeout(CONNECT, connect_async_with_config(url, Some(config), true)).await {
-        Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(error)) => Err(ending::of_connect(&error)),
-        Err(_) => Err(ending::again(format!("no connection within {} s", CONNECT.as_secs()))),
+fn asked(options: Tail) -> Builder {
+    let Tail { url, from, after, state, until_height, limit, batch, json: _, filters } = options;
+    let mut builder = url;
+    for filter in filters.into_filters() {
+        builder = builder.filter(filter);
+    }
+    if let Some(start) = after.map(Start::After).or(from) {
+        builder = builder.start(start);
+    }
+    if let Some(height) = until_height {
+        builder = builder.until_height(height);
+    }
+    if let Some(limit) = limit {
+        builder = builder.limit(limit);
+    }
+    if batch {
+        builder = builder.batch();
+    }
+    match state {
+        Some(path) => builder.state_file(path),
+        None => builder,
     }
 }
 
-/// Prints the socket's messages until it ends.
-///
-/// # Errors
-/// Stdout cannot be written; a closed one is an ending like any other.
-async fn print(socket: &mut Socket, backoff: &mut Backoff) -> Result<Ending> {
-    let mut asked = false;
-    loop {
-        let wait = if asked { ANSWER } else { SILENCE };
-        let message = match timeout(wait, socket.next()).await {
-            Ok(Some(Ok(message))) => message,
-            Ok(Some(Err(error))) => return Ok(ending::of_failure(&error)),
-            Ok(None) => return Ok(ending::again("the connection ended without a close".into())),
-            Err(_) if asked => return Ok(ending::again("the server is silent".into())),
-            Err(_) => {
-                asked = true;
-                // A failure to send shows when reading.
-                let _ = timeout(ANSWER, socket.send(Message::Ping(Bytes::new()))).await;
-                continue;
-            }
-        };
-        asked = false;
-        match message {
-            Message::Text(text) => {
-                if !print_line(&text).context("cannot write to stdout")? {
-                    close(socket).await;
-                    return Ok(ending::done());
+struct Tailing {
+    stream: Stream,
+    output: Output,
+    /// Of the stream, as it may be shown.
+    address: String,
+    /// Behind what is in the output, whole lines.
+    queued: Option<Cursor>,
+    /// Behind what stdout has taken.
+    printed: Option<Cursor>,
+    /// What the state file says.
+    saved: Option<Cursor>,
+    /// The state file is not written before.
+    save_at: Instant,
+    /// The state file, until it is clear whether there is anything to remember.
+    unremembered: Option<PathBuf>,
+    /// Whether something may be missing since the last connection.
+    has_lost: bool,
+}
+
+impl Tailing {
+    /// # Cancel safety
+    /// What is not flushed stays in the output; lines are put there whole.
+    async fn print_all(&mut self) -> anyhow::Result<Printed> {
+        loop {
+            let message = match self.stream.next().now_or_never() {
+                Some(message) => message,
+                // Nothing is due: what is printed goes out, and is remembered at a block's end.
+                None => {
+                    if !self.flush_open().await? {
+                        return Ok(Printed::Closed);
+                    }
+                    let is_unsaved = self.is_unsaved();
+                    tokio::select! {
+                        message = self.stream.next() => message,
+                        () = sleep_until(self.save_at), if is_unsaved => {
+                            self.save()?;
+                            continue;
+                        }
+                    }
                 }
-                backoff.reset();
+            };
+            let message = match message {
+                Ok(Some(message)) => message,
+                ended => {
+                    // Behind the last message the cursor may still have come to the block's end.
+                    self.queued = self.stream.cursor();
+                    let is_open = self.flush_open().await?;
+                    return match ended {
+                        Err(error) => Err(explained(error)),
+                        Ok(_) if is_open => Ok(Printed::All),
+                        Ok(_) => Ok(Printed::Closed),
+                    };
+                }
+            };
+            self.tell(&message);
+            self.queued = self.stream.cursor();
+            self.output.print(&message, self.queued.as_ref(), &self.address);
+            let is_save_due = self.is_unsaved() && Instant::now() >= self.save_at;
+            if self.output.is_full() || is_save_due {
+                if !self.flush_open().await? {
+                    return Ok(Printed::Closed);
+                }
+                if is_save_due {
+                    self.save()?;
+                }
             }
-            Message::Close(frame) => {
-                let _ = timeout(ANSWER, socket.flush()).await;
-                return Ok(ending::of_close(frame.as_ref()));
+        }
+    }
+
+    /// Tells the person at the terminal what is no line of the output.
+    fn tell(&mut self, message: &Message) {
+        let is_data = matches!(message, Message::Event(_) | Message::Summary(_));
+        if is_data
+            && !self.stream.resumes()
+            && let Some(path) = self.unremembered.take()
+        {
+            say(&format!(
+                "{} is not written: this server cannot go on from a position",
+                path.display()
+            ));
+        }
+        if self.output.form() == Form::Json {
+            return;
+        }
+        match message {
+            _ if is_data => self.has_lost = !self.stream.resumes(),
+            Message::Connected if std::mem::take(&mut self.has_lost) => say(&format!(
+                "connected to {}; what was committed in between is missing, since this server cannot go on from a position",
+                self.address
+            )),
+            Message::Connected => say(&format!("connected to {}", self.address)),
+            Message::Disconnected { why, again_in } => {
+                say(&format!("{why}; again in {:.1} s", again_in.as_secs_f64()));
             }
-            // Pings are answered by the library as it reads on.
+            Message::Gap { from_height, to_height } if from_height == to_height => {
+                say(&format!("block {from_height} never came"));
+            }
+            Message::Gap { from_height, to_height } => {
+                say(&format!("blocks {from_height} to {to_height} never came"));
+            }
+            Message::Filled { height } => say(&format!(
+                "block {height}, told missing, has come since; start from it to have it"
+            )),
             _ => {}
         }
     }
-}
 
-/// One message on one line, at once; `false` when nobody reads stdout any more.
-fn print_line(text: &str) -> std::io::Result<bool> {
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.write_all(b"\n"))
-        .and_then(|()| stdout.flush());
-    match written {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error),
+    /// Whether the state file lags behind a block's end.
+    fn is_unsaved(&self) -> bool {
+        let is_block_end = self.queued.as_ref().is_some_and(Cursor::is_block_end);
+        is_block_end && self.queued != self.saved
+    }
+
+    /// Flushes; `false` when nobody reads stdout any more.
+    async fn flush_open(&mut self) -> anyhow::Result<bool> {
+        match self.flush().await {
+            Ok(()) => Ok(true),
+            Err(error) if is_closed(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn flush(&mut self) -> anyhow::Result<()> {
+        self.output.flush().await?;
+        self.printed.clone_from(&self.queued);
+        Ok(())
+    }
+
+    /// Writes the state file: what stdout has taken, whatever is queued.
+    fn save(&mut self) -> anyhow::Result<()> {
+        if let Some(cursor) = &self.printed {
+            self.stream.save_at(cursor)?;
+            self.saved = Some(cursor.clone());
+            self.save_at = Instant::now() + SAVE_INTERVAL;
+        }
+        Ok(())
     }
 }
 
-async fn close(socket: &mut Socket) {
-    let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-    let _ = timeout(ANSWER, socket.close(Some(frame))).await;
+fn is_closed(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// The address without what may stand before the host: a password.
-fn shown(url: &StreamUrl) -> String {
-    let scheme = url.scheme_str().unwrap_or("ws");
-    let place = url.authority().map_or("", |authority| authority.as_str());
-    let place = place.rsplit('@').next().unwrap_or(place);
-    format!("{scheme}://{place}{}", url.path())
-}
-
-/// An address as it is typed; one for HTTP is refused with what was meant.
-pub fn stream_url(text: &str) -> Result<StreamUrl, String> {
-    let url: StreamUrl = text.parse().map_err(|error| format!("{error}"))?;
-    match url.scheme_str() {
-        Some("ws" | "wss") => Ok(url),
-        Some("http") => Err(format!("write ws{}", text.trim_start_matches("http"))),
-        Some("https") => Err(format!("write wss{}", text.trim_start_matches("https"))),
-        _ => Err("a stream's address begins with ws:// or wss://".into()),
-    }
+/// A stream's error, with the options that mend it.
+fn explained(error: Error) -> anyhow::Error {
+    let way_out = match &error {
+        Error::Gone { first_height: Some(height) } => format!(
+            "; what lies before is lost here: go on with --from {height}, without the state file if there is one"
+        ),
+        Error::Gone { first_height: None } => {
+            "; go on with --from oldest, without the state file if there is one".to_owned()
+        }
+        Error::AnotherChain | Error::Ahead { .. } => {
+            "; to follow it from its start: --from oldest, without the state file if there is one"
+                .to_owned()
+        }
+        _ => return error.into(),
+    };
+    anyhow::anyhow!("{error}{way_out}")
 }

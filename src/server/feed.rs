@@ -55,6 +55,8 @@ enum Source {
 pub struct Begun {
     /// From the broker.
     pub is_deep: bool,
+    /// The block of the transaction that was named is missing here: its height is a gap.
+    pub is_within_gap: bool,
     /// What was asked for and is not to be had, when the request said where to begin instead.
     pub skipped: Option<(u64, u64)>,
 }
@@ -150,15 +152,19 @@ impl Feed {
             // Whether the broker has it shows only with its first block.
             return match reading.state() {
                 State::NotAvailable { first_height } => self.fall_back(first_height, outbound, now),
-                State::Reading => Ok(Some(self.begun(true))),
-                State::Waiting | State::GivenUp => Ok(None),
+                State::Reading => self.begin_behind(true, outbound),
+                State::GivenUp => {
+                    self.ask(outbound.cursor().next_height);
+                    Ok(None)
+                }
+                State::Waiting => Ok(None),
             };
         }
         match start::find(start, &self.history, &self.archive) {
             Found::Here(cursor, seek) => {
                 self.fills_seen = self.history.fills();
                 outbound.begin_at(cursor, self.events_of(seek));
-                Ok(Some(self.begun(false)))
+                self.begin_behind(false, outbound)
             }
             Found::Deep { height, seek } => {
                 let events = self.events_of(seek);
@@ -166,8 +172,10 @@ impl Feed {
                 if !self.ask(height) {
                     return self.fall_back(self.history.first_height(), outbound, now);
                 }
-                let is_known = self.archive.first_height().is_some();
-                Ok(is_known.then(|| self.begun(true)))
+                match self.archive.first_height().is_some() && self.seek.is_none() {
+                    true => Ok(Some(self.begun(true))),
+                    false => Ok(None),
+                }
             }
             Found::Ahead { tip: None } => Ok(None),
             Found::Ahead { tip: Some(tip) } => {
@@ -210,12 +218,6 @@ impl Feed {
             (Err(_), _) => return Ok(Offer::Nothing),
         };
         self.keep_ready(outbound, entries);
-        if let Some(id) = self.seek.take() {
-            match entries.first() {
-                None => self.seek = Some(id),
-                Some(first) => seek(first, &id, outbound)?,
-            }
-        }
         Ok(Offer::Entries(lag))
     }
 
@@ -227,10 +229,7 @@ impl Feed {
         if lag.fills == self.fills_seen {
             return Ok(Vec::new());
         }
-        let history = match &self.source {
-            Source::Reading { reading, .. } => &reading.history,
-            Source::History | Source::Suspended => &self.history,
-        };
+        let history = self.source_history();
         let mut fills = history.fills_after(self.fills_seen, FILLS_MAX).ok_or(Gone::FellOff)?;
         self.fills_seen += fills.len() as u64;
         fills.retain(|height| *height < outbound.cursor().next_height);
@@ -278,10 +277,7 @@ impl Feed {
 
     /// Leaves the entries up to the first that is not made ready, and has the others made.
     fn keep_ready(&self, outbound: &Outbound, entries: &mut Entries) {
-        let history = match &self.source {
-            Source::Reading { reading, .. } => &reading.history,
-            Source::History | Source::Suspended => &self.history,
-        };
+        let history = self.source_history();
         let mut ready = None;
         for (place, entry) in entries.iter().enumerate() {
             let Entry::Block(kept) = entry else { continue };
@@ -292,6 +288,42 @@ impl Feed {
             }
         }
         entries.truncate(ready.unwrap_or(entries.len()));
+    }
+
+    fn source_history(&self) -> &History {
+        match &self.source {
+            Source::Reading { reading, .. } => &reading.history,
+            Source::History | Source::Suspended => &self.history,
+        }
+    }
+
+    /// Begins behind the transaction that was named, if one was: that shows when its block is there.
+    fn begin_behind(
+        &mut self,
+        is_deep: bool,
+        outbound: &mut Outbound,
+    ) -> Result<Option<Begun>, End> {
+        let Some(id) = &self.seek else { return Ok(Some(self.begun(is_deep))) };
+        let (history, cursor) = (self.source_history(), outbound.cursor());
+        let mut entries = Entries::new();
+        let here = history.live_cursor().at(cursor.next_height);
+        if history.entries_from(here, 0, &mut entries).is_err() {
+            return Ok(None);
+        }
+        let is_within_gap = match entries.first() {
+            None => return Ok(None),
+            Some(Entry::Block(kept)) if kept.block.height == cursor.next_height => {
+                let fields = &kept.block.fields;
+                let event = (0..fields.len()).find(|event| fields.transaction_id(*event) == &**id);
+                let event = event.ok_or(End::NotInBlock { height: cursor.next_height })?;
+                outbound.begin_at(cursor, event as u32 + 1);
+                false
+            }
+            // Its block never came to this replica: what follows comes next.
+            Some(_) => true,
+        };
+        self.seek = None;
+        Ok(Some(Begun { is_within_gap, ..self.begun(is_deep) }))
     }
 
     fn ask(&mut self, height: u64) -> bool {
@@ -309,7 +341,7 @@ impl Feed {
 
     fn begun(&mut self, is_deep: bool) -> Begun {
         (self.start, self.ahead_since) = (None, None);
-        Begun { is_deep, skipped: None }
+        Begun { is_deep, is_within_gap: false, skipped: None }
     }
 
     fn events_of(&mut self, seek: Seek) -> u32 {
@@ -340,20 +372,4 @@ impl Feed {
         let skipped = wanted.filter(|wanted| *wanted < next).map(|wanted| (wanted, next - 1));
         Ok(begun.map(|begun| Begun { skipped, ..begun }))
     }
-}
-
-/// Begins behind the transaction, which is in the first block or nowhere.
-fn seek(first: &Entry, id: &str, outbound: &mut Outbound) -> Result<(), End> {
-    let cursor = outbound.cursor();
-    match first {
-        Entry::Block(kept) if kept.block.height == cursor.next_height => {
-            let fields = &kept.block.fields;
-            let event = (0..fields.len()).find(|event| fields.transaction_id(*event) == id);
-            let event = event.ok_or(End::NotInBlock { height: cursor.next_height })?;
-            outbound.begin_at(cursor, event as u32 + 1);
-        }
-        // The block never came: what follows it comes next.
-        Entry::Block(_) | Entry::Gap { .. } => {}
-    }
-    Ok(())
 }

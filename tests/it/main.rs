@@ -11,6 +11,7 @@ mod letters;
 mod node;
 mod process;
 mod replica;
+mod scripted;
 
 // The broker's side.
 mod amqp_attach;
@@ -26,6 +27,7 @@ mod bad_input;
 mod commands;
 mod deep_history;
 mod event_stream;
+mod following;
 mod http;
 mod resume;
 mod sessions;

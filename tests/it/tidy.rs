@@ -26,14 +26,14 @@ const ENCLOSED: [Enclosed; 2] = [
             "tokio_tungstenite",
             "http_body_util",
         ],
-        under: &["src/server", "src/cli/tail", "src/cli/publish/node"],
+        under: &["src/server", "src/client", "src/cli/publish/node"],
     },
 ];
 const PARSERS: [&str; 6] =
     ["from_str", "from_slice", "from_reader", "Deserializer", "StreamDeserializer", "*"];
-/// Where untrusted JSON is parsed: bodies in `block`, a server's answers in its client, `tail`.
+/// Where untrusted JSON is parsed: bodies in `block`, a server's answers in its client.
 /// Tests may parse what they like.
-const PARSING: &[&str] = &["src/block", "src/cli/tail"];
+const PARSING: &[&str] = &["src/block", "src/client"];
 
 struct Enclosed {
     words: &'static [&'static str],
@@ -164,19 +164,16 @@ fn a_crate_outside_its_room_is_found() {
     check(&[("src/block.rs", "\nuse lapin::Channel;")], &[lapin]);
     check(&[("src/amqp.rs", "use lapin::Channel;"), ("src/amqp/tls.rs", "use lapin;")], &[]);
     check(&[("src/block.rs", "// lapin\n/* lapin */ fn f() { g(\"lapin\"); lapin_like() }")], &[]);
-    let hyper = "src/amqp.rs:1: `hyper_util` stands only under src/server and src/cli/tail and src/cli/publish/node";
+    let hyper = "src/amqp.rs:1: `hyper_util` stands only under src/server and src/client and src/cli/publish/node";
     check(&[("src/amqp.rs", "fn f(x: ::hyper_util::X) {}")], &[hyper]);
-    let tungstenite = "src/cli.rs:1: `tungstenite` stands only under src/server and src/cli/tail and src/cli/publish/node";
+    let tungstenite = "src/cli.rs:1: `tungstenite` stands only under src/server and src/client and src/cli/publish/node";
     check(&[("src/cli.rs", "use x::{y, tungstenite::Z};")], &[tungstenite]);
-    check(
-        &[("src/cli/tail/a.rs", "use tungstenite::X;"), ("src/server/a.rs", "use hyper::X;")],
-        &[],
-    );
+    check(&[("src/client/a.rs", "use tungstenite::X;"), ("src/server/a.rs", "use hyper::X;")], &[]);
 }
 
 #[test]
 fn json_that_is_parsed_outside_the_decoder_is_found() {
-    let found = "src/server.rs:1: JSON is parsed only under src/block and src/cli/tail";
+    let found = "src/server.rs:1: JSON is parsed only under src/block and src/client";
     for text in [
         "fn f() { serde_json::from_slice::<X>(y) }",
         "use serde_json::{Value, de::{from_str as g}};",
@@ -196,13 +193,13 @@ fn json_that_is_parsed_outside_the_decoder_is_found() {
     let behind = "#[cfg(test)]\nmod tests { fn f() {} }\nuse serde_json::from_str;";
     check(
         &[("src/frame.rs", behind)],
-        &["src/frame.rs:3: JSON is parsed only under src/block and src/cli/tail"],
+        &["src/frame.rs:3: JSON is parsed only under src/block and src/client"],
     );
     let tests = ("src/frame/tests.rs", "use serde_json::from_str;");
     check(&[("src/frame.rs", "#[cfg(test)] pub(crate) mod tests;"), tests], &[]);
     check(
         &[("src/frame.rs", "mod tests;"), tests],
-        &["src/frame/tests.rs:1: JSON is parsed only under src/block and src/cli/tail"],
+        &["src/frame/tests.rs:1: JSON is parsed only under src/block and src/client"],
     );
     check(&[("src/block/key.rs", "use serde_json::from_str;")], &[]);
 }

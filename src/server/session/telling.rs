@@ -38,7 +38,8 @@ impl<T: Transport> Session<T> {
         if self.outbound.form().has_control {
             let around = &self.around;
             let beginning = Beginning {
-                next_height: self.outbound.cursor().next_height,
+                // The client is in that block already; the gap that is told next names it.
+                next_height: self.outbound.cursor().next_height + u64::from(begun.is_within_gap),
                 events_before: self.outbound.events_before_start(),
                 first_height: start::oldest(&around.history, &around.archive),
                 tip_height: around.history.summary().tip,

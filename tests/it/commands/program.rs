@@ -90,6 +90,13 @@ impl Running {
         line(self.stdout.as_mut().expect("stdout is not closed")).await
     }
 
+    /// Waits until there is something on stdout, and leaves it there.
+    pub async fn begins_a_line(&mut self) {
+        let stdout = self.stdout.as_mut().expect("stdout is not closed");
+        let begun = timeout(PATIENCE, stdout.fill_buf()).await;
+        assert!(!begun.expect("a line in time").expect("read").is_empty(), "the output ended");
+    }
+
     /// The next line on stderr that begins with `start`; those before it are passed over.
     pub async fn says(&mut self, start: &str) -> String {
         loop {

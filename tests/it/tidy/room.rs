@@ -11,7 +11,7 @@ const ROOMS: [&[&str]; 14] = [
     &["cli"],
     &["bridge"],
     &["pipeline", "replay"],
-    &["amqp", "server"],
+    &["amqp", "client", "server"],
     &["archive"],
     &["encoder"],
     &["history"],

@@ -1,0 +1,214 @@
+//! How a connection ended, in a sentence, and what that means for the stream. Pure.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio_tungstenite::tungstenite::Error as SocketError;
+use tokio_tungstenite::tungstenite::http::{HeaderMap, Response, StatusCode, header};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+use super::Error;
+use super::cursor::digits;
+
+/// No `Retry-After` keeps a stream waiting longer than this.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// What of a refusal's body is told when it is not ours.
+const BODY_CHARS_MAX: usize = 200;
+/// How every Blockcast begins to refuse a parameter that it does not know.
+const CONTROL_UNKNOWN: &str = "unknown parameter `control`";
+
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// 1000: what was asked for is there, if there was an end.
+    Done { why: String },
+    /// The same request may succeed, not before this has passed.
+    Again { why: String, not_before: Duration },
+    /// The server has not come as far as the position.
+    Ahead { why: String, tip_height: Option<u64> },
+    /// The same request would end the same way.
+    Fatal(Error),
+}
+
+/// A refusal's body, `{"status": 403, "message": "..."}`.
+#[derive(Deserialize)]
+struct Refusal {
+    message: String,
+}
+
+pub(super) fn again(why: impl Into<String>) -> Ending {
+    Ending::Again { why: why.into(), not_before: Duration::ZERO }
+}
+
+fn protocol(why: String) -> Ending {
+    Ending::Fatal(Error::Protocol(why))
+}
+
+/// No WebSocket came about.
+pub(super) fn of_connect(error: &SocketError) -> Ending {
+    match error {
+        SocketError::Http(response) => of_refusal(response),
+        SocketError::Url(_) | SocketError::HttpFormat(_) => {
+            protocol(format!("cannot use this address: {error}"))
+        }
+        SocketError::Protocol(_) => protocol(format!("this is no WebSocket server: {error}")),
+        SocketError::Io(error) => again(format!("cannot connect: {error}")),
+        _ => again(format!("cannot connect: {error}")),
+    }
+}
+
+/// The connection broke, or the server broke the protocol.
+pub(super) fn of_failure(error: &SocketError) -> Ending {
+    match error {
+        SocketError::Capacity(_) => protocol(format!("a message is too large: {error}")),
+        SocketError::Io(error) => again(format!("connection lost: {error}")),
+        _ => again(format!("connection lost: {error}")),
+    }
+}
+
+/// The server closed: what is wrong with the request (4000), the credentials (4001), the position
+/// (4009) or our own frames is so next time; 4010 ends the chain. After anything else the stream can
+/// go on.
+pub(super) fn of_close(frame: Option<&CloseFrame>) -> Ending {
+    let Some(frame) = frame else { return again("closed by the server without a code") };
+    let (code, reason) = (u16::from(frame.code), frame.reason.as_str());
+    let why = match reason {
+        "" => format!("closed by the server: {code}"),
+        reason => format!("closed by the server: {code} {reason:?}"),
+    };
+    match code {
+        1000 => Ending::Done { why },
+        1002 | 1007 | 1009 => protocol(why),
+        4000 | 4001 => refused(code, reason.to_owned()),
+        4009 => match (named(reason, "from_height="), named(reason, "tip=")) {
+            (None, Some(tip)) => Ending::Ahead { why, tip_height: Some(tip) },
+            (first_height, _) => Ending::Fatal(Error::Gone { first_height }),
+        },
+        4010 => Ending::Fatal(Error::AnotherChain),
+        _ => again(why),
+    }
+}
+
+/// A height in a reason, which begins with `from_height=3` or `tip=9`.
+fn named(reason: &str, name: &str) -> Option<u64> {
+    let word = reason.split_whitespace().find_map(|word| word.strip_prefix(name))?;
+    digits(word.trim_end_matches([',', ';']))
+}
+
+fn of_refusal(response: &Response<Option<Vec<u8>>>) -> Ending {
+    let status = response.status();
+    let body = response.body().as_deref().unwrap_or_default();
+    let told = match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => refusal.message,
+        Err(_) => String::from_utf8_lossy(body).trim().chars().take(BODY_CHARS_MAX).collect(),
+    };
+    let may_pass = status.is_server_error()
+        || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
+    if !may_pass {
+        return refused(status.as_u16(), told);
+    }
+    let why = match told.as_str() {
+        "" => format!("refused with {status}"),
+        told => format!("refused with {status}: {told}"),
+    };
+    Ending::Again { why, not_before: retry_after(response.headers()) }
+}
+
+fn refused(status: u16, message: String) -> Ending {
+    Ending::Fatal(match message.starts_with(CONTROL_UNKNOWN) {
+        true => Error::Outdated { message },
+        false => Error::Refused { status, message },
+    })
+}
+
+/// The seconds of `Retry-After`; its form as a date is passed over.
+fn retry_after(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let seconds = seconds.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    Duration::from_secs(seconds).min(RETRY_AFTER_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(status: u16, retry_after: Option<&str>, body: &str) -> Ending {
+        let mut response = Response::builder().status(status);
+        if let Some(value) = retry_after {
+            response = response.header("Retry-After", value);
+        }
+        let response = response.body(Some(body.as_bytes().to_vec())).expect("a response");
+        of_connect(&SocketError::Http(Box::new(response)))
+    }
+
+    #[test]
+    fn a_refusal_that_may_pass_is_waited_out() {
+        for (status, retry_after, seconds) in [
+            (408, None, 0),
+            (429, Some("7"), 7),
+            (502, None, 0),
+            (503, Some("2"), 2),
+            (503, Some("99999999"), 300),
+            (503, Some("Mon, 23 Nov 2026"), 0),
+        ] {
+            match refusal(status, retry_after, "") {
+                Ending::Again { not_before, .. } => assert_eq!(not_before.as_secs(), seconds),
+                other => panic!("{status} {retry_after:?}: {other:?}"),
+            }
+        }
+        let Ending::Again { why, .. } = refusal(502, None, "<html>") else { panic!("final") };
+        assert_eq!(why, "refused with 502 Bad Gateway: <html>");
+    }
+
+    #[test]
+    fn any_other_refusal_is_final_and_tells_its_message() {
+        let bad = r#"{"status": 400, "message": "bad from_height"}"#;
+        let old = r#"{"status": 400, "message": "unknown parameter `control`"}"#;
+        for (status, body, told) in [
+            (400, bad, "refused with 400: bad from_height"),
+            (400, old, "too old for this client"),
+            (301, "", "refused with 301"),
+            (401, "", "refused with 401"),
+            (404, "", "refused with 404"),
+            (426, "", "refused with 426"),
+        ] {
+            match refusal(status, Some("1"), body) {
+                Ending::Fatal(error) => {
+                    assert!(error.to_string().contains(told), "{error}");
+                    assert_eq!(matches!(error, Error::Outdated { .. }), body == old);
+                }
+                other => panic!("{status}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_close_is_told_by_its_code_and_reason() {
+        let of = |code: u16, reason: &str| {
+            of_close(Some(&CloseFrame { code: code.into(), reason: reason.into() }))
+        };
+        for (code, reason, told) in [
+            (1001, "after=42.7 draining", "closed by the server: 1001 \"after=42.7 draining\""),
+            (1011, "", "closed by the server: 1011"),
+            (4008, "after=42 too slow", "closed by the server: 4008 \"after=42 too slow\""),
+        ] {
+            match of(code, reason) {
+                Ending::Again { why, not_before } => {
+                    assert_eq!((why.as_str(), not_before), (told, Duration::ZERO));
+                }
+                other => panic!("{code}: {other:?}"),
+            }
+        }
+        assert!(matches!(of_close(None), Ending::Again { .. }));
+        assert!(matches!(of(1000, ""), Ending::Done { .. }));
+        assert!(matches!(
+            of(4009, "from_height=3"),
+            Ending::Fatal(Error::Gone { first_height: Some(3) })
+        ));
+        assert!(matches!(of(4009, ""), Ending::Fatal(Error::Gone { first_height: None })));
+        assert!(matches!(of(4009, "tip=9 ahead"), Ending::Ahead { tip_height: Some(9), .. }));
+        assert!(matches!(of(4010, "from_height=oldest"), Ending::Fatal(Error::AnotherChain)));
+        assert!(matches!(of(4000, "bad"), Ending::Fatal(Error::Refused { status: 4000, .. })));
+        assert!(matches!(of(4001, ""), Ending::Fatal(Error::Refused { status: 4001, .. })));
+        assert!(matches!(of(1009, ""), Ending::Fatal(Error::Protocol(_))));
+    }
+}

@@ -1,0 +1,90 @@
+//! Why a stream ends, or cannot begin: one variant per decision of the caller.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::Cursor;
+
+/// Why a stream ends although more was to come. A connection that cannot be made, or breaks, is none
+/// of these: the stream connects again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server refuses this request, and would again: mend the request. `status` is HTTP's, or
+    /// the close code 4000 (bad request) or 4001 (not authorized).
+    #[error("refused with {status}{}{message}", if message.is_empty() { "" } else { ": " })]
+    Refused { status: u16, message: String },
+    /// What comes next is older than all that the server still has. What lies before `first_height`
+    /// is lost to this stream: begin there, and know it.
+    #[error(
+        "the position is not available any more; the first height that is: {}",
+        shown(*first_height)
+    )]
+    Gone { first_height: Option<u64> },
+    /// What comes next lies far behind the newest block there is: the server lags, or the position is
+    /// of another chain.
+    #[error(
+        "the position lies ahead of the newest block, at height {}; is it of another chain?",
+        shown(*tip_height)
+    )]
+    Ahead { tip_height: Option<u64> },
+    /// Another chain has taken the place of this one. No cursor of the old one means anything on it:
+    /// forget them and begin anew.
+    #[error("another chain has taken the place of this one; cursors of the old one are void")]
+    AnotherChain,
+    /// The server is a Blockcast without control messages and cursors: use a newer one.
+    #[error(
+        "this Blockcast is too old for this client: it does not know the parameter `control` ({message})"
+    )]
+    Outdated { message: String },
+    /// The server passes over the request's parameters, as a BigchainDB or Planetmint node does:
+    /// follow it live, without any, or follow a Blockcast.
+    #[error(
+        "this server passes over the parameters it is given (a BigchainDB or Planetmint node?): it can only be followed live, without a start, a filter, an end or a batch"
+    )]
+    NotUnderstood,
+    /// The server does not keep to the protocol: one of the two has a fault. Nothing was skipped or
+    /// repeated up to the cursor.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+/// Why there is no stream: what was asked for cannot be meant.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    #[error("{0}")]
+    Address(String),
+    #[error("{parameter}={value} cannot be: {wanted}")]
+    Value { parameter: String, value: String, wanted: String },
+    #[error("`{parameter}` stands both in the URL and beside it; leave one out")]
+    Twice { parameter: String },
+    #[error("`{parameter}` stands more than once in the URL")]
+    Repeated { parameter: String },
+    #[error("`from_height` and `after` both say where to begin; leave one out")]
+    TwoStarts,
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// What is wrong with the file that remembers a cursor.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    #[error("cannot read the state file {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write the state file {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{} is no state file: {why}", path.display())]
+    Malformed { path: PathBuf, why: String },
+    /// Going on from there would skip or repeat in silence.
+    #[error(
+        "{} remembers {cursor} of {found}, not of {wanted}; use another file for another stream or filter",
+        path.display()
+    )]
+    OtherStream { path: PathBuf, cursor: Cursor, found: String, wanted: String },
+}
+
+fn shown(height: Option<u64>) -> String {
+    height.map_or_else(|| "unknown".to_owned(), |height| height.to_string())
+}

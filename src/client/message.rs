@@ -1,0 +1,270 @@
+//! What a stream yields, and how it is read from a server's text. Pure.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// What of a text that cannot be read is quoted.
+const QUOTED_CHARS_MAX: usize = 200;
+
+/// One thing that a [`Stream`](super::Stream) has to say. More may be added: match with a `_` arm.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Message {
+    /// A connection is there, the first or another.
+    Connected,
+    /// Where this connection's messages begin: at the stream's cursor. `None`: the server holds no
+    /// block. Never comes from a server that cannot resume.
+    Position { first_height: Option<u64>, tip_height: Option<u64> },
+    /// A transaction was committed.
+    Event(Event),
+    /// A block was committed; on `valid_blocks`.
+    Summary(Summary),
+    /// A block's events in one; with [`Builder::batch`](super::Builder::batch).
+    Batch(Batch),
+    /// All of a block has been yielded, whether the filter matched or not; `events` is how many it
+    /// has in all.
+    BlockEnd { height: u64, events: u64 },
+    /// These blocks, both included, never came; the stream goes on behind them.
+    Gap { from_height: u64, to_height: u64 },
+    /// A block told missing before is there now. It is not yielded: a stream from its height on has
+    /// it.
+    Filled { height: u64 },
+    /// Nothing was sent for a while; all up to this height has been. `None`: there is no block yet.
+    Heartbeat { height: Option<u64> },
+    /// The connection is gone. The stream connects again after `again_in`, when it is asked for its
+    /// next message, and goes on where it was; if it does not
+    /// [resume](super::Stream::resumes), what is committed until then is not yielded.
+    Disconnected { why: String, again_in: Duration },
+}
+
+/// A committed transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub height: u64,
+    pub transaction_id: String,
+    /// One from BigchainDB's dialect; any number from Planetmint's.
+    pub asset_ids: Vec<String>,
+    /// The JSON as it came.
+    pub text: String,
+}
+
+/// A committed block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    pub height: u64,
+    /// None where the producer tells none.
+    pub hash: Option<String>,
+    pub transaction_ids: Vec<String>,
+    /// The JSON as it came.
+    pub text: String,
+}
+
+/// A block's events that match, in order; behind a place inside a block, those that are left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    pub height: u64,
+    /// None where the producer tells none.
+    pub hash: Option<String>,
+    pub events: Vec<Event>,
+    /// The JSON as it came.
+    pub text: String,
+}
+
+/// A text message of the server.
+#[derive(Debug, PartialEq)]
+pub(super) enum Said {
+    Position(Position),
+    Event(Event),
+    Summary(Summary),
+    Batch(Batch),
+    Block {
+        height: u64,
+        events: u64,
+    },
+    Gap {
+        from_height: u64,
+        to_height: u64,
+    },
+    Filled {
+        height: u64,
+    },
+    Heartbeat {
+        height: Option<u64>,
+    },
+    /// A kind of control message that is newer than this client.
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Position {
+    pub height: Option<u64>,
+    pub index: Option<u64>,
+    pub first_height: Option<u64>,
+    pub tip_height: Option<u64>,
+}
+
+/// The keys of all messages. Control messages have a `type`, others never.
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    height: Option<u64>,
+    index: Option<u64>,
+    first_height: Option<u64>,
+    tip_height: Option<u64>,
+    from_height: Option<u64>,
+    to_height: Option<u64>,
+    /// A number in `block`, a list in a batch.
+    #[serde(borrow)]
+    events: Option<&'a RawValue>,
+    hash: Option<String>,
+    transaction_id: Option<String>,
+    transaction_ids: Option<Vec<String>>,
+    asset_id: Option<String>,
+    asset_ids: Option<Vec<String>>,
+}
+
+/// Reads a text message.
+///
+/// # Errors
+/// A sentence with what it is and why it is none of a stream's messages.
+pub(super) fn read(text: &str) -> Result<Said, String> {
+    let unreadable = |why: &str| {
+        let quoted: String = text.chars().take(QUOTED_CHARS_MAX).collect();
+        format!("this is no message of a block stream ({why}): {quoted}")
+    };
+    let wire: Wire = serde_json::from_str(text).map_err(|error| unreadable(&error.to_string()))?;
+    let said = match &wire.kind {
+        Some(kind) => control(kind, &wire),
+        None => data(wire, text)?,
+    };
+    said.ok_or_else(|| unreadable("keys are missing"))
+}
+
+fn control(kind: &str, wire: &Wire<'_>) -> Option<Said> {
+    let Wire { height, index, first_height, tip_height, .. } = *wire;
+    Some(match kind {
+        "position" => Said::Position(Position { height, index, first_height, tip_height }),
+        "block" => Said::Block { height: height?, events: wire.events?.get().parse().ok()? },
+        "gap" => Said::Gap { from_height: wire.from_height?, to_height: wire.to_height? },
+        "filled" => Said::Filled { height: height? },
+        "heartbeat" => Said::Heartbeat { height },
+        _ => Said::Unknown,
+    })
+}
+
+fn data(wire: Wire<'_>, text: &str) -> Result<Option<Said>, String> {
+    let (Some(height), text) = (wire.height, text.to_owned()) else { return Ok(None) };
+    let asset_ids = wire.asset_ids.or(wire.asset_id.map(|id| vec![id])).unwrap_or_default();
+    let hash = wire.hash;
+    Ok(Some(match (wire.transaction_id, wire.transaction_ids, wire.events) {
+        (Some(transaction_id), ..) => {
+            Said::Event(Event { height, transaction_id, asset_ids, text })
+        }
+        (_, Some(transaction_ids), _) => {
+            Said::Summary(Summary { height, hash, transaction_ids, text })
+        }
+        (_, _, Some(events)) => {
+            let events = batched(events.get())?;
+            Said::Batch(Batch { height, hash, events, text })
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn batched(events: &str) -> Result<Vec<Event>, String> {
+    let events: Vec<&RawValue> =
+        serde_json::from_str(events).map_err(|error| format!("a batch's `events`: {error}"))?;
+    let read_event = |event: &&RawValue| match read(event.get())? {
+        Said::Event(event) => Ok(event),
+        other => Err(format!("a batch has no event but {other:?}")),
+    };
+    events.iter().map(read_event).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_is_read() {
+        let event = |text: &str, assets: &[&str]| Event {
+            height: 7,
+            transaction_id: "t".into(),
+            asset_ids: assets.iter().map(ToString::to_string).collect(),
+            text: text.into(),
+        };
+        let plain = r#"{"height": 7, "asset_id": "a", "transaction_id": "t"}"#;
+        let planetmint = r#"{"height": 7, "asset_ids": ["a", "b"], "transaction_id": "t"}"#;
+        let summary = r#"{"height": 7, "hash": null, "transaction_ids": ["t"]}"#;
+        let batch = format!(r#"{{"height": 7, "hash": "h", "events": [{plain}]}}"#);
+        let none = Position { height: None, index: None, first_height: None, tip_height: None };
+        for (text, said) in [
+            (plain, Said::Event(event(plain, &["a"]))),
+            (planetmint, Said::Event(event(planetmint, &["a", "b"]))),
+            (
+                summary,
+                Said::Summary(Summary {
+                    height: 7,
+                    hash: None,
+                    transaction_ids: vec!["t".into()],
+                    text: summary.into(),
+                }),
+            ),
+            (
+                &batch,
+                Said::Batch(Batch {
+                    height: 7,
+                    hash: Some("h".into()),
+                    events: vec![event(plain, &["a"])],
+                    text: batch.clone(),
+                }),
+            ),
+            (
+                r#"{"type": "position", "height": null, "first_height": null, "tip_height": null}"#,
+                Said::Position(none),
+            ),
+            (
+                r#"{"type": "position", "height": 7, "index": 2, "first_height": 1, "tip_height": 9}"#,
+                Said::Position(Position {
+                    height: Some(7),
+                    index: Some(2),
+                    first_height: Some(1),
+                    tip_height: Some(9),
+                }),
+            ),
+            (
+                r#"{"type": "block", "height": 7, "events": 3}"#,
+                Said::Block { height: 7, events: 3 },
+            ),
+            (
+                r#"{"type": "gap", "from_height": 8, "to_height": 9}"#,
+                Said::Gap { from_height: 8, to_height: 9 },
+            ),
+            (r#"{"type": "filled", "height": 8}"#, Said::Filled { height: 8 }),
+            (r#"{"type": "heartbeat", "height": 9}"#, Said::Heartbeat { height: Some(9) }),
+            (r#"{"type": "new", "height": 1}"#, Said::Unknown),
+        ] {
+            assert_eq!(read(text), Ok(said), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_quoted() {
+        for (text, told) in [
+            ("hello", "expected value"),
+            (r#"{"height": 7}"#, "keys are missing"),
+            (r#"{"transaction_id": "t"}"#, "keys are missing"),
+            (r#"{"type": "block", "height": 7, "events": []}"#, "keys are missing"),
+            (r#"{"height": 7, "events": 3}"#, "a batch's `events`"),
+            (r#"{"height": 7, "events": [{"type": "filled", "height": 7}]}"#, "no event"),
+        ] {
+            let why = read(text).expect_err(text);
+            assert!(why.contains(told), "{why}");
+        }
+        assert!(read(&"x".repeat(10_000)).expect_err("no JSON").len() < 400);
+    }
+}

@@ -1,0 +1,138 @@
+//! The file that remembers a cursor: one line of JSON, replaced as a whole.
+//!
+//! `{"stream": "/api/v1/streams/valid_transactions?operation=CREATE", "cursor": "42.7"}`. The stream
+//! is named by its path and filters, without the server's address: a cursor is good on any replica.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cursor, StateError};
+
+#[derive(Debug)]
+pub(super) struct StateFile {
+    path: PathBuf,
+    stream: String,
+    /// What the file says now.
+    saved: Option<Cursor>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    stream: String,
+    cursor: String,
+}
+
+impl StateFile {
+    /// A file that does not exist yet remembers nothing.
+    pub fn open(path: PathBuf, stream: String) -> Result<Self, StateError> {
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { path, stream, saved: None });
+            }
+            Err(source) => return Err(StateError::Read { path, source }),
+        };
+        let content: Content = match serde_json::from_str(&text) {
+            Ok(content) => content,
+            Err(error) => return Err(StateError::Malformed { path, why: error.to_string() }),
+        };
+        let cursor: Cursor = match content.cursor.parse::<Cursor>() {
+            Ok(cursor) => cursor,
+            Err(error) => return Err(StateError::Malformed { path, why: error.to_string() }),
+        };
+        if content.stream != stream {
+            let found = content.stream;
+            return Err(StateError::OtherStream { path, cursor, found, wanted: stream });
+        }
+        Ok(Self { path, stream, saved: Some(cursor) })
+    }
+
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.saved.as_ref()
+    }
+
+    /// Writes, unless the file says so already. A crash leaves the old file or the new one.
+    pub fn save(&mut self, cursor: &Cursor) -> Result<(), StateError> {
+        if self.saved.as_ref() == Some(cursor) {
+            return Ok(());
+        }
+        let content = Content { stream: self.stream.clone(), cursor: cursor.to_string() };
+        let mut line = serde_json::to_vec(&content).expect("bug: two strings are JSON");
+        line.push(b'\n');
+        replace(&self.path, &line)
+            .map_err(|source| StateError::Write { path: self.path.clone(), source })?;
+        self.saved = Some(cursor.clone());
+        Ok(())
+    }
+}
+
+/// A new file beside it, on the disk before it takes the name; then the name.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tmp");
+    let mut file = File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(path: &Path, stream: &str) -> Result<StateFile, StateError> {
+        StateFile::open(path.to_owned(), stream.to_owned())
+    }
+
+    #[test]
+    fn what_was_saved_is_remembered_as_one_line() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("state");
+        let mut state = open(&path, "/x").expect("a new file");
+        assert_eq!(state.cursor(), None);
+        for cursor in ["42", "42.7"] {
+            let cursor = cursor.parse().expect("a cursor");
+            state.save(&cursor).expect("saved");
+            assert_eq!(open(&path, "/x").expect("opened").cursor(), Some(&cursor));
+        }
+        let text = fs::read_to_string(&path).expect("read");
+        assert_eq!(text, "{\"stream\":\"/x\",\"cursor\":\"42.7\"}\n");
+        let files = fs::read_dir(directory.path()).expect("listed").count();
+        assert_eq!(files, 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_meant_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("state");
+        for (text, told) in [
+            ("", "is no state file"),
+            ("{\"stream\":\"/x\",\"cursor\":\"x\"}", "\"x\" is no cursor"),
+            ("{\"stream\":\"/y\",\"cursor\":\"42\"}", "remembers 42 of /y, not of /x"),
+        ] {
+            fs::write(&path, text).expect("written");
+            let error = open(&path, "/x").expect_err(text).to_string();
+            assert!(error.contains(told), "{error}");
+        }
+        let error = open(directory.path(), "/x").expect_err("a directory").to_string();
+        assert!(error.contains("cannot read"), "{error}");
+    }
+
+    #[test]
+    fn a_failure_to_write_is_told_and_tried_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("later").join("state");
+        let mut state = open(&path, "/x").expect("a new file");
+        let cursor = Cursor::after_block(1);
+        let error = state.save(&cursor).expect_err("there is no directory").to_string();
+        assert!(error.contains("cannot write"), "{error}");
+        fs::create_dir(directory.path().join("later")).expect("made");
+        state.save(&cursor).expect("saved");
+        assert!(path.exists());
+    }
+}
