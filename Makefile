@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # Where `make run` serves.
 LISTEN ?= 127.0.0.1:9985
 
-.PHONY: help run test fmt format-check lint unit it bench rabbitmq promtool
+.PHONY: help run test fmt format-check lint unit it bench rabbitmq promtool haproxy
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -30,7 +30,7 @@ lint: ## clippy, warnings are errors
 unit: ## unit tests, without a broker
 	cargo test --locked --lib
 
-it: rabbitmq promtool ## integration tests, with private brokers
+it: rabbitmq promtool haproxy ## integration tests, with private brokers
 	cargo test --locked --bin blockcast --test it
 
 bench: rabbitmq ## the benchmarks: decode to encode, and fan-out beside a plain write() loop
@@ -41,3 +41,6 @@ rabbitmq: ## install rabbitmq-server if it is missing; its service stays off
 
 promtool: ## install Prometheus' promtool if it is missing; its service stays off
 	@deploy/rabbitmq.sh install-promtool
+
+haproxy: ## install HAProxy if it is missing; its service stays off
+	@deploy/rabbitmq.sh install-haproxy

@@ -3,8 +3,9 @@
 #
 #   rabbitmq.sh install   installs rabbitmq-server if it is missing; its own service is neither
 #                         started nor enabled
-#   rabbitmq.sh install-promtool
-#                         the same for Prometheus, whose promtool the tests use
+#   rabbitmq.sh install-promtool | install-haproxy
+#                         the same for Prometheus, whose promtool the tests use, and for HAProxy,
+#                         behind which they put replicas
 #   rabbitmq.sh run DIR   runs a private broker, on loopback only, until SIGTERM or SIGINT; all its
 #                         files are in DIR, and DIR/uri says where it is as soon as it answers
 #
@@ -14,6 +15,7 @@ set -euo pipefail
 
 # The real script: the one in /usr/sbin insists on the system's own user and directories.
 readonly SERVER=/usr/lib/rabbitmq/bin/rabbitmq-server
+readonly HAPROXY=/usr/sbin/haproxy
 readonly POLICY=/usr/sbin/policy-rc.d
 # What the broker prints when it has booted: its port is open a moment before its queues are there.
 readonly BOOTED='completed with'
@@ -54,6 +56,14 @@ install_promtool() {
         fail "promtool is missing: the tests check the metrics with it. It comes with Prometheus."
     fi
     install_package prometheus prometheus.service
+}
+
+install_haproxy() {
+    if [ -x "$HAPROXY" ]; then return; fi
+    if ! command -v apt-get >/dev/null; then
+        fail "HAProxy is missing: the tests put replicas behind it, as $HAPROXY."
+    fi
+    install_package haproxy haproxy.service
 }
 
 # Installs a package; the units that come with it, named behind it, stay off.
@@ -227,6 +237,7 @@ pause() {
 case ${1:-} in
     install) install ;;
     install-promtool) install_promtool ;;
+    install-haproxy) install_haproxy ;;
     run) run "${2:?the directory for its files}" ;;
-    *) fail "usage: rabbitmq.sh install | install-promtool | run DIR" ;;
+    *) fail "usage: rabbitmq.sh install | install-promtool | install-haproxy | run DIR" ;;
 esac

@@ -24,6 +24,7 @@ mod replay;
 
 // The whole.
 mod bad_input;
+mod balanced;
 mod commands;
 mod deep_history;
 mod event_stream;

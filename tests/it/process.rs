@@ -60,6 +60,11 @@ impl Process {
         self.get("/metrics").await.1
     }
 
+    /// SIGKILL: nobody is told.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("killed");
+    }
+
     /// SIGTERM, and the exit code 0 of a drained replica.
     pub async fn stop(mut self) {
         let pid = self.child.id().expect("it runs").to_string();
