@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use crate::broker::Broker;
+use crate::chain::{self, body, publish};
 use crate::eventually::eventually;
+use crate::replica::{Replica, config};
 use crate::scripted::{Scripted, Served, block, event, position};
 
 use super::program::{Program, Running, unanswered};
@@ -238,4 +241,57 @@ async fn it_can_be_ended_while_nobody_answers() {
     tail.signal("TERM").await;
     let ended = tail.ended().await.with_code(0);
     assert!(!format!("{said}{ended:?}").contains("s3cret"), "{said}{ended:?}");
+}
+
+#[tokio::test]
+async fn on_real_replicas_nothing_is_missing_over_a_replacement_and_a_restart_of_its_own() {
+    let mut config = config(Broker::shared());
+    let (_reserved, address) = unanswered();
+    config.server.listen = address;
+    let first = Replica::start_ready(&config).await;
+    publish(&config, (1..=3).map(|height| body(height, "x"))).await;
+    let (_directory, state) = state();
+    let url = first.url("valid_transactions");
+    let mut running = tail(&url, &["--from", "oldest", "--state", &state]);
+    for height in 1..=3 {
+        assert_eq!(running.line().await, chain::event(height, "x"));
+    }
+    first.stop().await.expect("stopped");
+    let told = running.says("closed by the server").await;
+    assert!(told.contains(": 1001 \"after=3 draining\""), "{told}");
+    let second = Replica::start_ready(&config).await;
+    publish(&config, [body(4, "x")]).await;
+    assert_eq!(running.line().await, chain::event(4, "x"));
+    running.signal("INT").await;
+    running.ended().await.with_code(0);
+
+    publish(&config, (5..=6).map(|height| body(height, "x"))).await;
+    let ended = tail(&url, &["--state", &state, "--until-height", "6"]).ended().await.with_code(0);
+    assert_eq!(ended.stdout, format!("{}\n{}\n", chain::event(5, "x"), chain::event(6, "x")));
+    second.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn on_a_real_replica_one_transaction_is_found_and_a_request_that_cannot_be_served_fails() {
+    let config = config(Broker::shared());
+    let replica = Replica::start_ready(&config).await;
+    let id = "ab".repeat(32);
+    let committed = format!("{{\"height\": 2, \"transactions\": [{{\"id\": \"{id}\"}}]}}");
+    let url = replica.url("valid_transactions");
+    publish(&config, [body(1, "x"), committed.into_bytes(), body(3, "x")]).await;
+    let options = ["--transaction-id", &id, "--from=-100", "--limit", "1"];
+    let ended = tail(&url, &options).ended().await.with_code(0);
+    let event =
+        format!("{{\"height\": 2, \"asset_id\": \"{id}\", \"transaction_id\": \"{id}\"}}\n");
+    assert_eq!(ended.stdout, event);
+
+    let early = tail(&url, &["--from", "0"]).ended().await.with_code(1);
+    early.telling(&["not available", "go on with --from 1"]);
+    let unknown = format!("{url}?nonsense=1");
+    tail(&unknown, &[]).ended().await.with_code(1).telling(&["400", "nonsense"]);
+    let blocks = replica.url("valid_blocks");
+    let ended =
+        tail(&blocks, &["--from", "oldest", "--limit", "2", "--json"]).ended().await.with_code(0);
+    assert!(ended.stdout.contains("\"cursor\""), "{}", ended.stdout);
+    replica.stop().await.expect("stopped");
 }
