@@ -28,13 +28,8 @@ pub struct Feed {
     /// What every block is needed in; of one block it may be more.
     needs: Needs,
     source: Source,
-    /// Where the client wants to begin, until that is found.
-    start: Option<Start>,
-    /// Where it begins when that is not to be had.
-    fallback: Option<Start>,
-    /// In the block that comes first.
-    seek: Option<Box<str>>,
-    ahead_since: Option<Instant>,
+    /// Until the client's first block is found.
+    looking: Option<Box<Looking>>,
     fills_seen: u64,
     _demand: Option<Demand>,
     has_changed_source: bool,
@@ -42,12 +37,24 @@ pub struct Feed {
 
 enum Source {
     History,
-    Reading {
-        reading: Reading,
-        _demand: Option<Demand>,
-    },
+    Reading(Box<DeepReading>),
     /// Its turn with the broker is over, and it asks again when its client reads.
     Suspended,
+}
+
+/// Where a client wants to begin.
+struct Looking {
+    start: Start,
+    /// Where it begins when that is not to be had.
+    fallback: Option<Start>,
+    /// In the block that comes first.
+    seek: Option<Box<str>>,
+    ahead_since: Option<Instant>,
+}
+
+struct DeepReading {
+    reading: Reading,
+    _demand: Option<Demand>,
 }
 
 /// How a start was made.
@@ -98,10 +105,7 @@ impl Feed {
             archive,
             needs,
             source: Source::History,
-            start: None,
-            fallback: None,
-            seek: None,
-            ahead_since: None,
+            looking: None,
             fills_seen: 0,
             _demand: demand,
             has_changed_source: false,
@@ -110,7 +114,8 @@ impl Feed {
 
     /// Says where the client wants to begin; [`Feed::begin`] finds it.
     pub fn look_for(&mut self, start: Start, fallback: Option<Start>) {
-        (self.start, self.fallback) = (Some(start), fallback);
+        let looking = Looking { start, fallback, seek: None, ahead_since: None };
+        self.looking = Some(Box::new(looking));
     }
 
     /// Wakes the session when there may be more of the history.
@@ -122,7 +127,7 @@ impl Feed {
     pub fn watch_reading(&mut self) -> Option<watch::Receiver<u64>> {
         self.has_changed_source = false;
         match &self.source {
-            Source::Reading { reading, .. } => Some(reading.history.watch(self.needs)),
+            Source::Reading(deep) => Some(deep.reading.history.watch(self.needs)),
             Source::History | Source::Suspended => None,
         }
     }
@@ -134,12 +139,13 @@ impl Feed {
 
     /// Whether the client's first block is still looked for.
     pub fn is_looking(&self) -> bool {
-        self.start.is_some()
+        self.looking.is_some()
     }
 
     /// When waiting for the chain to get to the start is over.
     pub fn deadline(&self) -> Option<Instant> {
-        self.ahead_since.map(|since| since + AHEAD_WAIT)
+        let since = self.looking.as_ref()?.ahead_since?;
+        Some(since + AHEAD_WAIT)
     }
 
     /// Looks for the start. Returns how it was made once it is.
@@ -147,10 +153,10 @@ impl Feed {
     /// # Errors
     /// It is not to be had.
     pub fn begin(&mut self, outbound: &mut Outbound, now: Instant) -> Result<Option<Begun>, End> {
-        let Some(start) = &self.start else { return Ok(None) };
-        if let Source::Reading { reading, .. } = &self.source {
+        let Some(looking) = &self.looking else { return Ok(None) };
+        if let Source::Reading(deep) = &self.source {
             // Whether the broker has it shows only with its first block.
-            return match reading.state() {
+            return match deep.reading.state() {
                 State::NotAvailable { first_height } => self.fall_back(first_height, outbound, now),
                 State::Reading => self.begin_behind(true, outbound),
                 State::GivenUp => {
@@ -160,7 +166,7 @@ impl Feed {
                 State::Waiting => Ok(None),
             };
         }
-        match start::find(start, &self.history, &self.archive) {
+        match start::find(&looking.start, &self.history, &self.archive) {
             Found::Here(cursor, seek) => {
                 self.fills_seen = self.history.fills();
                 outbound.begin_at(cursor, self.events_of(seek));
@@ -172,17 +178,19 @@ impl Feed {
                 if !self.ask(height) {
                     return self.fall_back(self.history.first_height(), outbound, now);
                 }
-                match self.archive.first_height().is_some() && self.seek.is_none() {
+                let has_seek = self.looking.as_ref().is_some_and(|it| it.seek.is_some());
+                match self.archive.first_height().is_some() && !has_seek {
                     true => Ok(Some(self.begun(true))),
                     false => Ok(None),
                 }
             }
             Found::Ahead { tip: None } => Ok(None),
             Found::Ahead { tip: Some(tip) } => {
-                let since = *self.ahead_since.get_or_insert(now);
+                let looking = self.looking.as_mut().expect("bug: it was there a moment ago");
+                let since = *looking.ahead_since.get_or_insert(now);
                 match now < since + AHEAD_WAIT {
                     true => Ok(None),
-                    false if self.fallback.is_some() => self.fall_back(None, outbound, now),
+                    false if looking.fallback.is_some() => self.fall_back(None, outbound, now),
                     false => Err(End::Ahead { tip }),
                 }
             }
@@ -206,7 +214,8 @@ impl Feed {
         let taken = match &self.source {
             Source::Suspended => return Ok(Offer::Suspended),
             Source::History => self.history.entries_from(cursor, bytes_max, entries),
-            Source::Reading { reading, .. } => {
+            Source::Reading(deep) => {
+                let reading = &deep.reading;
                 reading.progress(cursor.next_height);
                 let cursor = reading.history.live_cursor().at(cursor.next_height);
                 reading.history.entries_from(cursor, bytes_max, entries)
@@ -245,8 +254,8 @@ impl Feed {
 
     /// Takes note that bytes went out.
     pub fn wrote(&self, outbound: &Outbound) {
-        if let Source::Reading { reading, .. } = &self.source {
-            reading.progress(outbound.cursor().next_height);
+        if let Source::Reading(deep) = &self.source {
+            deep.reading.progress(outbound.cursor().next_height);
         }
     }
 
@@ -266,8 +275,8 @@ impl Feed {
             self.change_source(Source::History);
             return Ok(());
         }
-        let Source::Reading { reading, .. } = &self.source else { return Ok(()) };
-        match reading.state() {
+        let Source::Reading(deep) = &self.source else { return Ok(()) };
+        match deep.reading.state() {
             State::Waiting | State::Reading => {}
             State::GivenUp => self.change_source(Source::Suspended),
             State::NotAvailable { first_height } => return Err(End::NotAvailable { first_height }),
@@ -292,7 +301,7 @@ impl Feed {
 
     fn source_history(&self) -> &History {
         match &self.source {
-            Source::Reading { reading, .. } => &reading.history,
+            Source::Reading(deep) => &deep.reading.history,
             Source::History | Source::Suspended => &self.history,
         }
     }
@@ -303,7 +312,8 @@ impl Feed {
         is_deep: bool,
         outbound: &mut Outbound,
     ) -> Result<Option<Begun>, End> {
-        let Some(id) = &self.seek else { return Ok(Some(self.begun(is_deep))) };
+        let seek = self.looking.as_ref().and_then(|looking| looking.seek.as_ref());
+        let Some(id) = seek else { return Ok(Some(self.begun(is_deep))) };
         let (history, cursor) = (self.source_history(), outbound.cursor());
         let mut entries = Entries::new();
         let here = history.live_cursor().at(cursor.next_height);
@@ -322,7 +332,6 @@ impl Feed {
             // Its block never came to this replica: what follows comes next.
             Some(_) => true,
         };
-        self.seek = None;
         Ok(Some(Begun { is_within_gap, ..self.begun(is_deep) }))
     }
 
@@ -330,7 +339,7 @@ impl Feed {
         let Some(reading) = self.archive.read(height) else { return false };
         let demand = (!self.needs.is_none()).then(|| reading.history.demand(self.needs));
         self.fills_seen = 0;
-        self.change_source(Source::Reading { reading, _demand: demand });
+        self.change_source(Source::Reading(Box::new(DeepReading { reading, _demand: demand })));
         true
     }
 
@@ -340,7 +349,7 @@ impl Feed {
     }
 
     fn begun(&mut self, is_deep: bool) -> Begun {
-        (self.start, self.ahead_since) = (None, None);
+        self.looking = None;
         Begun { is_deep, is_within_gap: false, skipped: None }
     }
 
@@ -348,7 +357,9 @@ impl Feed {
         match seek {
             Seek::Events(events) => events,
             Seek::Transaction(id) => {
-                self.seek = Some(id);
+                if let Some(looking) = &mut self.looking {
+                    looking.seek = Some(id);
+                }
                 0
             }
         }
@@ -361,11 +372,12 @@ impl Feed {
         outbound: &mut Outbound,
         now: Instant,
     ) -> Result<Option<Begun>, End> {
-        let Some(fallback) = self.fallback.take() else {
-            return Err(End::NotAvailable { first_height });
-        };
-        let wanted = self.start.replace(fallback).and_then(|start| start.first_wanted());
-        self.seek = None;
+        let looking = self.looking.as_mut().filter(|looking| looking.fallback.is_some());
+        let Some(looking) = looking else { return Err(End::NotAvailable { first_height }) };
+        let wanted = looking.start.first_wanted();
+        if let Some(fallback) = looking.fallback.take() {
+            (looking.start, looking.seek, looking.ahead_since) = (fallback, None, None);
+        }
         self.change_source(Source::History);
         let begun = self.begin(outbound, now)?;
         let next = outbound.cursor().next_height;

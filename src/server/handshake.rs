@@ -280,33 +280,34 @@ impl Opening {
     /// Runs the session on its connection, in a task of its own. `early` is what the client sent
     /// behind its request.
     pub fn begin(self, transport: TcpStream, early: Bytes, door: &Arc<Door>) {
-        let door_inside = Arc::clone(door);
-        door.spawn(async move {
-            let (door, Self { purpose, visit }) = (door_inside, self);
-            let metrics = &door.around.metrics;
-            let around = Arc::clone(&door.around);
-            let (mut session, admitted) = match purpose {
-                Purpose::Serve { wanted, admitted } => {
-                    if wanted.form.wire == Wire::EventStream {
-                        find_dead_peer(&transport, &around.limits);
-                    }
-                    metrics.sessions_opened.inc();
-                    (Session::new(transport, around, wanted), Some(admitted))
+        let Self { purpose, visit } = self;
+        let around = Arc::clone(&door.around);
+        let (mut session, admitted) = match purpose {
+            Purpose::Serve { wanted, admitted } => {
+                if wanted.form.wire == Wire::EventStream {
+                    find_dead_peer(&transport, &around.limits);
                 }
-                Purpose::Refuse { cause, head } => {
-                    (Session::refused(transport, around, &cause, head), None)
-                }
-            };
-            session.listen(&early);
-            // It shares hyper's whole read buffer, 8 KiB.
-            drop(early);
-            let disconnect = Box::pin(session.run()).await;
-            if admitted.is_some() {
-                metrics.disconnects.add(disconnect);
+                around.metrics.sessions_opened.inc();
+                (Session::new(transport, around, wanted), Some(admitted))
             }
-            debug!(peer = %visit.peer, reason = disconnect.name(), "session ended");
-            drop(visit.place);
-        });
+            Purpose::Refuse { cause, head } => {
+                (Session::refused(transport, around, &cause, head), None)
+            }
+        };
+        session.listen(&early);
+        // It shares hyper's whole read buffer, 8 KiB.
+        drop(early);
+        let Visit { peer, place, .. } = visit;
+        // Boxed as it is: what an idle session costs is mostly this, and passing it on by value would
+        // keep room for it twice.
+        door.spawn(Box::pin(async move {
+            let disconnect = session.run().await;
+            if admitted.is_some() {
+                session.metrics().disconnects.add(disconnect);
+            }
+            debug!(%peer, reason = disconnect.name(), "session ended");
+            drop(place);
+        }));
     }
 }
 

@@ -84,7 +84,8 @@ pub struct Session<T> {
     inbound: Option<Inbound>,
     outbound: Outbound,
     feed: Feed,
-    scratch: Scratch,
+    /// None for a form that needs none.
+    scratch: Option<Box<Scratch>>,
     /// See [`Head::WhenBegun`].
     head: Option<Vec<u8>>,
     /// Whether the client named a place to begin at.
@@ -145,6 +146,7 @@ impl<T: Transport> Session<T> {
         };
         let (history, archive) = (Arc::clone(&around.history), Arc::clone(&around.archive));
         let is_resumed = start != Start::Live;
+        let scratch = (form.filter.is_some() || form.is_batch).then(Box::default);
         let mut feed = Feed::new(history, archive, needs);
         feed.look_for(start, fallback);
         let cursor = around.history.live_cursor();
@@ -153,7 +155,7 @@ impl<T: Transport> Session<T> {
             inbound: is_websocket.then(|| Inbound::new(around.limits.max_message_bytes.as_u64())),
             outbound: Outbound::new(form, cursor, bounds, head_now),
             feed,
-            scratch: Scratch::default(),
+            scratch,
             head,
             is_resumed,
             around,
@@ -186,7 +188,7 @@ impl<T: Transport> Session<T> {
     }
 
     /// Serves the client until one side ends it.
-    pub async fn run(mut self) -> Disconnect {
+    pub async fn run(&mut self) -> Disconnect {
         let mut moved = self.feed.watch();
         let mut reading_moved = self.feed.watch_reading();
         let mut timer = pin!(tokio::time::sleep_until(self.deadline()));
@@ -224,6 +226,10 @@ impl<T: Transport> Session<T> {
                 reading_moved = self.feed.watch_reading();
             }
         }
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.around.metrics
     }
 
     /// Reads what there is, then writes what goes; the timer stands at `deadline`.
@@ -310,8 +316,9 @@ impl<T: Transport> Session<T> {
                 Err(disconnect) => return Poll::Ready(Err(disconnect)),
             };
             let write = {
-                let mut slices = Slices::new();
-                self.outbound.slices(&entries, &mut self.scratch, &mut slices);
+                let (mut none, mut slices) = (Scratch::default(), Slices::new());
+                let scratch = self.scratch.as_deref_mut().unwrap_or(&mut none);
+                self.outbound.slices(&entries, scratch, &mut slices);
                 if slices.is_empty() {
                     self.blocked_since = None;
                     return Poll::Pending;
@@ -374,7 +381,9 @@ impl<T: Transport> Session<T> {
                     }
                 }
             };
-            self.outbound.pass_empty(entries, &mut self.scratch);
+            let mut none = Scratch::default();
+            let scratch = self.scratch.as_deref_mut().unwrap_or(&mut none);
+            self.outbound.pass_empty(entries, scratch);
             self.tell_fills(lag);
             let next_height = self.outbound.cursor().next_height;
             let is_passed = entries.last().is_some_and(|last| last.last_height() < next_height);
@@ -393,7 +402,9 @@ impl<T: Transport> Session<T> {
                 metrics.append_to_write_seconds.observe(kept.appended_at.elapsed().as_secs_f64());
             }
         };
-        let messages = self.outbound.advance(entries, written, &mut self.scratch, &mut finished);
+        let mut none = Scratch::default();
+        let scratch = self.scratch.as_deref_mut().unwrap_or(&mut none);
+        let messages = self.outbound.advance(entries, written, scratch, &mut finished);
         self.feed.wrote(&self.outbound);
         metrics.sent_messages.inc_by(messages as u64);
         metrics.sent_bytes.inc_by(written as u64);
