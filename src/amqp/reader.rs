@@ -264,7 +264,7 @@ impl Dialer {
 
 impl Messages {
     /// The next message. Before it waits for one, everything handed over is acked, since the broker
-    /// may be waiting for that.
+    /// may be waiting for that. Nothing is waited for once there is one.
     ///
     /// # Errors
     /// No further message comes.
@@ -272,6 +272,9 @@ impl Messages {
     /// # Cancel safety
     /// No message is lost when dropped.
     pub async fn next(&mut self) -> Result<Message, ReadError> {
+        if self.unacked_len >= PREFETCH / 2 {
+            self.ack().await;
+        }
         let next = match poll_once(self.consumer.next()).await {
             Some(next) => next,
             None => {
@@ -285,9 +288,6 @@ impl Messages {
         let message = Message::of(message).ok_or(ReadError::NotAStream)?;
         self.unacked = Some(acker);
         self.unacked_len += 1;
-        if self.unacked_len >= PREFETCH / 2 {
-            self.ack().await;
-        }
         Ok(message)
     }
 

@@ -7,8 +7,8 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::CloseFrame};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-/// A message is awaited this long.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// A message is awaited this long: on a busy machine a turn at the broker may be minutes away.
+const DEADLINE: Duration = Duration::from_secs(240);
 
 pub struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 

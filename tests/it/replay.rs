@@ -304,3 +304,27 @@ async fn a_replica_says_what_the_broker_still_has() {
     assert!(replica.status().await["broker_first_height"].is_null());
     replica.stop().await.expect("drained");
 }
+
+/// Whoever reads gives up waiting now and then, for example to look whether others want its turn.
+#[tokio::test]
+async fn a_reader_that_gives_up_waiting_at_any_time_still_gets_every_message() {
+    const MESSAGES: u64 = 500;
+    let config = config(Broker::shared());
+    publish(&config, (1..=MESSAGES).map(|height| body(height, "x"))).await;
+    let (reader, dialer) = Reader::new(Arc::new(config.amqp)).expect("a configuration");
+    let dialing = tokio::spawn(dialer.run());
+    let mut messages = reader.read_from(0).await.expect("the stream");
+    let mut offsets = Vec::new();
+    eventually("the last message", async || {
+        // Polled once each time, wherever it is.
+        while let Ok(message) = timeout(Duration::ZERO, messages.next()).await {
+            offsets.push(message.expect("the broker is there").offset);
+        }
+        offsets.last() == Some(&(MESSAGES - 1))
+    })
+    .await;
+    assert_eq!(offsets, Vec::from_iter(0..MESSAGES));
+    drop(messages);
+    reader.close().await;
+    dialing.abort();
+}
