@@ -137,6 +137,12 @@ impl Feed {
         self.start.is_some()
     }
 
+    /// What the client asked for, while that is looked for and if it named a place, as a URL's query
+    /// says it.
+    pub fn asked(&self) -> Option<String> {
+        self.start.as_ref().and_then(Start::in_url)
+    }
+
     /// When waiting for the chain to get to the start is over.
     pub fn deadline(&self) -> Option<Instant> {
         self.ahead_since.map(|since| since + AHEAD_WAIT)

@@ -1,0 +1,51 @@
+//! What becomes of a client while something else is waited for: the chain, the broker, its turn.
+
+use super::*;
+use crate::archive::Requests;
+use crate::metrics::Resume;
+
+/// A history of the heights `from..=to`, one event each.
+fn chain(heights: std::ops::RangeInclusive<u64>) -> Arc<History> {
+    let history = History::new(usize::MAX);
+    heights.for_each(|height| history.append(block(height, 1)));
+    Arc::new(history)
+}
+
+/// A client of heights 10 to 20 that begins further back.
+fn deep(query: &str, pipe_bytes: usize) -> (Bench, Requests) {
+    let (archive, requests) = Archive::new();
+    let wanted = wanted(query, Way::WebSocket);
+    (Bench::with(chain(10..=20), archive, pipe_bytes, wanted), requests)
+}
+
+/// Lets every task do what it can.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_closed_before_the_start_is_found_is_told_what_it_asked_for() {
+    let id = "ab".repeat(32);
+    for (query, place) in [
+        ("from_height=30".to_owned(), "after=29".to_owned()),
+        ("after=30.4".to_owned(), "after=30.4".to_owned()),
+        ("from_height=0&limit=1".to_owned(), "from_height=0".to_owned()),
+        ("after=5".to_owned(), "after=5".to_owned()),
+        (format!("after=5.{id}"), format!("after=5.{id}")),
+    ] {
+        let (bench, _requests) = deep(&query, 1 << 20);
+        settle().await;
+        bench.around.drain.begin(Duration::ZERO);
+        bench.around.history.wake_readers();
+        let (code, reason, _) = bench.close().await;
+        assert_eq!((code, reason), (1001, format!("{place} draining")), "{query}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_not_to_be_had_is_counted_once() {
+    let bench = Bench::of(chain(3..=9), 1 << 20, wanted("from_height=2", Way::WebSocket));
+    let around = Arc::clone(&bench.around);
+    assert_eq!(bench.close().await.0, 4009);
+    assert_eq!(around.metrics.resumes.get(Resume::NotAvailable), 1);
+}
