@@ -173,6 +173,7 @@ impl Feed {
                 self.begin_behind(false, outbound)
             }
             Found::Deep { height, seek } => {
+                self.ahead_since = None;
                 let events = self.events_of(seek);
                 outbound.begin_at(self.history.live_cursor().at(height), events);
                 if !self.ask(height) {
@@ -183,7 +184,11 @@ impl Feed {
                     false => Ok(None),
                 }
             }
-            Found::Ahead { tip: None } => Ok(None),
+            Found::Ahead { tip: None } => {
+                // Another chain is to come: what was waited for so far was the other's.
+                self.ahead_since = None;
+                Ok(None)
+            }
             Found::Ahead { tip: Some(tip) } => {
                 let since = *self.ahead_since.get_or_insert(now);
                 match now < since + AHEAD_WAIT {

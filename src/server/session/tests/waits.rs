@@ -24,6 +24,18 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_for_a_height_of_a_chain_that_is_gone_is_not_looked_at_all_the_time() {
+    let bench = Bench::of(chain(3..=9), 1 << 20, wanted("", Way::WebSocket));
+    let (_client, server) = duplex(1 << 20);
+    let wanted = wanted("from_height=12", Way::WebSocket);
+    let mut session = Session::new(server, Arc::clone(&bench.around), wanted);
+    bench.around.history.start_over();
+    tokio::time::advance(Duration::from_secs(11)).await;
+    assert!(session.look_at_clock(Instant::now()).is_none());
+    assert!(session.deadline() > Instant::now(), "else its task never sleeps");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_closed_before_the_start_is_found_is_told_what_it_asked_for() {
     let id = "ab".repeat(32);
     for (query, place) in [
