@@ -218,7 +218,7 @@ impl Feed {
             Source::Suspended => return Ok(Offer::Suspended),
             Source::History => self.history.entries_from(cursor, bytes_max, entries),
             Source::Reading { reading, .. } => {
-                reading.progress(cursor.next_height);
+                reading.passed(cursor.next_height);
                 let cursor = reading.history.live_cursor().at(cursor.next_height);
                 reading.history.entries_from(cursor, bytes_max, entries)
             }

@@ -61,3 +61,15 @@ async fn a_start_that_is_not_to_be_had_is_counted_once() {
     assert_eq!(bench.close().await.0, 4009);
     assert_eq!(around.metrics.resumes.get(Resume::NotAvailable), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn new_blocks_are_no_life_of_a_client_that_reads_nothing() {
+    let (bench, mut requests) = deep("from_height=1", 10);
+    let mut request = requests.take().expect("a reading");
+    request.set_state(crate::archive::State::Reading);
+    request.history().append(block(1, 1));
+    let brief = Duration::from_millis(100);
+    while tokio::time::timeout(brief, request.progressed()).await.is_ok() {}
+    bench.around.history.append(block(21, 1));
+    assert!(tokio::time::timeout(brief, request.progressed()).await.is_err());
+}
