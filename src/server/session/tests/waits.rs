@@ -73,3 +73,24 @@ async fn new_blocks_are_no_life_of_a_client_that_reads_nothing() {
     bench.around.history.append(block(21, 1));
     assert!(tokio::time::timeout(brief, request.progressed()).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_for_its_turn_in_the_middle_of_a_message_owes_no_pong() {
+    let (mut bench, mut requests) = deep("from_height=1", 10);
+    let request = requests.take().expect("a reading");
+    request.history().append(block(1, 1));
+    request.set_state(crate::archive::State::Reading);
+    settle().await;
+    request.set_state(crate::archive::State::GivenUp);
+    request.history().start_over();
+    let expected = block(1, 1).events;
+    let mut seen = vec![0; expected.len()];
+    bench.client.read_exact(&mut seen[..10]).await.expect("what was written");
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!(!bench.session.is_finished());
+    let request = requests.take().expect("it asked again");
+    request.history().append(block(1, 1));
+    request.set_state(crate::archive::State::Reading);
+    bench.client.read_exact(&mut seen[10..]).await.expect("the rest");
+    assert_eq!(seen, expected);
+}
