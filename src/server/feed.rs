@@ -143,6 +143,11 @@ impl Feed {
         self.start.as_ref().and_then(Start::in_url)
     }
 
+    /// Whether its blocks are the history's that all share.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.source, Source::History)
+    }
+
     /// When waiting for the chain to get to the start is over.
     pub fn deadline(&self) -> Option<Instant> {
         self.ahead_since.map(|since| since + AHEAD_WAIT)

@@ -94,3 +94,17 @@ async fn a_client_that_waits_for_its_turn_in_the_middle_of_a_message_owes_no_pon
     bench.client.read_exact(&mut seen[10..]).await.expect("the rest");
     assert_eq!(seen, expected);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_back_is_neither_late_nor_near() {
+    let (mut bench, mut requests) = deep("from_height=1", 1 << 20);
+    let request = requests.take().expect("a reading");
+    request.history().append(block(1, 1));
+    request.set_state(crate::archive::State::Reading);
+    bench.frame().await;
+    settle().await;
+    let text = bench.around.metrics.to_text();
+    for metric in ["append_to_write_seconds", "session_lag_blocks"] {
+        assert!(text.contains(&format!("blockcast_{metric}_count 0\n")), "{metric}\n{text}");
+    }
+}
