@@ -237,7 +237,7 @@ impl Feed {
         Ok(Offer::Entries(lag))
     }
 
-    /// Heights that filled a gap behind the cursor since this was last asked.
+    /// Heights that filled a gap behind the cursor since this was last asked, up to `lag`'s time.
     ///
     /// # Errors
     /// There were more than are remembered.
@@ -246,7 +246,10 @@ impl Feed {
             return Ok(Vec::new());
         }
         let history = self.source_history();
-        let mut fills = history.fills_after(self.fills_seen, FILLS_MAX).ok_or(Gone::FellOff)?;
+        // Not those since: the entries that the client is still to be sent may tell their gaps.
+        let since = lag.fills.saturating_sub(self.fills_seen);
+        let max = usize::try_from(since).unwrap_or(FILLS_MAX).min(FILLS_MAX);
+        let mut fills = history.fills_after(self.fills_seen, max).ok_or(Gone::FellOff)?;
         self.fills_seen += fills.len() as u64;
         fills.retain(|height| *height < outbound.cursor().next_height);
         Ok(fills)

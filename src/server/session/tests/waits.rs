@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::archive::Requests;
+use crate::history::Needs;
 use crate::metrics::Resume;
+use crate::server::feed;
 
 /// A history of the heights `from..=to`, one event each.
 fn chain(heights: std::ops::RangeInclusive<u64>) -> Arc<History> {
@@ -107,4 +109,32 @@ async fn what_is_read_back_is_neither_late_nor_near() {
     for metric in ["append_to_write_seconds", "session_lag_blocks"] {
         assert!(text.contains(&format!("blockcast_{metric}_count 0\n")), "{metric}\n{text}");
     }
+}
+
+#[test]
+fn a_gap_filled_while_it_is_told_is_told_as_filled() {
+    let history = chain(1..=1);
+    history.append_gap(2, 3);
+    history.append(block(4, 1));
+    history.append_gap(5, 6);
+    history.append(block(7, 1));
+    let mut feed = Feed::new(Arc::clone(&history), Arc::new(Archive::none()), Needs::NONE);
+    let form = Form { has_control: true, ..Form::plain(Stream::Transactions) };
+    let cursor = history.live_cursor();
+    let mut outbound = Outbound::new(form, cursor, Bounds::default(), Vec::new());
+    outbound.begin_at(cursor.at(4), 0);
+    let mut entries = Entries::new();
+    let mut offer = |feed: &mut Feed, outbound: &mut Outbound| {
+        let offered = feed.offer(outbound, 1 << 20, &mut entries).expect("all is there");
+        let feed::Offer::Entries(lag) = offered else { panic!("{offered:?}") };
+        lag
+    };
+    assert!(history.fill(block(2, 1)));
+    // With the gap of 5 and 6, which the client is told of from these entries.
+    let lag = offer(&mut feed, &mut outbound);
+    assert!(history.fill(block(5, 1)));
+    assert_eq!(feed.fills(lag, &outbound), Ok(vec![2]));
+    outbound.begin_at(cursor.at(8), 0);
+    let lag = offer(&mut feed, &mut outbound);
+    assert_eq!(feed.fills(lag, &outbound), Ok(vec![5]));
 }
