@@ -65,11 +65,12 @@ pub fn heartbeat(height: u64) -> Notice {
     Notice { kind: "heartbeat", id: Some(height.to_string()), json }
 }
 
-/// The end, as a Server-Sent Event: what a WebSocket's close frame says.
-pub fn close(code: u16, reason: &str) -> Notice {
+/// The end, as a Server-Sent Event: what a WebSocket's close frame says. `id`: where a browser goes
+/// on, which comes back by itself; with its last event's it would ask for that block's rest for ever.
+pub fn close(code: u16, reason: &str, id: Option<&str>) -> Notice {
     let reason = serde_json::Value::from(reason);
     let json = format!("{{\"type\": \"close\", \"code\": {code}, \"reason\": {reason}}}");
-    Notice { kind: "close", id: None, json }
+    Notice { kind: "close", id: id.map(str::to_owned), json }
 }
 
 #[cfg(test)]
@@ -99,7 +100,7 @@ mod tests {
         assert_eq!(filled(6).json, r#"{"type": "filled", "height": 6}"#);
         assert_eq!(heartbeat(9).json, r#"{"type": "heartbeat", "height": 9}"#);
         assert_eq!(
-            close(4009, "from_height=3 \"x\"").json,
+            close(4009, "from_height=3 \"x\"", None).json,
             r#"{"type": "close", "code": 4009, "reason": "from_height=3 \"x\""}"#
         );
     }

@@ -138,3 +138,16 @@ fn a_gap_filled_while_it_is_told_is_told_as_filled() {
     let lag = offer(&mut feed, &mut outbound);
     assert_eq!(feed.fills(lag, &outbound), Ok(vec![5]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_browser_that_has_all_comes_back_behind_it() {
+    let mut bench = Bench::asked(
+        Arc::try_unwrap(chain(3..=9)).expect("the only one"),
+        Way::EventStream,
+        "from_height=4&until_height=4",
+    );
+    let mut text = String::new();
+    bench.client.read_to_string(&mut text).await.expect("text");
+    let last = text.lines().filter_map(|line| line.strip_prefix("id: ")).next_back();
+    assert_eq!(last, Some("4"), "with 4.0 it would ask for the rest of block 4 for ever\n{text}");
+}
