@@ -236,7 +236,11 @@ impl<T: Transport> Session<T> {
             }
             return Poll::Ready(Turn::Ended(disconnect));
         }
-        match self.poll_write(cx) {
+        let write = self.poll_write(cx);
+        if write.is_pending() {
+            self.scratch.let_go();
+        }
+        match write {
             Poll::Ready(Err(disconnect)) => Poll::Ready(Turn::Ended(disconnect)),
             Poll::Ready(Ok(())) => Poll::Ready(Turn::More),
             Poll::Pending if read.is_ready() => Poll::Ready(Turn::More),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::archive::Requests;
+use crate::frame::Wire;
 use crate::history::Needs;
 use crate::metrics::Resume;
 use crate::server::feed;
@@ -150,4 +151,25 @@ async fn a_browser_that_has_all_comes_back_behind_it() {
     bench.client.read_to_string(&mut text).await.expect("text");
     let last = text.lines().filter_map(|line| line.strip_prefix("id: ")).next_back();
     assert_eq!(last, Some("4"), "with 4.0 it would ask for the rest of block 4 for ever\n{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_session_keeps_no_room_for_a_large_block() {
+    let history = chain(3..=3);
+    history.append(block(4, 2_000));
+    let bench = Bench::of(history, 1 << 20, wanted("", Way::WebSocket));
+    let (client, server) = duplex(16 << 20);
+    let wanted = wanted("after=4.0&batch=block", Way::WebSocket);
+    assert_eq!(wanted.form.wire, Wire::WebSocket);
+    let mut session = Session::new(server, Arc::clone(&bench.around), wanted);
+    let deadline = session.deadline();
+    let mut moved = |cx: &mut Context<'_>| session.poll_turn(cx, deadline).is_ready();
+    // Each poll writes as much as tokio lets a task do in one turn.
+    for _ in 0..1_000 {
+        let _ = poll_fn(|cx| Poll::Ready(moved(cx))).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(session.outbound.position(), "after=4");
+    assert!(session.scratch.bytes() <= 4_096, "{} bytes", session.scratch.bytes());
+    drop(client);
 }
