@@ -300,7 +300,7 @@ impl Opening {
             session.listen(&early);
             // It shares hyper's whole read buffer, 8 KiB.
             drop(early);
-            let disconnect = Box::pin(session.run()).await;
+            let disconnect = Box::pin(async move { session.run().await }).await;
             if admitted.is_some() {
                 metrics.disconnects.add(disconnect);
             }

@@ -185,8 +185,9 @@ impl<T: Transport> Session<T> {
         session
     }
 
-    /// Serves the client until one side ends it.
-    pub async fn run(mut self) -> Disconnect {
+    /// Serves the client until one side ends it. Borrowed: a future that takes its session keeps
+    /// room for it twice.
+    pub async fn run(&mut self) -> Disconnect {
         let mut moved = self.feed.watch();
         let mut reading_moved = self.feed.watch_reading();
         let mut timer = pin!(tokio::time::sleep_until(self.deadline()));

@@ -79,8 +79,8 @@ impl Bench {
             drain: Arc::new(Drain::default()),
         });
         let (client, server) = duplex(pipe_bytes);
-        let session = Session::new(server, Arc::clone(&around), wanted);
-        let session = tokio::spawn(session.run());
+        let mut session = Session::new(server, Arc::clone(&around), wanted);
+        let session = tokio::spawn(async move { session.run().await });
         Self { around, session, client }
     }
 

@@ -173,3 +173,13 @@ async fn an_idle_session_keeps_no_room_for_a_large_block() {
     assert!(session.scratch.bytes() <= 4_096, "{} bytes", session.scratch.bytes());
     drop(client);
 }
+
+#[tokio::test]
+async fn a_session_takes_its_room_once() {
+    let bench = Bench::of(chain(3..=9), 1 << 20, wanted("", Way::WebSocket));
+    let (_client, server) = duplex(1);
+    let mut session = Session::new(server, Arc::clone(&bench.around), wanted("", Way::WebSocket));
+    let session_bytes = size_of_val(&session);
+    let task = async move { session.run().await };
+    assert!(size_of_val(&task) < 2 * session_bytes, "{} bytes", size_of_val(&task));
+}
