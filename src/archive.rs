@@ -145,6 +145,12 @@ impl Reading {
     pub fn progress(&self, next_height: u64) {
         self.order.progress.send_replace(next_height);
     }
+
+    /// The same of a session that may only have looked: no life unless it has moved on.
+    pub fn passed(&self, next_height: u64) {
+        let is_new = |before: &mut u64| std::mem::replace(before, next_height) != next_height;
+        self.order.progress.send_if_modified(is_new);
+    }
 }
 
 impl Drop for Reading {

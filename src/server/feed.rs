@@ -142,6 +142,17 @@ impl Feed {
         self.looking.is_some()
     }
 
+    /// What the client asked for, while that is looked for and if it named a place, as a URL's query
+    /// says it.
+    pub fn asked(&self) -> Option<String> {
+        self.looking.as_ref().and_then(|looking| looking.start.in_url())
+    }
+
+    /// Whether its blocks are the history's that all share.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.source, Source::History)
+    }
+
     /// When waiting for the chain to get to the start is over.
     pub fn deadline(&self) -> Option<Instant> {
         let since = self.looking.as_ref()?.ahead_since?;
@@ -173,6 +184,7 @@ impl Feed {
                 self.begin_behind(false, outbound)
             }
             Found::Deep { height, seek } => {
+                self.wait_anew();
                 let events = self.events_of(seek);
                 outbound.begin_at(self.history.live_cursor().at(height), events);
                 if !self.ask(height) {
@@ -184,7 +196,11 @@ impl Feed {
                     false => Ok(None),
                 }
             }
-            Found::Ahead { tip: None } => Ok(None),
+            Found::Ahead { tip: None } => {
+                // Another chain is to come: what was waited for so far was the other's.
+                self.wait_anew();
+                Ok(None)
+            }
             Found::Ahead { tip: Some(tip) } => {
                 let looking = self.looking.as_mut().expect("bug: it was there a moment ago");
                 let since = *looking.ahead_since.get_or_insert(now);
@@ -216,7 +232,7 @@ impl Feed {
             Source::History => self.history.entries_from(cursor, bytes_max, entries),
             Source::Reading(deep) => {
                 let reading = &deep.reading;
-                reading.progress(cursor.next_height);
+                reading.passed(cursor.next_height);
                 let cursor = reading.history.live_cursor().at(cursor.next_height);
                 reading.history.entries_from(cursor, bytes_max, entries)
             }
@@ -230,7 +246,7 @@ impl Feed {
         Ok(Offer::Entries(lag))
     }
 
-    /// Heights that filled a gap behind the cursor since this was last asked.
+    /// Heights that filled a gap behind the cursor since this was last asked, up to `lag`'s time.
     ///
     /// # Errors
     /// There were more than are remembered.
@@ -239,7 +255,10 @@ impl Feed {
             return Ok(Vec::new());
         }
         let history = self.source_history();
-        let mut fills = history.fills_after(self.fills_seen, FILLS_MAX).ok_or(Gone::FellOff)?;
+        // Not those since: the entries that the client is still to be sent may tell their gaps.
+        let since = lag.fills.saturating_sub(self.fills_seen);
+        let max = usize::try_from(since).unwrap_or(FILLS_MAX).min(FILLS_MAX);
+        let mut fills = history.fills_after(self.fills_seen, max).ok_or(Gone::FellOff)?;
         self.fills_seen += fills.len() as u64;
         fills.retain(|height| *height < outbound.cursor().next_height);
         Ok(fills)
@@ -346,6 +365,13 @@ impl Feed {
     fn change_source(&mut self, source: Source) {
         self.source = source;
         self.has_changed_source = true;
+    }
+
+    /// What was waited for is no longer ahead.
+    fn wait_anew(&mut self) {
+        if let Some(looking) = &mut self.looking {
+            looking.ahead_since = None;
+        }
     }
 
     fn begun(&mut self, is_deep: bool) -> Begun {

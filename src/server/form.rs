@@ -144,7 +144,9 @@ impl Form {
         match self.wire {
             Wire::WebSocket => cause.frame(position),
             Wire::EventStream => {
-                self.own_message(&notice::close(cause.code(), &cause.reason(position)))
+                let reason = cause.reason(position);
+                let id = position.strip_prefix("after=").filter(|_| reason.starts_with(position));
+                self.own_message(&notice::close(cause.code(), &reason, id))
             }
         }
     }

@@ -14,6 +14,8 @@ use super::plan::{Cut, Plan, Slices, Told};
 
 /// Slices in one vectored write; Linux takes 1,024 at most.
 pub const SLICES_MAX: usize = ENTRIES_MAX;
+/// What a session keeps for the next write: a thousand matches.
+const SCRATCH_BYTES_MAX: usize = 4_096;
 const FIN_PING: u8 = 0x89;
 const FIN_PONG: u8 = 0x8a;
 
@@ -22,6 +24,20 @@ const FIN_PONG: u8 = 0x8a;
 pub struct Scratch {
     picked: Vec<u32>,
     head: Vec<u8>,
+}
+
+impl Scratch {
+    /// Heap bytes.
+    pub fn bytes(&self) -> usize {
+        self.picked.capacity() * size_of::<u32>() + self.head.capacity()
+    }
+
+    /// What a large block took is not kept while nothing is written.
+    pub fn let_go(&mut self) {
+        if self.bytes() > SCRATCH_BYTES_MAX {
+            *self = Self::default();
+        }
+    }
 }
 
 /// A session's place in the history, to the byte, and the messages of its own that it owes.

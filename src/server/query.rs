@@ -132,6 +132,20 @@ impl Start {
         }
     }
 
+    /// As a URL's query says it, if it names a place.
+    pub fn in_url(&self) -> Option<String> {
+        Some(match self {
+            Self::Live => return None,
+            Self::Height(0) => "from_height=0".to_owned(),
+            Self::Height(height) => format!("after={}", height - 1),
+            Self::BeforeTip(blocks) => format!("from_height=-{blocks}"),
+            Self::Oldest => "from_height=oldest".to_owned(),
+            Self::Latest => "from_height=latest".to_owned(),
+            Self::AfterEvent { height, index } => format!("after={height}.{index}"),
+            Self::AfterTransaction { height, id } => format!("after={height}.{id}"),
+        })
+    }
+
     /// The first height of which the client has not had everything, where it names one.
     pub fn first_wanted(&self) -> Option<u64> {
         match self {

@@ -187,7 +187,8 @@ impl<T: Transport> Session<T> {
         session
     }
 
-    /// Serves the client until one side ends it.
+    /// Serves the client until one side ends it. Borrowed: a future that takes its session keeps
+    /// room for it twice.
     pub async fn run(&mut self) -> Disconnect {
         let mut moved = self.feed.watch();
         let mut reading_moved = self.feed.watch_reading();
@@ -242,7 +243,13 @@ impl<T: Transport> Session<T> {
             }
             return Poll::Ready(Turn::Ended(disconnect));
         }
-        match self.poll_write(cx) {
+        let write = self.poll_write(cx);
+        if write.is_pending()
+            && let Some(scratch) = &mut self.scratch
+        {
+            scratch.let_go();
+        }
+        match write {
             Poll::Ready(Err(disconnect)) => Poll::Ready(Turn::Ended(disconnect)),
             Poll::Ready(Ok(())) => Poll::Ready(Turn::More),
             Poll::Pending if read.is_ready() => Poll::Ready(Turn::More),
@@ -397,8 +404,10 @@ impl<T: Transport> Session<T> {
     fn take_note(&mut self, entries: &[Entry], written: usize, lag: Lag) {
         let metrics = &self.around.metrics;
         let began_at = self.began_at.into_std();
+        // What is read back was appended to a history of its own, and only just.
+        let is_shared = self.feed.is_shared();
         let mut finished = |kept: &Kept| {
-            if kept.appended_at >= began_at {
+            if is_shared && kept.appended_at >= began_at {
                 metrics.append_to_write_seconds.observe(kept.appended_at.elapsed().as_secs_f64());
             }
         };
@@ -408,7 +417,7 @@ impl<T: Transport> Session<T> {
         self.feed.wrote(&self.outbound);
         metrics.sent_messages.inc_by(messages as u64);
         metrics.sent_bytes.inc_by(written as u64);
-        if lag.blocks_behind > 0 {
+        if is_shared && lag.blocks_behind > 0 {
             metrics.session_lag_blocks.observe((lag.blocks_behind - 1) as f64);
         }
         if self.is_told_of_life() && messages > 0 {

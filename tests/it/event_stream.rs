@@ -111,7 +111,8 @@ async fn an_end_is_an_event_and_whoever_returns_after_it_is_sent_away_for_good()
     let (replica, _) = replica_with(1..=3).await;
     let answer = ask(&replica, "from_height=2&until_height=3", "").await;
     assert_eq!(answer.status, 200);
-    let close = "id: 3\nevent: close\ndata: {\"type\": \"close\", \"code\": 1000, \"reason\": \"after=3 done\"}";
+    let close = "id: 3\nevent: close\n\
+        data: {\"type\": \"close\", \"code\": 1000, \"reason\": \"after=3 done\"}";
     let events: Vec<_> = answer.body.trim_end().split("\n\n").collect();
     assert_eq!(events.last(), Some(&close));
     assert_eq!(events.len(), 4, "retry, two events, the end: {events:?}");

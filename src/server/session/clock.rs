@@ -32,6 +32,10 @@ impl<T: Transport> Session<T> {
         if self.is_told_of_life() && now >= self.told_at + heartbeat_interval {
             self.beat(now);
         }
+        if self.is_owed_a_message_end() {
+            // It cannot be asked whether it is there, and what it waits for is ours.
+            (self.alive_at, self.pinged) = (now, false);
+        }
         let limits = &self.around.limits;
         if self.drained_at.is_some_and(|at| now >= at) {
             self.close(&Cause::Draining);
@@ -64,6 +68,11 @@ impl<T: Transport> Session<T> {
             .flatten()
             .min()
             .expect("bug: a session without pings has heartbeats")
+    }
+
+    /// Whether the rest of a message is still to come from the broker, though the socket takes bytes.
+    fn is_owed_a_message_end(&self) -> bool {
+        !self.outbound.may_write_own() && self.blocked_since.is_none()
     }
 
     /// Whether silence towards this client is broken by a heartbeat.

@@ -14,6 +14,9 @@ use crate::server::start;
 impl<T: Transport> Session<T> {
     /// Looks for the client's start, and tells where it begins once that is found.
     pub(super) fn begin(&mut self, now: Instant) {
+        if self.closing.is_some() {
+            return;
+        }
         let begun = match self.feed.begin(&mut self.outbound, now) {
             Ok(None) => return,
             Ok(Some(begun)) => begun,
@@ -74,10 +77,16 @@ impl<T: Transport> Session<T> {
     }
 
     pub(super) fn close(&mut self, cause: &Cause) {
-        let ending = match self.head.take() {
-            None => Ending::Cause(cause.clone()),
+        // Before the start is found the cursor means nothing.
+        let asked = self.feed.asked();
+        let ending = match (self.head.take(), asked) {
+            (None, None) => Ending::Cause(cause.clone()),
+            (None, Some(asked)) => Ending::Bytes(self.outbound.form().ending(cause, &asked)),
             // It has not begun: a status is what its client understands.
-            Some(_) => Ending::Bytes(cause.answer(&self.outbound.position())),
+            (Some(_), asked) => {
+                let position = asked.unwrap_or_else(|| self.outbound.position());
+                Ending::Bytes(cause.answer(&position))
+            }
         };
         self.begin_close(ending, cause.disconnect());
     }

@@ -1,4 +1,5 @@
 mod resumes;
+mod waits;
 
 use std::sync::Arc;
 
@@ -66,10 +67,14 @@ impl Bench {
     }
 
     fn of(history: Arc<History>, pipe_bytes: usize, wanted: Wanted) -> Self {
+        Self::with(history, Archive::none(), pipe_bytes, wanted)
+    }
+
+    fn with(history: Arc<History>, archive: Archive, pipe_bytes: usize, wanted: Wanted) -> Self {
         let around = Arc::new(Surroundings {
             limits: config::Server::default(),
             history,
-            archive: Arc::new(Archive::none()),
+            archive: Arc::new(archive),
             metrics: Arc::new(Metrics::new()),
             drain: Arc::new(Drain::default()),
         });

@@ -178,9 +178,11 @@ async fn events_stream_with_ids_and_end_with_their_reason() {
          \"first_height\": 3, \"tip_height\": 4}\n\n"
             .to_owned(),
         event(3, 1),
-        "id: 3\nevent: block\ndata: {\"type\": \"block\", \"height\": 3, \"events\": 2}\n\n".to_owned(),
+        "id: 3\nevent: block\ndata: {\"type\": \"block\", \"height\": 3, \"events\": 2}\n\n"
+            .to_owned(),
         event(4, 0),
-        "id: 4.0\nevent: close\ndata: {\"type\": \"close\", \"code\": 1000, \"reason\": \"after=4.0 done\"}\n\n"
+        "id: 4.0\nevent: close\n\
+         data: {\"type\": \"close\", \"code\": 1000, \"reason\": \"after=4.0 done\"}\n\n"
             .to_owned(),
     ];
     assert_eq!(text, expected.concat());

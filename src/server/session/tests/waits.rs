@@ -1,0 +1,186 @@
+//! What becomes of a client while something else is waited for: the chain, the broker, its turn.
+
+use super::*;
+use crate::archive::Requests;
+use crate::frame::Wire;
+use crate::history::Needs;
+use crate::metrics::Resume;
+use crate::server::feed;
+
+/// A history of the heights `from..=to`, one event each.
+fn chain(heights: std::ops::RangeInclusive<u64>) -> Arc<History> {
+    let history = History::new(usize::MAX);
+    heights.for_each(|height| history.append(block(height, 1)));
+    Arc::new(history)
+}
+
+/// A client of heights 10 to 20 that begins further back.
+fn deep(query: &str, pipe_bytes: usize) -> (Bench, Requests) {
+    let (archive, requests) = Archive::new();
+    let wanted = wanted(query, Way::WebSocket);
+    (Bench::with(chain(10..=20), archive, pipe_bytes, wanted), requests)
+}
+
+/// Lets every task do what it can.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_height_of_a_chain_that_is_gone_is_not_looked_at_all_the_time() {
+    let bench = Bench::of(chain(3..=9), 1 << 20, wanted("", Way::WebSocket));
+    let (_client, server) = duplex(1 << 20);
+    let wanted = wanted("from_height=12", Way::WebSocket);
+    let mut session = Session::new(server, Arc::clone(&bench.around), wanted);
+    bench.around.history.start_over();
+    tokio::time::advance(Duration::from_secs(11)).await;
+    assert!(session.look_at_clock(Instant::now()).is_none());
+    assert!(session.deadline() > Instant::now(), "else its task never sleeps");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_closed_before_the_start_is_found_is_told_what_it_asked_for() {
+    let id = "ab".repeat(32);
+    for (query, place) in [
+        ("from_height=30".to_owned(), "after=29".to_owned()),
+        ("after=30.4".to_owned(), "after=30.4".to_owned()),
+        ("from_height=0&limit=1".to_owned(), "from_height=0".to_owned()),
+        ("after=5".to_owned(), "after=5".to_owned()),
+        (format!("after=5.{id}"), format!("after=5.{id}")),
+    ] {
+        let (bench, _requests) = deep(&query, 1 << 20);
+        settle().await;
+        bench.around.drain.begin(Duration::ZERO);
+        bench.around.history.wake_readers();
+        let (code, reason, _) = bench.close().await;
+        assert_eq!((code, reason), (1001, format!("{place} draining")), "{query}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_not_to_be_had_is_counted_once() {
+    let bench = Bench::of(chain(3..=9), 1 << 20, wanted("from_height=2", Way::WebSocket));
+    let around = Arc::clone(&bench.around);
+    assert_eq!(bench.close().await.0, 4009);
+    assert_eq!(around.metrics.resumes.get(Resume::NotAvailable), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_blocks_are_no_life_of_a_client_that_reads_nothing() {
+    let (bench, mut requests) = deep("from_height=1", 10);
+    let mut request = requests.take().expect("a reading");
+    request.set_state(crate::archive::State::Reading);
+    request.history().append(block(1, 1));
+    let brief = Duration::from_millis(100);
+    while tokio::time::timeout(brief, request.progressed()).await.is_ok() {}
+    bench.around.history.append(block(21, 1));
+    assert!(tokio::time::timeout(brief, request.progressed()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_for_its_turn_in_the_middle_of_a_message_owes_no_pong() {
+    let (mut bench, mut requests) = deep("from_height=1", 10);
+    let request = requests.take().expect("a reading");
+    request.history().append(block(1, 1));
+    request.set_state(crate::archive::State::Reading);
+    settle().await;
+    request.set_state(crate::archive::State::GivenUp);
+    request.history().start_over();
+    let expected = block(1, 1).events;
+    let mut seen = vec![0; expected.len()];
+    bench.client.read_exact(&mut seen[..10]).await.expect("what was written");
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!(!bench.session.is_finished());
+    let request = requests.take().expect("it asked again");
+    request.history().append(block(1, 1));
+    request.set_state(crate::archive::State::Reading);
+    bench.client.read_exact(&mut seen[10..]).await.expect("the rest");
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_back_is_neither_late_nor_near() {
+    let (mut bench, mut requests) = deep("from_height=1", 1 << 20);
+    let request = requests.take().expect("a reading");
+    request.history().append(block(1, 1));
+    request.set_state(crate::archive::State::Reading);
+    bench.frame().await;
+    settle().await;
+    let text = bench.around.metrics.to_text();
+    for metric in ["append_to_write_seconds", "session_lag_blocks"] {
+        assert!(text.contains(&format!("blockcast_{metric}_count 0\n")), "{metric}\n{text}");
+    }
+}
+
+#[test]
+fn a_gap_filled_while_it_is_told_is_told_as_filled() {
+    let history = chain(1..=1);
+    history.append_gap(2, 3);
+    history.append(block(4, 1));
+    history.append_gap(5, 6);
+    history.append(block(7, 1));
+    let mut feed = Feed::new(Arc::clone(&history), Arc::new(Archive::none()), Needs::NONE);
+    let form = Form { has_control: true, ..Form::plain(Stream::Transactions) };
+    let cursor = history.live_cursor();
+    let mut outbound = Outbound::new(form, cursor, Bounds::default(), Vec::new());
+    outbound.begin_at(cursor.at(4), 0);
+    let mut entries = Entries::new();
+    let mut offer = |feed: &mut Feed, outbound: &mut Outbound| {
+        let offered = feed.offer(outbound, 1 << 20, &mut entries).expect("all is there");
+        let feed::Offer::Entries(lag) = offered else { panic!("{offered:?}") };
+        lag
+    };
+    assert!(history.fill(block(2, 1)));
+    // With the gap of 5 and 6, which the client is told of from these entries.
+    let lag = offer(&mut feed, &mut outbound);
+    assert!(history.fill(block(5, 1)));
+    assert_eq!(feed.fills(lag, &outbound), Ok(vec![2]));
+    outbound.begin_at(cursor.at(8), 0);
+    let lag = offer(&mut feed, &mut outbound);
+    assert_eq!(feed.fills(lag, &outbound), Ok(vec![5]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_browser_that_has_all_comes_back_behind_it() {
+    let mut bench = Bench::asked(
+        Arc::try_unwrap(chain(3..=9)).expect("the only one"),
+        Way::EventStream,
+        "from_height=4&until_height=4",
+    );
+    let mut text = String::new();
+    bench.client.read_to_string(&mut text).await.expect("text");
+    let last = text.lines().filter_map(|line| line.strip_prefix("id: ")).next_back();
+    assert_eq!(last, Some("4"), "with 4.0 it would ask for the rest of block 4 for ever\n{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_session_keeps_no_room_for_a_large_block() {
+    let history = chain(3..=3);
+    history.append(block(4, 2_000));
+    let bench = Bench::of(history, 1 << 20, wanted("", Way::WebSocket));
+    let (client, server) = duplex(16 << 20);
+    let wanted = wanted("after=4.0&batch=block", Way::WebSocket);
+    assert_eq!(wanted.form.wire, Wire::WebSocket);
+    let mut session = Session::new(server, Arc::clone(&bench.around), wanted);
+    let deadline = session.deadline();
+    let mut moved = |cx: &mut Context<'_>| session.poll_turn(cx, deadline).is_ready();
+    // Each poll writes as much as tokio lets a task do in one turn.
+    for _ in 0..1_000 {
+        let _ = poll_fn(|cx| Poll::Ready(moved(cx))).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(session.outbound.position(), "after=4");
+    let bytes = session.scratch.as_ref().expect("it filters").bytes();
+    assert!(bytes <= 4_096, "{bytes} bytes");
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_session_takes_its_room_once() {
+    let bench = Bench::of(chain(3..=9), 1 << 20, wanted("", Way::WebSocket));
+    let (_client, server) = duplex(1);
+    let mut session = Session::new(server, Arc::clone(&bench.around), wanted("", Way::WebSocket));
+    let session_bytes = size_of_val(&session);
+    let task = async move { session.run().await };
+    assert!(size_of_val(&task) < 2 * session_bytes, "{} bytes", size_of_val(&task));
+}
