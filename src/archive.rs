@@ -6,6 +6,7 @@
 //! waits for anybody, in this room.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
@@ -17,6 +18,7 @@ use crate::history::History;
 #[derive(Debug)]
 pub struct Archive {
     first_height: Mutex<Option<u64>>,
+    is_looked_up: AtomicBool,
     /// None where nothing can be read back.
     line: Option<Arc<Line>>,
 }
@@ -93,12 +95,13 @@ impl Archive {
         let (count, receiver) = watch::channel(0);
         let line = Arc::new(Line { waiting: Mutex::default(), count });
         let requests = Requests { line: Arc::clone(&line), count: receiver };
-        (Self { first_height: Mutex::new(None), line: Some(line) }, requests)
+        let (first_height, is_looked_up) = Default::default();
+        (Self { first_height, is_looked_up, line: Some(line) }, requests)
     }
 
     /// Nothing can be read back: `queue` mode.
     pub fn none() -> Self {
-        Self { first_height: Mutex::new(None), line: None }
+        Self { first_height: Mutex::default(), is_looked_up: AtomicBool::default(), line: None }
     }
 
     /// Whether there is something to read back from at all.
@@ -114,6 +117,13 @@ impl Archive {
 
     pub fn set_first_height(&self, height: Option<u64>) {
         *locked(&self.first_height) = height;
+        self.is_looked_up.store(true, Ordering::Release);
+    }
+
+    /// Whether it is known where the RabbitMQ stream begins, or that there is nothing in it; not in
+    /// the first moments of a replica.
+    pub fn is_looked_up(&self) -> bool {
+        self.line.is_none() || self.is_looked_up.load(Ordering::Acquire)
     }
 
     /// Asks for the blocks from `from_height` on. None: nothing can be read back here.

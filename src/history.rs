@@ -13,7 +13,6 @@ mod needs;
 mod orders;
 mod run;
 
-use std::collections::VecDeque;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
@@ -203,12 +202,12 @@ impl History {
         self.orders.place(kept, needs);
     }
 
-    /// What is to be made, oldest first; waits until there is something. For one caller at a time:
-    /// [`crate::encoder`].
+    /// What is to be made next, what is new first; waits until there is something. For one caller at a
+    /// time: [`crate::encoder`].
     ///
     /// # Cancel safety
     /// Nothing is taken when dropped.
-    pub async fn next_orders(&self) -> VecDeque<Order> {
+    pub async fn next_orders(&self) -> Vec<Order> {
         self.orders.next().await
     }
 
@@ -288,7 +287,7 @@ impl History {
     /// Wakes the readers of a new block: those with needs when these are made.
     fn announce(&self, kept: &Arc<Kept>) {
         self.version.send_modify(|version| *version += 1);
-        if !self.orders.place(kept, self.orders.demanded()) {
+        if !self.orders.place_first(kept, self.orders.demanded()) {
             self.made.send_modify(|version| *version += 1);
         }
     }

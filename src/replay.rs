@@ -155,17 +155,20 @@ impl<S: Stream> Around<S> {
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),
             };
-            let height = found.unwrap_or_else(|reason| {
-                debug!(%reason, "cannot tell where the stream begins");
-                None
-            });
-            self.archive.set_first_height(height);
-            match height {
-                Some(_) => {
+            if let Ok(height) = &found {
+                self.archive.set_first_height(*height);
+            }
+            match found {
+                Ok(Some(_)) => {
                     backoff.reset();
                     sleep(FIRST_HEIGHT_EVERY).await;
                 }
-                None => sleep(backoff.next(fastrand::f64())).await,
+                Ok(None) => sleep(backoff.next(fastrand::f64())).await,
+                Err(reason) => {
+                    // What was known stays: while the broker is away it is still the best guess.
+                    debug!(%reason, "cannot tell where the stream begins");
+                    sleep(backoff.next(fastrand::f64())).await;
+                }
             }
         }
     }

@@ -13,6 +13,9 @@ use tokio::sync::Notify;
 use super::Kept;
 use super::needs::{NEEDS_MAX, Needs};
 
+/// Orders that are made at a time: what comes in meanwhile need not wait for a long queue.
+const BATCH_MAX: usize = 16;
+
 /// A history's open orders, and what its readers want of every block to come.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
@@ -30,22 +33,42 @@ pub struct Order {
 }
 
 impl Orders {
-    /// Returns whether something is to be made that nobody has ordered before.
-    pub fn place(&self, kept: &Arc<Kept>, needs: Needs) -> bool {
+    /// Orders what those who follow live wait for: it comes next. Returns whether there is something
+    /// to be made.
+    pub fn place_first(&self, kept: &Arc<Kept>, needs: Needs) -> bool {
+        self.add(kept, needs, VecDeque::push_front)
+    }
+
+    /// Orders what somebody asks for, unless it has been ordered before.
+    pub fn place(&self, kept: &Arc<Kept>, needs: Needs) {
+        self.add(kept, needs, VecDeque::push_back);
+    }
+
+    fn add(
+        &self,
+        kept: &Arc<Kept>,
+        needs: Needs,
+        put: impl FnOnce(&mut VecDeque<Order>, Order),
+    ) -> bool {
         let needs = kept.order(needs);
         if !needs.is_none() {
-            self.lock().push_back(Order { kept: Arc::clone(kept), needs });
+            put(&mut self.lock(), Order { kept: Arc::clone(kept), needs });
             self.placed.notify_one();
         }
         !needs.is_none()
     }
 
-    /// All that is ordered, oldest first; waits until something is.
-    pub async fn next(&self) -> VecDeque<Order> {
+    /// What is to be made next, [`BATCH_MAX`] at most; waits until there is something.
+    pub async fn next(&self) -> Vec<Order> {
         loop {
-            let taken = std::mem::take(&mut *self.lock());
-            if !taken.is_empty() {
-                return taken;
+            {
+                let mut queue = self.lock();
+                // A block that has left the history meanwhile is nobody's any more.
+                queue.retain(|order| Arc::strong_count(&order.kept) > 1);
+                let len = queue.len().min(BATCH_MAX);
+                if len > 0 {
+                    return queue.drain(..len).collect();
+                }
             }
             self.placed.notified().await;
         }

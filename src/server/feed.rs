@@ -142,6 +142,11 @@ impl Feed {
         self.looking.is_some()
     }
 
+    /// The first height that the client wants, while that is looked for and if it named one.
+    pub fn first_wanted(&self) -> Option<u64> {
+        self.looking.as_ref().and_then(|looking| looking.start.first_wanted())
+    }
+
     /// What the client asked for, while that is looked for and if it named a place, as a URL's query
     /// says it.
     pub fn asked(&self) -> Option<String> {

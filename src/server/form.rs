@@ -145,7 +145,12 @@ impl Form {
             Wire::WebSocket => cause.frame(position),
             Wire::EventStream => {
                 let reason = cause.reason(position);
-                let id = position.strip_prefix("after=").filter(|_| reason.starts_with(position));
+                let place = position.strip_prefix("after=");
+                let id = match cause {
+                    // Empty, it makes a browser forget the place, which means nothing on this chain.
+                    Cause::AnotherChain => Some(""),
+                    _ => place.filter(|_| reason.starts_with(position)),
+                };
                 self.own_message(&notice::close(cause.code(), &reason, id))
             }
         }

@@ -174,6 +174,32 @@ impl Outbound {
         self.in_message == 0 || self.own_written > 0
     }
 
+    /// Whether nothing from `height` on is wanted.
+    pub fn ends_before(&self, height: u64) -> bool {
+        self.until_height.is_some_and(|until| until < height)
+    }
+
+    /// Whether the block that was begun goes on in these entries. It does not when the broker gave up
+    /// its first copy meanwhile, and has none or one in another order.
+    pub fn goes_on_in(&self, entries: &[Entry], scratch: &mut Scratch) -> bool {
+        if self.is_between_blocks() {
+            return true;
+        }
+        match entries.first() {
+            None => true,
+            Some(Entry::Block(kept)) if kept.block.height == self.cursor.next_height => {
+                let Scratch { picked, head } = scratch;
+                let cut = self.cut(kept, self.messages_max);
+                let plan = Plan::of(&self.form, kept, cut, picked, head);
+                let is_inside = self.messages < plan.messages();
+                is_inside
+                    && plan.start_of(self.messages) + self.in_message
+                        < plan.start_of(self.messages + 1)
+            }
+            Some(_) => false,
+        }
+    }
+
     /// Whether this client has all that it wanted.
     pub fn is_done(&self) -> bool {
         self.is_done || self.until_height.is_some_and(|until| self.cursor.next_height > until)

@@ -390,6 +390,10 @@ impl<T: Transport> Session<T> {
             };
             let mut none = Scratch::default();
             let scratch = self.scratch.as_deref_mut().unwrap_or(&mut none);
+            if !self.outbound.goes_on_in(entries, scratch) {
+                entries.clear();
+                return Poll::Ready(Err(self.break_off()));
+            }
             self.outbound.pass_empty(entries, scratch);
             self.tell_fills(lag);
             let next_height = self.outbound.cursor().next_height;

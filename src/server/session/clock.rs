@@ -83,6 +83,14 @@ impl<T: Transport> Session<T> {
     /// Says that there is nothing to say, and up to where that is so.
     fn beat(&mut self, now: Instant) {
         self.told_at = now;
+        if self.inbound.is_none() && self.feed.is_looking() {
+            // A proxy would take the silence for a dead server: what is wrong with the start is told
+            // behind the head then.
+            if let Some(head) = self.head.take() {
+                self.outbound.put(head);
+            }
+            return self.outbound.put(self.outbound.form().silent_heartbeat(None));
+        }
         if self.feed.is_looking() || !self.outbound.is_at_block_end() {
             return;
         }

@@ -17,6 +17,9 @@ impl<T: Transport> Session<T> {
         if self.closing.is_some() {
             return;
         }
+        if self.feed.first_wanted().is_some_and(|first| self.outbound.ends_before(first)) {
+            return self.close(&Cause::Done);
+        }
         let begun = match self.feed.begin(&mut self.outbound, now) {
             Ok(None) => return,
             Ok(Some(begun)) => begun,
@@ -61,6 +64,13 @@ impl<T: Transport> Session<T> {
         }
         self.close(&cause);
         Ok(())
+    }
+
+    /// Ends a session whose block cannot be gone on with, without a word: the client knows best what
+    /// it has.
+    pub(super) fn break_off(&self) -> Disconnect {
+        self.transport.reset_on_drop();
+        self.closing.map_or(Cause::TooSlow.disconnect(), |closing| closing.disconnect)
     }
 
     /// Tells of gaps behind the cursor that were filled, if this client is told such things.

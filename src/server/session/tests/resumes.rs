@@ -62,6 +62,7 @@ async fn a_start_in_the_middle_ends_where_the_client_has_enough() {
         ("from_height=oldest&limit=1", &["3.0"], (1000, "after=3.0 done")),
         ("from_height=5&until_height=7", &["7.0", "7.1"], (1000, "after=7 done")),
         ("after=9&until_height=9", &[], (1000, "after=9 done")),
+        ("from_height=90&until_height=50", &[], (1000, "after=89 done")),
         ("from_height=2", &[], (4009, "from_height=3")),
         (
             "after=3.0&batch=block&limit=2",
@@ -222,4 +223,32 @@ async fn a_silent_event_stream_moves_its_clients_cursor_and_is_not_pinged() {
     bench.client.read_exact(&mut seen).await.expect("text");
     assert_eq!(String::from_utf8_lossy(&seen), String::from_utf8_lossy(expected));
     assert!(!bench.session.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_stream_whose_start_is_far_off_is_kept_alive() {
+    let mut bench = Bench::asked(History::new(usize::MAX), Way::EventStream, "from_height=7");
+    let began = Instant::now();
+    let expected = b"200\n:\n\n:\n\n";
+    let mut seen = vec![0; expected.len()];
+    bench.client.read_exact(&mut seen).await.expect("text");
+    assert_eq!(String::from_utf8_lossy(&seen), String::from_utf8_lossy(expected));
+    assert_eq!(began.elapsed().as_secs(), 30, "twice server.heartbeat_interval");
+    bench.around.history.append(block(7, 1));
+    let expected = "id: 7.0\n";
+    let mut seen = vec![0; expected.len()];
+    bench.client.read_exact(&mut seen).await.expect("text");
+    assert_eq!(String::from_utf8_lossy(&seen), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_chain_makes_a_browser_forget_its_place() {
+    let mut bench = Bench::asked(history_with_gap(3..=4, (0, 0)), Way::EventStream, "");
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    bench.around.history.start_over();
+    let mut text = String::new();
+    bench.client.read_to_string(&mut text).await.expect("text");
+    let end = "id: \nevent: close\ndata: {\"type\": \"close\", \"code\": 4010, \
+        \"reason\": \"from_height=oldest another chain\"}\n\n";
+    assert!(text.ends_with(end), "{text}");
 }
