@@ -49,6 +49,13 @@ impl Tape {
         self.inner.changed.send_replace(());
     }
 
+    /// Another stream takes this one's place: other blocks at the same heights and offsets.
+    pub fn make_anew(&self) {
+        for message in self.messages().iter_mut() {
+            message.body.insert(0, b' ');
+        }
+    }
+
     /// Loses everything before the message at this index.
     pub fn trim(&self, index: usize) {
         self.messages().drain(..index);

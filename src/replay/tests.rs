@@ -202,6 +202,22 @@ async fn a_lost_broker_is_waited_for_and_reading_goes_on_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_made_anew_while_the_broker_was_away_is_not_gone_on_with() {
+    let tape = Tape::of(0..20_000, 1);
+    let bench = Bench::new(&tape, Blocks::default(), 1);
+    let mut client = bench.client(10);
+    client.until(500).await.expect("read");
+    tape.make_anew();
+    tape.fail(1);
+    // Whoever finds that it is another chain has the time to tell the client so.
+    let (began, last_read) = (tokio::time::Instant::now(), tape.played());
+    client.state(State::GivenUp).await;
+    assert!(began.elapsed() >= Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(tape.played() <= last_read + 1, "{} after {last_read}", tape.played());
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn bad_messages_and_other_blocks_are_passed_over() {
     let tape = Tape::default();
     for height in 0..2_000 {

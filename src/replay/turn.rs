@@ -2,6 +2,7 @@
 //! never further ahead of it than a mebibyte.
 
 use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hasher};
 use std::time::{Duration, Instant as Tick};
 
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ const UNREAD_BYTES_MAX: usize = 1 << 20;
 const PROGRESS_WITHIN: Duration = Duration::from_secs(1);
 /// How long a turn may last while others wait.
 const TURN_MAX: Duration = Duration::from_secs(10);
+/// Three times what the source takes at most to find that a stream was made anew.
+const ANEW_WAIT: Duration = Duration::from_secs(15);
 /// A stream whose last message was read and that yields nothing for so long is at its end; also how
 /// late it is noticed that others wait.
 const QUIET: Duration = Duration::from_secs(1);
@@ -36,6 +39,8 @@ pub struct Turn<'a, S> {
     waiting: watch::Receiver<usize>,
     /// The lowest height that has not been appended, neither as a block nor in a gap.
     next_height: u64,
+    /// The last message read: its offset and its body's hash.
+    last: Option<(u64, u64)>,
     /// When reading began, put off by what was spent on looking for missing heights.
     began: Option<Instant>,
     pace: Pace,
@@ -72,6 +77,7 @@ impl<'a, S: Stream> Turn<'a, S> {
         Self {
             around,
             next_height: request.from_height(),
+            last: None,
             request,
             waiting,
             began: None,
@@ -134,6 +140,7 @@ impl<'a, S: Stream> Turn<'a, S> {
             self.around.archive.set_first_height(None);
             return Err(Stop::End(State::NotAvailable { first_height: None }));
         };
+        self.prove_same_stream().await?;
         let first_height = self.around.first_height(bounds).await?;
         if first_height.is_some_and(|first| first > self.next_height) {
             return Err(Stop::End(State::NotAvailable { first_height }));
@@ -154,6 +161,22 @@ impl<'a, S: Stream> Turn<'a, S> {
                 Err(_) => {}
             }
         }
+    }
+
+    /// After a lost broker, the last message must be where it was: in a stream made anew there may be
+    /// another chain. That is the source's to find out, which tells this reading's client; it is
+    /// given the time to.
+    async fn prove_same_stream(&mut self) -> Result<(), Stop> {
+        let Some((offset, hash)) = self.last else { return Ok(()) };
+        let seen = self.around.stream.peek(offset).await?;
+        let is_same =
+            seen.first().is_some_and(|it| it.offset == offset && hash_of(&it.body) == hash);
+        if is_same {
+            return Ok(());
+        }
+        debug!(offset, "the stream was made anew in a deep read");
+        sleep(ANEW_WAIT).await;
+        Err(Stop::End(State::GivenUp))
     }
 
     async fn find(&self, bounds: Bounds) -> Result<u64, ReadError> {
@@ -190,6 +213,7 @@ impl<'a, S: Stream> Turn<'a, S> {
             self.look_for_trimming(passage.place).await?;
         }
         passage.offset = Some(offset);
+        self.last = Some((offset, hash_of(&body)));
         self.clock += TICK;
         // Most of what lies before the place, and everything bad, is passed over for less.
         let first = passage.sequencer.first_height().unwrap_or(0);
@@ -326,6 +350,13 @@ impl<'a, S: Stream> Turn<'a, S> {
             _ => Err(ReadError::Lost("the stream was trimmed to behind the place".into())),
         }
     }
+}
+
+/// Of chance, not of an adversary: whoever makes a stream anew may write into it what he likes.
+fn hash_of(body: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(body);
+    hasher.finish()
 }
 
 impl From<ReadError> for Stop {
