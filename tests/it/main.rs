@@ -25,6 +25,7 @@ mod replay;
 // The whole.
 mod bad_input;
 mod commands;
+mod compressed;
 mod deep_history;
 mod event_stream;
 mod following;
