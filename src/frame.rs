@@ -17,6 +17,8 @@ pub use encoding::{
 
 /// RFC 6455 section 5.2: FIN and the opcode of a text message.
 const FIN_TEXT: u8 = 0x81;
+/// RFC 7692 section 6: the same with RSV1, which says that the message is compressed.
+const FIN_TEXT_DEFLATED: u8 = 0xc1;
 /// In a frame's second byte: the length stands in the next two, or eight, bytes.
 const LEN_16_BITS: u8 = 126;
 const LEN_64_BITS: u8 = 127;
@@ -45,12 +47,12 @@ pub fn encode(block: Block, dialect: Dialect) -> EncodedBlock {
     let mut out = Vec::with_capacity(len);
     let mut event_ends = Vec::with_capacity(block.fields.len());
     for index in 0..block.fields.len() {
-        write_header(&mut out, event_len(&block, dialect, index));
+        write_header(&mut out, FIN_TEXT, event_len(&block, dialect, index));
         write_event(&mut out, &block, dialect, index);
         event_ends.push(u32::try_from(out.len()).expect("bug: a block's frames above 4 GiB"));
     }
     let events_len = out.len();
-    write_header(&mut out, expected.summary_payload);
+    write_header(&mut out, FIN_TEXT, expected.summary_payload);
     write_summary(&mut out, &block);
     debug_assert_eq!(out.len(), len, "bug: a block's frames are not as long as they were to be");
     let mut events = Bytes::from(out);
@@ -93,15 +95,15 @@ fn header_len(frame: &[u8]) -> usize {
     }
 }
 
-fn write_header(out: &mut Vec<u8>, payload_len: u64) {
+fn write_header(out: &mut Vec<u8>, first: u8, payload_len: u64) {
     match payload_len {
-        0..=125 => out.extend_from_slice(&[FIN_TEXT, payload_len as u8]),
+        0..=125 => out.extend_from_slice(&[first, payload_len as u8]),
         126..=0xffff => {
-            out.extend_from_slice(&[FIN_TEXT, LEN_16_BITS]);
+            out.extend_from_slice(&[first, LEN_16_BITS]);
             out.extend_from_slice(&(payload_len as u16).to_be_bytes());
         }
         _ => {
-            out.extend_from_slice(&[FIN_TEXT, LEN_64_BITS]);
+            out.extend_from_slice(&[first, LEN_64_BITS]);
             out.extend_from_slice(&payload_len.to_be_bytes());
         }
     }

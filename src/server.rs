@@ -6,6 +6,7 @@ mod admission;
 mod answer;
 mod api;
 mod close;
+mod extensions;
 mod feed;
 mod form;
 mod handshake;

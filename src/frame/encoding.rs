@@ -1,14 +1,16 @@
 //! Everything that can be made of a block beside its plain frames: batches, the marks of a block's
-//! end, Server-Sent Events, and these compressed. Each is made once per block and shared.
+//! end, Server-Sent Events, and all of these compressed. Each is made once per block and shared.
 //!
-//! A compressed stream is a gzip header and any sequence of pieces: each is DEFLATE (RFC 1951) that
-//! refers to nothing before its own start and ends at a byte (a sync flush), so pieces of many blocks
-//! are one stream whoever puts them together.
+//! What is compressed is made of pieces: each is DEFLATE (RFC 1951) that refers to nothing before its
+//! own start and ends at a byte (a sync flush), so that no piece depends on what its client had before.
+//! A gzip stream is a header and any sequence of them. A compressed WebSocket message (RFC 7692,
+//! `server_no_context_takeover`) is one of them, without the four bytes that end every piece; the next
+//! to it may be a plain one, so what would not get shorter stays as it is.
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::{EncodedBlock, write_header};
+use super::{EncodedBlock, FIN_TEXT, FIN_TEXT_DEFLATED, write_header};
 use crate::event::write_hash;
 
 /// Between the payloads of a batch.
@@ -17,6 +19,10 @@ pub const SEPARATOR: &[u8] = b", ";
 pub const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 /// RFC 1951 section 3.2.4: the length of a stored block has 16 bits.
 const STORED_BYTES_MAX: usize = 0xffff;
+/// RFC 7692 section 7.2.1: what a sync flush ends with, and a message leaves out.
+const FLUSH_END: [u8; 4] = [0, 0, 0xff, 0xff];
+/// A shorter text stays plain: of an empty block's 40 to 55 bytes, DEFLATE takes off 2.
+const DEFLATED_BYTES_MIN: usize = 64;
 
 /// A run of whole messages back to back, and where each ends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,6 +49,10 @@ pub enum Encoding {
     GzipSummary,
     GzipBatch,
     GzipBlockEnd,
+    /// One WebSocket text frame per event, each compressed by itself or plain.
+    DeflateEvents,
+    DeflateSummary,
+    DeflateBatch,
 }
 
 /// What messages are put into.
@@ -53,7 +63,7 @@ pub enum Wire {
 }
 
 impl Encoding {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Batch,
         Self::BlockEnd,
         Self::SseEvents,
@@ -65,6 +75,9 @@ impl Encoding {
         Self::GzipSummary,
         Self::GzipBatch,
         Self::GzipBlockEnd,
+        Self::DeflateEvents,
+        Self::DeflateSummary,
+        Self::DeflateBatch,
     ];
 
     pub fn index(self) -> usize {
@@ -111,13 +124,22 @@ pub fn encode_as(block: &EncodedBlock, encoding: Encoding) -> Messages {
         Encoding::GzipSummary => compressed(&encode_as(block, Encoding::SseSummary)),
         Encoding::GzipBatch => compressed(&encode_as(block, Encoding::SseBatch)),
         Encoding::GzipBlockEnd => compressed(&encode_as(block, Encoding::SseBlockEnd)),
+        Encoding::DeflateEvents => {
+            let mut deflate = Deflate::new();
+            each_event(block, |out, block, index| deflate.write(out, block.payload(index)))
+        }
+        Encoding::DeflateSummary => whole(|out| Deflate::new().write(out, payload(&block.summary))),
+        Encoding::DeflateBatch => {
+            let plain = encode_as(block, Encoding::Batch);
+            whole(|out| Deflate::new().write(out, payload(&plain.bytes)))
+        }
     }
 }
 
 /// A WebSocket text frame of one client's own.
 pub fn text_frame(payload: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() + 10);
-    write_header(&mut out, payload.len() as u64);
+    write_header(&mut out, FIN_TEXT, payload.len() as u64);
     out.extend_from_slice(payload.as_bytes());
     out
 }
@@ -159,7 +181,7 @@ pub fn batch_tail(wire: Wire) -> &'static [u8] {
     }
 }
 
-/// The usual one: of the real chain it leaves 0.35 in whole blocks and 0.69 in single events.
+/// The usual one: of the real chain it leaves 0.32 in whole blocks and 0.70 in single events.
 const LEVEL: u32 = 6;
 
 fn write_batch_head(out: &mut Vec<u8>, block: &EncodedBlock, wire: Wire, events_bytes: usize) {
@@ -170,7 +192,7 @@ fn write_batch_head(out: &mut Vec<u8>, block: &EncodedBlock, wire: Wire, events_
     match wire {
         Wire::WebSocket => {
             let tail = batch_tail(wire).len();
-            write_header(out, (json.len() + events_bytes + tail) as u64);
+            write_header(out, FIN_TEXT, (json.len() + events_bytes + tail) as u64);
         }
         Wire::EventStream => {
             out.extend_from_slice(format!("id: {}\ndata: ", block.height).as_bytes());
@@ -259,6 +281,37 @@ fn write_piece(out: &mut Vec<u8>, compress: &mut Compress, text: &[u8]) {
             break;
         }
         debug_assert_ne!(status, Status::StreamEnd, "bug: a sync flush ends no stream");
+    }
+}
+
+/// Writes WebSocket text frames, compressed where that makes them shorter.
+struct Deflate {
+    compress: Compress,
+    piece: Vec<u8>,
+}
+
+impl Deflate {
+    fn new() -> Self {
+        Self { compress: Compress::new(Compression::new(LEVEL), false), piece: Vec::new() }
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>, text: &[u8]) {
+        let (first, payload) = match self.shorter(text) {
+            Some(piece) => (FIN_TEXT_DEFLATED, piece),
+            None => (FIN_TEXT, text),
+        };
+        write_header(out, first, payload.len() as u64);
+        out.extend_from_slice(payload);
+    }
+
+    fn shorter(&mut self, text: &[u8]) -> Option<&[u8]> {
+        if text.len() < DEFLATED_BYTES_MIN {
+            return None;
+        }
+        self.piece.clear();
+        write_piece(&mut self.piece, &mut self.compress, text);
+        let piece = self.piece.strip_suffix(&FLUSH_END).expect("bug: a piece ends with a flush");
+        Some(piece).filter(|piece| piece.len() < text.len())
     }
 }
 

@@ -7,6 +7,34 @@ use crate::filter::Filter;
 use crate::frame::{self, Encoding, Wire};
 use crate::history::Needs;
 
+const EVENTS: Made = Made {
+    websocket: None,
+    deflate: Some(Encoding::DeflateEvents),
+    sse: Encoding::SseEvents,
+    gzip: Encoding::GzipEvents,
+};
+/// Events that are never taken apart.
+const WHOLE_EVENTS: Made = Made { gzip: Encoding::GzipBlock, ..EVENTS };
+const SUMMARY: Made = Made {
+    websocket: None,
+    deflate: Some(Encoding::DeflateSummary),
+    sse: Encoding::SseSummary,
+    gzip: Encoding::GzipSummary,
+};
+const BATCH: Made = Made {
+    websocket: Some(Encoding::Batch),
+    deflate: Some(Encoding::DeflateBatch),
+    sse: Encoding::SseBatch,
+    gzip: Encoding::GzipBatch,
+};
+const BLOCK_END: Made = Made {
+    websocket: Some(Encoding::BlockEnd),
+    // So short a text does not get shorter.
+    deflate: Some(Encoding::BlockEnd),
+    sse: Encoding::SseBlockEnd,
+    gzip: Encoding::GzipBlockEnd,
+};
+
 /// Which of the two streams a client reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -21,9 +49,9 @@ pub enum Stream {
 pub struct Form {
     pub stream: Stream,
     pub wire: Wire,
-    /// A `Content-Encoding` of Server-Sent Events; not with messages that are put together for one
-    /// client, since what is compressed is shared.
-    pub is_gzip: bool,
+    /// What is compressed is shared, so messages that are put together for one client go out plain:
+    /// a WebSocket may mix them (permessage-deflate), an event stream (gzip) has none.
+    pub is_compressed: bool,
     /// One message per block instead of one per event.
     pub is_batch: bool,
     /// Whether control messages go between the others.
@@ -52,6 +80,14 @@ pub enum Shape {
     Own,
 }
 
+/// What one thing is made into for each wire; none: it is the plain frames' own.
+struct Made {
+    websocket: Option<Encoding>,
+    deflate: Option<Encoding>,
+    sse: Encoding,
+    gzip: Encoding,
+}
+
 /// A message that is not a block's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -68,7 +104,7 @@ impl Form {
         Self {
             stream,
             wire: Wire::WebSocket,
-            is_gzip: false,
+            is_compressed: false,
             is_batch: false,
             has_control: false,
             filter: None,
@@ -78,29 +114,20 @@ impl Form {
     /// What a part of a block is taken from.
     pub fn shape(&self, part: Part) -> Shape {
         if self.stream == Stream::Blocks {
-            return Shape::Whole(self.encoded(None, Encoding::SseSummary, Encoding::GzipSummary));
+            return Shape::Whole(self.encoding(&SUMMARY));
         }
         let is_whole = self.filter.is_none() && part.first_event == 0;
         match (is_whole, self.is_batch) {
-            (true, true) => {
-                let plain = Some(Encoding::Batch);
-                Shape::Whole(self.encoded(plain, Encoding::SseBatch, Encoding::GzipBatch))
-            }
-            (true, false) if !part.is_limited => {
-                Shape::Whole(self.encoded(None, Encoding::SseEvents, Encoding::GzipBlock))
-            }
-            (_, false) => {
-                Shape::Single(self.encoded(None, Encoding::SseEvents, Encoding::GzipEvents))
-            }
+            (true, true) => Shape::Whole(self.encoding(&BATCH)),
+            (true, false) if !part.is_limited => Shape::Whole(self.encoding(&WHOLE_EVENTS)),
+            (_, false) => Shape::Single(self.encoding(&EVENTS)),
             (false, true) => Shape::Own,
         }
     }
 
     /// What stands behind each block when there are control messages.
     pub fn block_end(&self) -> Option<Encoding> {
-        let encoding =
-            self.encoded(Some(Encoding::BlockEnd), Encoding::SseBlockEnd, Encoding::GzipBlockEnd);
-        encoding.filter(|_| self.has_control)
+        self.encoding(&BLOCK_END).filter(|_| self.has_control)
     }
 
     /// What a block must have been made into before a part of it can be sent.
@@ -114,16 +141,12 @@ impl Form {
         encodings.fold(index, Needs::with)
     }
 
-    fn encoded(
-        &self,
-        websocket: Option<Encoding>,
-        sse: Encoding,
-        gzip: Encoding,
-    ) -> Option<Encoding> {
-        match (self.wire, self.is_gzip) {
-            (Wire::WebSocket, _) => websocket,
-            (Wire::EventStream, false) => Some(sse),
-            (Wire::EventStream, true) => Some(gzip),
+    fn encoding(&self, made: &Made) -> Option<Encoding> {
+        match (self.wire, self.is_compressed) {
+            (Wire::WebSocket, false) => made.websocket,
+            (Wire::WebSocket, true) => made.deflate,
+            (Wire::EventStream, false) => Some(made.sse),
+            (Wire::EventStream, true) => Some(made.gzip),
         }
     }
 
@@ -167,7 +190,7 @@ impl Form {
 
     /// Text of an event stream as it goes out.
     pub fn own_text(&self, text: &[u8]) -> Vec<u8> {
-        match self.is_gzip {
+        match self.is_compressed {
             true => frame::gzip_stored(text),
             false => text.to_vec(),
         }

@@ -17,6 +17,7 @@ use tracing::debug;
 use super::admission::{Admitted, NotAdmitted};
 use super::answer::{Answer, refusal};
 use super::close::Cause;
+use super::extensions;
 use super::form::{Form, Stream};
 use super::outbound::Bounds;
 use super::query::{Query, QueryError, Start};
@@ -95,7 +96,7 @@ pub fn answer(
     let is_browser = request.headers().contains_key(header::ORIGIN);
     match accept_key(request) {
         Ok(accept) if refused.is_told_in_band && is_browser && way == Way::WebSocket => {
-            let (cause, head) = (Cause::BadRequest(refused.message), switching_head(&accept));
+            let (cause, head) = (Cause::BadRequest(refused.message), switching_head(&accept, None));
             Outcome::Open(Opening { purpose: Purpose::Refuse { cause, head }, visit })
         }
         _ => Outcome::Answer(refused.into_answer()),
@@ -122,8 +123,9 @@ fn check(
         .map_err(Refused::bad_query)?;
     let last_event_id = last_event_id(request, stream, way)?;
     door.readiness.takes_clients().map_err(Refused::not_now)?;
+    let extension = extension(request, way);
     let head = match way {
-        Way::WebSocket => Head::Now(switching_head(&accept_key(request)?)),
+        Way::WebSocket => Head::Now(switching_head(&accept_key(request)?, extension)),
         Way::EventStream => Head::WhenBegun(Vec::new()),
         Way::None => {
             let (status, label) = (StatusCode::UPGRADE_REQUIRED, Refusal::NoUpgrade);
@@ -154,7 +156,9 @@ fn check(
             "too many connections from your address",
         ),
     })?;
-    let wanted = wanted(query, last_event_id, head, Asked { request, stream, way });
+    let is_deflated = extension.is_some();
+    let asked = Asked { request, stream, way, is_deflated };
+    let wanted = wanted(query, last_event_id, head, asked);
     Ok(Checked::Serve(wanted, admitted))
 }
 
@@ -163,10 +167,12 @@ struct Asked<'a> {
     request: &'a Request<Incoming>,
     stream: Stream,
     way: Way,
+    /// permessage-deflate is agreed on.
+    is_deflated: bool,
 }
 
 fn wanted(query: Query, last_event_id: Option<Start>, head: Head, asked: Asked<'_>) -> Wanted {
-    let Asked { request, stream, way } = asked;
+    let Asked { request, stream, way, is_deflated } = asked;
     let (start, fallback) = match (last_event_id, query.start) {
         (Some(last), start @ (Start::Oldest | Start::Latest)) => (last, Some(start)),
         (Some(last), _) => (last, None),
@@ -174,13 +180,14 @@ fn wanted(query: Query, last_event_id: Option<Start>, head: Head, asked: Asked<'
     };
     let begins_inside = matches!(start, Start::AfterEvent { .. } | Start::AfterTransaction { .. });
     let has_filter = !query.filter.is_empty();
+    let is_gzip = way == Way::EventStream
+        && accepts(request, header::ACCEPT_ENCODING, "gzip")
+        // Such batches are put together per client, and what is compressed is shared.
+        && !(query.batch && (has_filter || begins_inside));
     let form = Form {
         stream,
         wire: if way == Way::WebSocket { Wire::WebSocket } else { Wire::EventStream },
-        is_gzip: way == Way::EventStream
-            && accepts(request, header::ACCEPT_ENCODING, "gzip")
-            // Such batches are put together per client, and what is compressed is shared.
-            && !(query.batch && (has_filter || begins_inside)),
+        is_compressed: is_deflated || is_gzip,
         is_batch: query.batch,
         has_control: query.control,
         filter: has_filter.then(|| Box::new(query.filter)),
@@ -245,25 +252,35 @@ fn accept_key(request: &Request<Incoming>) -> Result<String, Refused> {
     }
 }
 
+/// What a WebSocket is to use beside RFC 6455, as its answer says it.
+fn extension(request: &Request<Incoming>, way: Way) -> Option<&'static str> {
+    let values = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS).into_iter();
+    let agreed = extensions::agree(values.filter_map(|value| value.to_str().ok()));
+    agreed.filter(|_| way == Way::WebSocket)
+}
+
 /// The head of the answer that makes a connection a WebSocket (RFC 6455 section 4.2.2).
-fn switching_head(accept: &str) -> Vec<u8> {
+fn switching_head(accept: &str, extension: Option<&str>) -> Vec<u8> {
+    let extension = extension
+        .map(|extension| format!("Sec-WebSocket-Extensions: {extension}\r\n"))
+        .unwrap_or_default();
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+         Sec-WebSocket-Accept: {accept}\r\n{extension}\r\n"
     )
     .into_bytes()
 }
 
 /// The head of an answer that ends with its connection, and when to come back after that.
 fn event_stream_head(form: &Form) -> Vec<u8> {
-    let encoding = if form.is_gzip { "Content-Encoding: gzip\r\n" } else { "" };
+    let encoding = if form.is_compressed { "Content-Encoding: gzip\r\n" } else { "" };
     let mut head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{encoding}\
          Vary: Accept-Encoding\r\nCache-Control: no-store, no-transform\r\n\
          X-Accel-Buffering: no\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"
     )
     .into_bytes();
-    if form.is_gzip {
+    if form.is_compressed {
         head.extend(frame::GZIP_HEADER);
     }
     // Drawn for each, so that those who lose a replica do not return all at once.

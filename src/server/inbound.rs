@@ -1,8 +1,13 @@
 //! The read side of a WebSocket, as RFC 6455 has it, for a server that only listens for control
 //! frames: data is checked and skipped, and never kept. No sockets here; bytes in, [`Heard`] out.
 //!
-//! tungstenite reads the frame header; the rest is ours because this service wants neither its
-//! message buffers nor its writes.
+//! tungstenite reads the frame header; the rest is ours. An adapter around the library would have to
+//! hide RSV1, which it takes for an error, from a message that it would then check and collect as if it
+//! were plain; and it would bring message buffers that nobody reads and a write side that has to keep
+//! out of the way of the data. What is needed here is to find the frames' ends.
+//!
+//! A compressed message (RFC 7692) is skipped as it came: it is bounded by its compressed size, and
+//! whether it inflates, and to UTF-8, is not looked at.
 
 use std::io::Cursor;
 
@@ -41,6 +46,8 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Inbound {
     message_bytes_max: u64,
+    /// Whether messages may be compressed: permessage-deflate is agreed on.
+    is_deflated: bool,
     /// A header that is not whole yet.
     header: [u8; HEADER_BYTES_MAX],
     header_bytes: u8,
@@ -62,6 +69,7 @@ struct Frame {
 
 #[derive(Debug)]
 struct Message {
+    /// Plain text: it must be UTF-8.
     is_text: bool,
     bytes: u64,
     text: Utf8,
@@ -75,9 +83,10 @@ struct Utf8 {
 }
 
 impl Inbound {
-    pub fn new(message_bytes_max: u64) -> Self {
+    pub fn new(message_bytes_max: u64, is_deflated: bool) -> Self {
         Self {
             message_bytes_max,
+            is_deflated,
             header: [0; HEADER_BYTES_MAX],
             header_bytes: 0,
             frame: None,
@@ -122,8 +131,11 @@ impl Inbound {
     }
 
     fn begin(&mut self, header: &FrameHeader, length: u64) -> Result<Frame, Fault> {
-        if header.rsv1 || header.rsv2 || header.rsv3 {
-            return Err(Fault::Protocol("reserved bit set, no extension agreed"));
+        // RFC 7692 section 6: RSV1 stands on the first frame of a data message, and nowhere else.
+        let may_be_deflated =
+            self.is_deflated && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        if header.rsv1 && !may_be_deflated || header.rsv2 || header.rsv3 {
+            return Err(Fault::Protocol("reserved bit set"));
         }
         let mask = header.mask.ok_or(Fault::Protocol("client frames must be masked"))?;
         match header.opcode {
@@ -142,7 +154,7 @@ impl Inbound {
                 return Err(Fault::Protocol("new message before the last one's end"));
             }
             OpCode::Data(data) => {
-                let is_text = data == Data::Text;
+                let is_text = data == Data::Text && !header.rsv1;
                 self.message = Some(Message { is_text, bytes: 0, text: Utf8::default() });
             }
         }
@@ -265,8 +277,8 @@ mod tests {
     }
 
     /// What is heard when the bytes arrive in pieces of `step`.
-    fn hear(bytes: &[u8], step: usize) -> Result<Vec<Heard>, Fault> {
-        let mut inbound = Inbound::new(1_000);
+    fn hear(bytes: &[u8], is_deflated: bool, step: usize) -> Result<Vec<Heard>, Fault> {
+        let mut inbound = Inbound::new(1_000, is_deflated);
         let mut heard = Vec::new();
         for mut piece in bytes.chunks(step) {
             while let Some(one) = inbound.next(&mut piece)? {
@@ -332,11 +344,6 @@ mod tests {
             ("text not UTF-8", frame(0x81, b"\xce\xba\xe1\xff"), Err(Fault::NotUtf8)),
             ("text ends in mid-character", frame(0x81, b"\xce"), Err(Fault::NotUtf8)),
             ("surrogate in text", frame(0x81, b"\xed\xa0\x80"), Err(Fault::NotUtf8)),
-            (
-                "rsv1",
-                frame(0xc1, b""),
-                Err(Fault::Protocol("reserved bit set, no extension agreed")),
-            ),
             ("opcode 3", frame(0x83, b""), Err(Fault::Protocol("reserved opcode"))),
             ("opcode 11", frame(0x8b, b""), Err(Fault::Protocol("reserved opcode"))),
             ("fragmented ping", frame(0x09, b""), Err(Fault::Protocol("fragmented control frame"))),
@@ -371,7 +378,58 @@ mod tests {
         ];
         for (name, bytes, expected) in cases {
             for step in [1, 2, 3, 7, 4_096] {
-                assert_eq!(hear(&bytes, step), expected, "{name}, {step} bytes at a time");
+                for is_deflated in [false, true] {
+                    let heard = hear(&bytes, is_deflated, step);
+                    assert_eq!(heard, expected, "{name}, {step} bytes at a time, {is_deflated}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn reserved_bits_are_for_compressed_messages_that_were_agreed_on() {
+        let reserved = || Err(Fault::Protocol("reserved bit set"));
+        let ping = || Heard::Ping(b"hi".to_vec());
+        // "Hello" of RFC 7692 section 7.2.3.1: no UTF-8.
+        let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+        type Case = (&'static str, Vec<u8>, Result<Vec<Heard>, Fault>);
+        let cases: Vec<Case> = vec![
+            ("text", frame(0xc1, &hello), Ok(vec![])),
+            ("binary", frame(0xc2, &hello), Ok(vec![])),
+            ("what does not inflate", frame(0xc1, &[0xff; 9]), Ok(vec![])),
+            (
+                "fragments of RFC 7692 section 7.2.3.1, a ping between",
+                [frame(0x41, &hello[..3]), frame(0x89, b"hi"), frame(0x80, &hello[3..])].concat(),
+                Ok(vec![ping()]),
+            ),
+            (
+                "a plain text behind it is checked again",
+                [frame(0xc1, &hello), frame(0x81, &hello)].concat(),
+                Err(Fault::NotUtf8),
+            ),
+            ("a plain text", frame(0x81, "ü".as_bytes()), Ok(vec![])),
+            ("1,000 bytes", frame(0xc2, &[0; 1_000]), Ok(vec![])),
+            ("1,001 bytes", frame(0xc2, &[0; 1_001]), Err(Fault::TooBig)),
+            (
+                "1,001 bytes in fragments",
+                [frame(0x41, &[0; 600]), frame(0x80, &[0; 401])].concat(),
+                Err(Fault::TooBig),
+            ),
+            ("continuation", [frame(0x41, &hello), frame(0xc0, b"")].concat(), reserved()),
+            ("continuation of plain", [frame(0x01, b"x"), frame(0xc0, b"")].concat(), reserved()),
+            ("ping", frame(0xc9, b"hi"), reserved()),
+            ("pong", frame(0xca, b""), reserved()),
+            ("close", frame(0xc8, b""), reserved()),
+            ("rsv2", frame(0xa1, b""), reserved()),
+            ("rsv3", frame(0x91, b""), reserved()),
+            ("rsv1 and rsv2", frame(0xe1, &hello), reserved()),
+        ];
+        for (name, bytes, expected) in cases {
+            for step in [1, 2, 3, 7, 4_096] {
+                assert_eq!(hear(&bytes, true, step), expected, "{name}, {step} bytes at a time");
+                if bytes[0] & 0x40 != 0 {
+                    assert_eq!(hear(&bytes, false, step), reserved(), "{name}, not agreed on");
+                }
             }
         }
     }

@@ -138,7 +138,8 @@ impl<T: Transport> Session<T> {
     pub fn new(transport: T, around: Arc<Surroundings>, wanted: Wanted) -> Self {
         let now = Instant::now();
         let Wanted { form, bounds, start, fallback, head } = wanted;
-        let is_websocket = form.wire == Wire::WebSocket;
+        let inbound = (form.wire == Wire::WebSocket)
+            .then(|| Inbound::new(around.limits.max_message_bytes.as_u64(), form.is_compressed));
         let needs = form.needs(Part { first_event: 0, is_limited: bounds.messages_max.is_some() });
         let (head_now, head) = match head {
             Head::Now(head) => (head, None),
@@ -152,7 +153,7 @@ impl<T: Transport> Session<T> {
         let cursor = around.history.live_cursor();
         let mut session = Self {
             transport,
-            inbound: is_websocket.then(|| Inbound::new(around.limits.max_message_bytes.as_u64())),
+            inbound,
             outbound: Outbound::new(form, cursor, bounds, head_now),
             feed,
             scratch,

@@ -26,6 +26,7 @@ mod replay;
 mod bad_input;
 mod balanced;
 mod commands;
+mod compressed;
 mod deep_history;
 mod event_stream;
 mod following;

@@ -165,6 +165,92 @@ fn any_sequence_of_compressed_pieces_is_one_stream() {
     assert_eq!(inflated(&pieces), expected);
 }
 
+/// What a client makes of frames of one compressed message each, or of a plain one.
+fn read_frames(mut frames: &[u8]) -> Vec<(bool, Vec<u8>)> {
+    let mut texts = Vec::new();
+    while let [first, ..] = frames {
+        let header_len = super::super::header_len(frames);
+        let payload_len = match header_len {
+            2 => usize::from(frames[1]),
+            4 => usize::from(u16::from_be_bytes([frames[2], frames[3]])),
+            _ => u64::from_be_bytes(frames[2..10].try_into().expect("eight bytes")) as usize,
+        };
+        let payload = &frames[header_len..header_len + payload_len];
+        texts.push(match *first {
+            0x81 => (false, payload.to_vec()),
+            // RFC 7692 section 7.2.2, with nothing of the messages before.
+            0xc1 => (true, inflated(&[payload, &[0, 0, 0xff, 0xff]].concat())),
+            other => panic!("a first byte of {other:#x}"),
+        });
+        frames = &frames[header_len + payload_len..];
+    }
+    texts
+}
+
+#[test]
+fn each_deflated_message_is_one_by_itself_and_no_longer_than_a_plain_one() {
+    for block in samples().into_iter().chain(real_chain()) {
+        let batch = encode_as(&block, Encoding::Batch);
+        let batch = [payload(&batch.bytes)];
+        let events: Vec<_> = (0..block.events_len()).map(|event| block.payload(event)).collect();
+        for (encoding, expected) in [
+            (Encoding::DeflateEvents, &*events),
+            (Encoding::DeflateSummary, &[payload(&block.summary)]),
+            (Encoding::DeflateBatch, &batch),
+        ] {
+            let made = encode_as(&block, encoding);
+            let made = each(&made);
+            assert_eq!(made.len(), expected.len());
+            for (frame, expected) in made.into_iter().zip(expected) {
+                let [(is_deflated, text)] = &read_frames(frame)[..] else { panic!("one frame") };
+                let (text, expected) =
+                    (String::from_utf8_lossy(text), String::from_utf8_lossy(expected));
+                assert_eq!(text, expected, "block {}", block.height);
+                let plain = text_frame(&expected).len();
+                assert!(
+                    frame.len() < plain || !is_deflated && frame.len() == plain,
+                    "{encoding:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_would_not_get_shorter_stays_plain() {
+    for encoding in [Encoding::DeflateSummary, Encoding::DeflateBatch] {
+        let empty = encode_as(&block(0, 0), encoding);
+        let [(is_deflated, _)] = &read_frames(&empty.bytes)[..] else { panic!("one frame") };
+        assert!(!is_deflated, "{encoding:?}");
+    }
+    let ids: String = (0..70_000).map(|_| fastrand::alphanumeric()).collect();
+    let body = serde_json::json!({ "height": 1, "transactions": [{ "id": ids }] });
+    let random = encoded(&body.to_string());
+    let frames = encode_as(&random, Encoding::DeflateEvents);
+    let [(is_deflated, text)] = &read_frames(&frames.bytes)[..] else { panic!("one frame") };
+    assert!(is_deflated, "the id stands there twice");
+    assert_eq!(text, random.payload(0));
+}
+
+#[test]
+fn texts_of_every_length_come_out_as_they_went_in() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut deflate = Deflate::new();
+    let lengths = (0..700).chain((1..=40).map(|step| step * 3_001));
+    for length in lengths {
+        // From what is compressed well to what is not.
+        let digits = random.u32(2..=36);
+        let text: Vec<u8> = (0..length).map(|_| random.digit(digits) as u8).collect();
+        let mut frame = Vec::new();
+        deflate.write(&mut frame, &text);
+        let [(_, read)] = &read_frames(&frame)[..] else { panic!("one frame") };
+        assert!(*read == text, "{length} of {digits} digits");
+        assert!(frame.len() <= length + 10);
+    }
+}
+
 #[test]
 fn a_long_text_is_stored_in_several_blocks() {
     let text = b"x".repeat(200_000);
@@ -184,6 +270,16 @@ fn compression_of_the_real_chain_is_worth_it() {
     println!("whole blocks {whole:.2} of {plain} bytes, single events {each:.2}");
     assert!(whole < 0.4, "{whole}");
     assert!(each < 0.75, "{each}");
+    let frames = |of: fn(&EncodedBlock) -> usize| chain.iter().map(of).sum::<usize>();
+    for (encoding, plain, ratio_max) in [
+        (Encoding::DeflateEvents, frames(|block| block.events.len()), 0.70),
+        (Encoding::DeflateSummary, frames(|block| block.summary.len()), 0.70),
+        (Encoding::DeflateBatch, bytes(Encoding::Batch), 0.45),
+    ] {
+        let ratio = bytes(encoding) as f64 / plain as f64;
+        println!("{encoding:?} {ratio:.3} of {plain} bytes");
+        assert!(ratio <= ratio_max, "{encoding:?} {ratio}");
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ struct Case {
     history: History,
     stream: Stream,
     wire: Wire,
-    is_gzip: bool,
+    is_compressed: bool,
     is_batch: bool,
     has_control: bool,
     wanted: Vec<u64>,
@@ -73,13 +73,14 @@ impl Case {
             false => Vec::new(),
         };
         let wire = if random.bool() { Wire::WebSocket } else { Wire::EventStream };
-        let is_gzip = wire == Wire::EventStream && (!is_batch || wanted.is_empty());
+        // What an event stream puts together for one client is not compressed.
+        let is_shared = wire == Wire::WebSocket || !is_batch || wanted.is_empty();
         Self {
             chain,
             history,
             stream,
             wire,
-            is_gzip: is_gzip && random.bool(),
+            is_compressed: is_shared && random.bool(),
             is_batch,
             has_control: random.bool(),
             wanted,
@@ -129,7 +130,8 @@ impl Case {
         let form = Form {
             stream: self.stream,
             wire: self.wire,
-            is_gzip: self.is_gzip && !(self.is_batch && is_inside),
+            is_compressed: self.is_compressed
+                && (self.wire == Wire::WebSocket || !(self.is_batch && is_inside)),
             is_batch: self.is_batch,
             has_control: self.has_control,
             filter: filter.map(Box::new),
@@ -145,14 +147,14 @@ impl Case {
     }
 
     /// What the whole messages among the bytes say.
-    fn facts(&self, bytes: &[u8], is_gzip: bool) -> Vec<Fact> {
+    fn facts(&self, bytes: &[u8], is_compressed: bool) -> Vec<Fact> {
         match self.wire {
             Wire::WebSocket => {
                 let texts = frames(whole_frames(bytes)).into_iter();
-                texts.map(|(_, payload)| fact(&payload)).collect()
+                texts.map(|(first, payload)| fact(&text(first, payload, is_compressed))).collect()
             }
             Wire::EventStream => {
-                let text = if is_gzip { inflated(bytes) } else { bytes.to_vec() };
+                let text = if is_compressed { inflated(bytes) } else { bytes.to_vec() };
                 let text = String::from_utf8(text).expect("text");
                 let data = whole_events(&text).flat_map(|event| event.lines());
                 let data = data.filter_map(|line| line.strip_prefix("data: "));
@@ -162,8 +164,8 @@ impl Case {
     }
 
     /// Where a client goes on that has read these bytes, by itself.
-    fn last_event_id(&self, bytes: &[u8], is_gzip: bool) -> Option<Start> {
-        let text = if is_gzip { inflated(bytes) } else { bytes.to_vec() };
+    fn last_event_id(&self, bytes: &[u8], is_compressed: bool) -> Option<Start> {
+        let text = if is_compressed { inflated(bytes) } else { bytes.to_vec() };
         let text = String::from_utf8(text).expect("text");
         let ids = whole_events(&text).flat_map(|event| event.lines());
         let id = ids.filter_map(|line| line.strip_prefix("id: ")).last()?;
@@ -187,6 +189,15 @@ fn fact(json: &[u8]) -> Fact {
             Some(events) => Fact::Batch(number("height"), events.iter().map(id).collect()),
             None => Fact::Event(number("height"), id(&json)),
         },
+    }
+}
+
+/// The text of a frame; RSV1 only where that was agreed on.
+fn text(first: u8, payload: Vec<u8>, is_compressed: bool) -> Vec<u8> {
+    match first {
+        0x81 => payload,
+        0xc1 if is_compressed => inflated(&[&*payload, &[0, 0, 0xff, 0xff]].concat()),
+        other => panic!("no first byte was to be {other:#x}"),
     }
 }
 
@@ -283,7 +294,7 @@ fn what_was_received_joined_at_its_cursors_is_the_chain() {
         let (mut start, mut facts, mut cuts) = (Start::Oldest, Vec::new(), Vec::new());
         loop {
             let mut outbound = case.session(&start);
-            let is_gzip = outbound.form().is_gzip;
+            let is_compressed = outbound.form().is_compressed;
             let bytes_max = if cuts.len() < 6 { random.usize(0..3_000) } else { usize::MAX };
             let mut bytes = write(&case, &mut outbound, bytes_max, &mut random);
             let is_cut = bytes.len() == bytes_max;
@@ -295,12 +306,12 @@ fn what_was_received_joined_at_its_cursors_is_the_chain() {
                 bytes.truncate(bytes.len() - close.len() - 2);
                 String::from_utf8(close[2..].to_vec()).expect("a reason")
             });
-            facts.extend(case.facts(&bytes, is_gzip));
+            facts.extend(case.facts(&bytes, is_compressed));
             if !is_cut {
                 break;
             }
             start = match told {
-                None => case.last_event_id(&bytes, is_gzip).unwrap_or(start),
+                None => case.last_event_id(&bytes, is_compressed).unwrap_or(start),
                 Some(reason) => {
                     let place = reason.strip_suffix(" draining").expect("why");
                     Query::parse(place, case.stream, &[]).expect("a place is a query").start
@@ -310,10 +321,10 @@ fn what_was_received_joined_at_its_cursors_is_the_chain() {
         }
         let context = || {
             format!(
-                "round {round}: {:?} {:?} gzip {} batch {} control {} wanted {:?} of {:?}, cut at {cuts:?}",
+                "round {round}: {:?} {:?} compressed {} batch {} control {} wanted {:?} of {:?}, cut at {cuts:?}",
                 case.stream,
                 case.wire,
-                case.is_gzip,
+                case.is_compressed,
                 case.is_batch,
                 case.has_control,
                 case.wanted,
@@ -336,9 +347,9 @@ fn uncut_every_block_has_its_end_in_its_place() {
     for _ in 0..ROUNDS {
         let case = Case::random(&mut random);
         let mut outbound = case.session(&Start::Oldest);
-        let is_gzip = outbound.form().is_gzip;
+        let is_compressed = outbound.form().is_compressed;
         let bytes = write(&case, &mut outbound, usize::MAX, &mut random);
-        assert_eq!(case.facts(&bytes, is_gzip), case.expected());
+        assert_eq!(case.facts(&bytes, is_compressed), case.expected());
         let tip = case.chain.last().expect("a tip").0;
         assert_eq!(outbound.position(), format!("after={tip}"));
     }

@@ -32,7 +32,7 @@ fn wanted(query: &str, way: Way) -> Wanted {
         form: Form {
             stream: Stream::Transactions,
             wire: if is_websocket { Wire::WebSocket } else { Wire::EventStream },
-            is_gzip: false,
+            is_compressed: false,
             is_batch: query.batch,
             has_control: query.control,
             filter: (!query.filter.is_empty()).then(|| Box::new(query.filter)),
