@@ -36,8 +36,9 @@ use envelope::{Envelope, Marked};
 
 /// The largest body whatever the rules say: places in it are kept in 29 bits. RabbitMQ takes less.
 const BODY_BYTES_MAX: usize = (1 << 29) - 1;
-/// The most that a block's frames may take whatever the rules say: offsets in them have 32 bits.
-const ENCODED_BYTES_MAX: u64 = u32::MAX as u64;
+/// The most that a block's frames may take whatever the rules say: offsets have 32 bits, also in what is
+/// made of the frames, and an event stream of them can be nearly twice as long.
+const ENCODED_BYTES_MAX: u64 = (1 << 31) - 1;
 
 /// What a body must keep to.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +48,7 @@ pub struct Rules {
     pub body_bytes_max: usize,
     /// Bound of a block's frames on both streams. A body of this many bytes can make far more of
     /// them: escapes take six bytes for one, and an id is repeated for every asset without one.
-    /// Never more than 4 GiB less one byte.
+    /// Never more than 2 GiB less one byte.
     pub encoded_bytes_max: u64,
 }
 

@@ -18,6 +18,8 @@ use crate::history::{Demand, Entries, Entry, Gone, History, Lag, Needs, Placed};
 
 /// How long a start further up than what comes next may wait for the chain to get there.
 const AHEAD_WAIT: Duration = Duration::from_secs(10);
+/// How soon it is asked again where the RabbitMQ stream begins, in a replica's first moments.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Fills told at a time.
 const FILLS_MAX: usize = 64;
 
@@ -50,6 +52,8 @@ struct Looking {
     /// In the block that comes first.
     seek: Option<Box<str>>,
     ahead_since: Option<Instant>,
+    /// When to look again though nothing has moved.
+    look_again_at: Option<Instant>,
 }
 
 struct DeepReading {
@@ -114,7 +118,8 @@ impl Feed {
 
     /// Says where the client wants to begin; [`Feed::begin`] finds it.
     pub fn look_for(&mut self, start: Start, fallback: Option<Start>) {
-        let looking = Looking { start, fallback, seek: None, ahead_since: None };
+        let looking =
+            Looking { start, fallback, seek: None, ahead_since: None, look_again_at: None };
         self.looking = Some(Box::new(looking));
     }
 
@@ -158,10 +163,10 @@ impl Feed {
         matches!(self.source, Source::History)
     }
 
-    /// When waiting for the chain to get to the start is over.
+    /// When waiting for the chain to get to the start is over, or when to look for it again.
     pub fn deadline(&self) -> Option<Instant> {
-        let since = self.looking.as_ref()?.ahead_since?;
-        Some(since + AHEAD_WAIT)
+        let looking = self.looking.as_ref()?;
+        looking.look_again_at.or(looking.ahead_since.map(|since| since + AHEAD_WAIT))
     }
 
     /// Looks for the start. Returns how it was made once it is.
@@ -201,6 +206,12 @@ impl Feed {
                     false => Ok(None),
                 }
             }
+            Found::Unknown => {
+                if let Some(looking) = &mut self.looking {
+                    looking.look_again_at = Some(now + LOOK_AGAIN);
+                }
+                Ok(None)
+            }
             Found::Ahead { tip: None } => {
                 // Another chain is to come: what was waited for so far was the other's.
                 self.wait_anew();
@@ -208,6 +219,7 @@ impl Feed {
             }
             Found::Ahead { tip: Some(tip) } => {
                 let looking = self.looking.as_mut().expect("bug: it was there a moment ago");
+                looking.look_again_at = None;
                 let since = *looking.ahead_since.get_or_insert(now);
                 match now < since + AHEAD_WAIT {
                     true => Ok(None),
@@ -375,7 +387,7 @@ impl Feed {
     /// What was waited for is no longer ahead.
     fn wait_anew(&mut self) {
         if let Some(looking) = &mut self.looking {
-            looking.ahead_since = None;
+            (looking.ahead_since, looking.look_again_at) = (None, None);
         }
     }
 

@@ -132,12 +132,6 @@ fn check(
             return Err(Refused::new(status, label, NO_UPGRADE));
         }
     };
-    if matches!(query.start, Start::Oldest | Start::BeforeTip(_))
-        && !door.around.archive.is_looked_up()
-    {
-        // How far back that is, is known in a moment: memory's beginning would be taken for it.
-        return Err(Refused::not_now(State::Warming));
-    }
     let is_over = |start: &Start| {
         query.until_height.zip(start.first_wanted()).is_some_and(|(until, next)| next > until)
     };

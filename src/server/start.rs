@@ -24,6 +24,8 @@ pub enum Found {
         height: u64,
         seek: Seek,
     },
+    /// Where the RabbitMQ stream begins is not known yet, but will be in a moment.
+    Unknown,
     /// Further up than what comes next; without a tip nothing can be said yet.
     Ahead {
         tip: Option<u64>,
@@ -39,6 +41,8 @@ pub fn find(start: &Start, history: &History, archive: &Archive) -> Found {
     let at = |height, seek| place(height, seek, history, archive);
     let tip = || history.summary().tip;
     match start {
+        // Memory's beginning would be taken for the stream's.
+        Start::Oldest | Start::BeforeTip(_) if !archive.is_looked_up() => Found::Unknown,
         Start::Live => Found::Here(history.live_cursor(), Seek::Events(0)),
         Start::Height(height) => at(*height, Seek::Events(0)),
         Start::AfterEvent { height, index } => {
@@ -126,6 +130,18 @@ mod tests {
         let start = Start::AfterEvent { height: 20, index: u64::MAX };
         let seek = Seek::Events(u32::MAX);
         check(&history, &archive, start, Found::Here(history.live_cursor().at(20), seek));
+    }
+
+    #[test]
+    fn the_oldest_is_not_guessed_before_it_was_looked_up() {
+        let history = History::new(usize::MAX);
+        (10..=20).for_each(|height| history.append(block(height, 2)));
+        let (archive, _requests) = Archive::new();
+        check(&history, &archive, Start::Oldest, Found::Unknown);
+        check(&history, &archive, Start::BeforeTip(3), Found::Unknown);
+        archive.set_first_height(None);
+        let here = |height| Found::Here(history.live_cursor().at(height), Seek::Events(0));
+        check(&history, &archive, Start::Oldest, here(10));
     }
 
     #[test]
