@@ -2,7 +2,7 @@
 //! life. Nothing here knows where it is in the history.
 
 use super::close::Cause;
-use super::notice;
+use super::notice::{self, Notice};
 use crate::filter::Filter;
 use crate::frame::{self, Encoding, Wire};
 use crate::history::Needs;
@@ -86,16 +86,6 @@ struct Made {
     deflate: Option<Encoding>,
     sse: Encoding,
     gzip: Encoding,
-}
-
-/// A message that is not a block's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// The `type` of a control message, the event's name of a Server-Sent Event.
-    pub kind: &'static str,
-    /// Where a client goes on that has read this; only Server-Sent Events can say it beside the text.
-    pub id: Option<String>,
-    pub json: String,
 }
 
 impl Form {

@@ -1,7 +1,15 @@
 //! The texts of control messages, told apart by their `type`. Pure; in what shape they go out is
 //! [`super::form`]'s.
 
-use super::form::Notice;
+/// A message that is not a block's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The `type` of a control message, the event's name of a Server-Sent Event.
+    pub kind: &'static str,
+    /// Where a client goes on that has read this; only Server-Sent Events can say it beside the text.
+    pub id: Option<String>,
+    pub json: String,
+}
 
 /// Where a client begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,15 +5,13 @@
 //! message in the middle of its own, wherever a write stopped. Nothing of a block is formatted or
 //! copied per client.
 
-use crate::history::{Cursor, ENTRIES_MAX, Entry, Kept, Needs};
+use crate::history::{Cursor, Entry, Kept, Needs};
 
 use super::close::Cause;
-use super::form::{Form, Notice, Part};
-use super::notice;
+use super::form::{Form, Part};
+use super::notice::{self, Notice};
 use super::plan::{Cut, Plan, Slices, Told};
 
-/// Slices in one vectored write; Linux takes 1,024 at most.
-pub const SLICES_MAX: usize = ENTRIES_MAX;
 /// What a session keeps for the next write: a thousand matches.
 const SCRATCH_BYTES_MAX: usize = 4_096;
 const FIN_PING: u8 = 0x89;

@@ -6,9 +6,11 @@
 use std::io::IoSlice;
 
 use super::form::{Form, Part, Shape, Stream};
-use super::outbound::SLICES_MAX;
 use crate::frame::{self, EncodedBlock, Encoding};
-use crate::history::Kept;
+use crate::history::{ENTRIES_MAX, Kept};
+
+/// Slices in one vectored write; Linux takes 1,024 at most.
+const SLICES_MAX: usize = ENTRIES_MAX;
 
 /// Up to [`SLICES_MAX`] slices of one vectored write.
 pub type Slices<'a> = arrayvec::ArrayVec<IoSlice<'a>, SLICES_MAX>;
