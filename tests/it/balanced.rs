@@ -1,7 +1,7 @@
 //! Replicas as processes behind HAProxy, killed in turn under load: whoever follows the stream with
 //! our own client misses nothing and gets nothing twice.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::chain::{body, publish};
 use crate::eventually::eventually;
+use crate::ports;
 use crate::process::Process;
 use crate::replica::{config, request};
 
@@ -35,9 +36,8 @@ impl Balancer {
     async fn start(replicas: &[SocketAddr]) -> Self {
         assert!(Path::new(HAPROXY).exists(), "HAProxy is not installed; `make test` installs it");
         let directory = tempfile::tempdir().expect("a directory");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("its address");
-        drop(listener);
+        let [port] = ports::free();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let servers: String = replicas
             .iter()
             .map(|replica| {
@@ -118,9 +118,12 @@ async fn produce(config: Config, stop: CancellationToken) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_killed_in_turn_behind_a_balancer_cost_nobody_anything() {
     let mut config = config(Broker::shared());
+    // At places that are theirs also while they are killed.
+    let addresses = ports::free::<2>().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    config.server.listen = addresses[0];
     let first = Process::start_ready(&config).await;
+    config.server.listen = addresses[1];
     let second = Process::start_ready(&config).await;
-    let addresses = [first.address, second.address];
     let balancer = Balancer::start(&addresses).await;
     let url = format!("ws://{}/api/v1/streams/valid_transactions", balancer.address);
     let stop = CancellationToken::new();

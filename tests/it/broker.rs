@@ -4,7 +4,7 @@
 //! There is no stand-in and no skipping: without RabbitMQ installed these tests fail.
 
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
 };
+
+use crate::ports;
 
 /// The scripts themselves, not those in `/usr/sbin`, which change to the user `rabbitmq`.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
@@ -55,7 +57,7 @@ impl Broker {
         );
         let home = tempfile::Builder::new().prefix("blockcast-broker-").tempdir();
         let home = home.expect("a temporary directory").keep();
-        let [port, tls_port, epmd_port, dist_port] = free_ports();
+        let [port, tls_port, epmd_port, dist_port] = ports::free();
         let mut epmd = Command::new("epmd");
         epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
         let epmd = Guarded::start(&epmd, Some(&home));
@@ -254,10 +256,4 @@ impl Drop for Guarded {
 /// A name that no other test uses.
 pub fn unique(prefix: &str) -> String {
     format!("{prefix}.{:016x}", fastrand::u64(..))
-}
-
-/// Ports that were free a moment ago, all different.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("its address").port())
 }

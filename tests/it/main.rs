@@ -9,6 +9,7 @@ mod client;
 mod eventually;
 mod letters;
 mod node;
+mod ports;
 mod process;
 mod replica;
 mod scripted;
