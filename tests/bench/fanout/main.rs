@@ -30,7 +30,8 @@ mod write_loop;
 
 use service::Service;
 
-/// What may be named to run only that; `rounds` is the first part of `peers`, for two servers.
+/// What may be named to run only that; `rounds` is the first shape of `peers`, for two servers. Behind
+/// `peers`, shapes may be named, such as `4000x10`.
 const PARTS: [&str; 4] = ["peers", "rounds", "filters", "deep"];
 
 fn main() -> anyhow::Result<()> {
@@ -56,11 +57,12 @@ async fn run() -> anyhow::Result<()> {
     rlimit::increase_nofile_limit(u64::MAX)?;
     let named: Vec<_> = std::env::args().skip(1).filter(|name| PARTS.contains(&&**name)).collect();
     let is_named = |part: &str| named.iter().any(|name| name == part);
+    let shapes: Vec<_> = std::env::args().filter(|name| peers::is_shape(name)).collect();
     if is_named("rounds") {
         peers::compare_two().await?;
     }
     if named.is_empty() || is_named("peers") {
-        peers::compare_all().await?;
+        peers::compare_all(&shapes).await?;
     }
     if named.is_empty() || is_named("filters") {
         let service = Service::start_with(&[]).await;

@@ -1,10 +1,11 @@
-//! nginx with nchan, one worker: events are posted to its publisher one by one, on one connection.
+//! nginx with nchan, one worker: events are posted to its publisher one by one, a block's on one
+//! connection.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -24,7 +25,6 @@ const MESSAGES: usize = 1_000_000;
 pub struct Nchan {
     address: SocketAddr,
     child: Child,
-    publisher: BufReader<TcpStream>,
     transactions: usize,
 }
 
@@ -42,37 +42,15 @@ impl Nchan {
         let mut child = process::pinned(0, NGINX)
             .args(["-e", &log.display().to_string(), "-c", &config.display().to_string()])
             .spawn()?;
-        let mut connected = None;
+        let mut answers = false;
         eventually("nginx answers, or has ended", async || {
-            connected = TcpStream::connect(address).await.ok();
-            connected.is_some() || matches!(child.try_wait(), Ok(Some(_)))
+            answers = TcpStream::connect(address).await.is_ok();
+            answers || matches!(child.try_wait(), Ok(Some(_)))
         })
         .await;
-        let publisher = connected.context("nginx does not start")?;
-        publisher.set_nodelay(true)?;
-        Ok(Self { address, child, publisher: BufReader::new(publisher), transactions })
-    }
-
-    async fn publish(&mut self, event: &str) -> anyhow::Result<()> {
-        let request = format!(
-            "POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{event}",
-            event.len()
-        );
-        self.publisher.write_all(request.as_bytes()).await?;
-        let mut body_bytes = 0;
-        loop {
-            let mut line = String::new();
-            self.publisher.read_line(&mut line).await?;
-            if line == "\r\n" {
-                break;
-            }
-            ensure!(!line.is_empty(), "closed instead of an answer");
-            if let Some(length) = line.strip_prefix("Content-Length: ") {
-                body_bytes = length.trim().parse()?;
-            }
-        }
-        self.publisher.read_exact(&mut vec![0; body_bytes]).await?;
-        Ok(())
+        let nchan = Self { address, child, transactions };
+        ensure!(answers, "nginx does not start");
+        Ok(nchan)
     }
 }
 
@@ -100,9 +78,12 @@ impl Peer for Nchan {
 
     fn send(&mut self) -> LocalBoxFuture<'_, anyhow::Result<()>> {
         async {
+            // nginx ends one that was idle for as long as others' turns take.
+            let mut publisher = BufReader::new(TcpStream::connect(self.address).await?);
+            publisher.get_ref().set_nodelay(true)?;
             let event = blocks::event();
             for _ in 0..self.transactions {
-                self.publish(&event).await?;
+                publish(&mut publisher, &event).await?;
             }
             Ok(())
         }
@@ -114,6 +95,29 @@ impl Drop for Nchan {
     fn drop(&mut self) {
         process::end(&mut self.child);
     }
+}
+
+/// Posts one and reads the answer.
+async fn publish(publisher: &mut BufReader<TcpStream>, event: &str) -> anyhow::Result<()> {
+    let request = format!(
+        "POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{event}",
+        event.len()
+    );
+    publisher.write_all(request.as_bytes()).await?;
+    let mut body_bytes = 0;
+    loop {
+        let mut line = String::new();
+        publisher.read_line(&mut line).await?;
+        if line == "\r\n" {
+            break;
+        }
+        ensure!(!line.is_empty(), "closed instead of an answer");
+        if let Some(length) = line.strip_prefix("Content-Length: ") {
+            body_bytes = length.trim().parse()?;
+        }
+    }
+    publisher.read_exact(&mut vec![0; body_bytes]).await?;
+    Ok(())
 }
 
 /// All its files in the directory; a channel that keeps more than a block, for as long as one takes.

@@ -62,6 +62,12 @@ pub const SHAPES: [Shape; 4] = [
     Shape { clients: 100, transactions: 1_000, blocks: 150, stalled: 10 },
 ];
 
+impl Shape {
+    fn name(&self) -> String {
+        format!("{}x{}", self.clients, self.transactions)
+    }
+}
+
 impl Entrant {
     fn new<P: Peer + 'static>(name: &'static str, peer: anyhow::Result<P>) -> Self {
         let peer = peer.map(|peer| -> Box<dyn Peer> { Box::new(peer) });
@@ -85,6 +91,10 @@ impl Entrant {
     }
 }
 
+pub fn is_shape(name: &str) -> bool {
+    SHAPES.iter().any(|shape| shape.name() == name)
+}
+
 /// The write loop and this service alone, for the first of the shapes.
 pub async fn compare_two() -> anyhow::Result<()> {
     let broker = Rc::new(Broker::start().await);
@@ -98,12 +108,15 @@ pub async fn compare_two() -> anyhow::Result<()> {
     compare(&shape, entrants).await
 }
 
-/// All, for all shapes.
-pub async fn compare_all() -> anyhow::Result<()> {
+/// All, for the shapes that are named so, or for all.
+pub async fn compare_all(named: &[String]) -> anyhow::Result<()> {
     let broker = Rc::new(Broker::start().await);
     let web_stomp = Started::start().await.map(Rc::new);
     table::print_head();
     for (number, shape) in SHAPES.iter().enumerate() {
+        if !named.is_empty() && !named.contains(&shape.name()) {
+            continue;
+        }
         let transactions = shape.transactions;
         let web_stomp = match &web_stomp {
             Ok(started) => WebStomp::attach(started, transactions).await,
