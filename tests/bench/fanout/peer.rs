@@ -22,6 +22,11 @@ pub trait Peer {
 
     /// Hands it the next block, as those who use such a server do.
     fn send(&mut self) -> LocalBoxFuture<'_, anyhow::Result<()>>;
+
+    /// All its clients have gone, should it not see that itself.
+    fn forget_clients(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// What keeps a round of a slow server to some seconds.

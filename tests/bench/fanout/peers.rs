@@ -182,6 +182,7 @@ async fn round(peer: &mut dyn Peer, shape: &Shape) -> anyhow::Result<Round> {
     let resident_bytes = measured.resident_bytes();
     // Saying goodbye to the clients is not the next one's cost.
     drop((clients, stalled));
+    peer.forget_clients()?;
     quiet(&measured).await;
     let messages = (load.blocks * block_messages) as f64;
     ensure!(cpu_seconds > 0.0, "too short to be measured");

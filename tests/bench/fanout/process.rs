@@ -69,9 +69,9 @@ impl Server {
         self.child.id()
     }
 
-    /// One byte for its input.
-    pub fn nudge(&mut self) -> anyhow::Result<()> {
-        Ok(self.child.stdin.as_mut().expect("piped").write_all(b"\n")?)
+    /// Puts a byte into its input.
+    pub fn nudge(&mut self, byte: u8) -> anyhow::Result<()> {
+        Ok(self.child.stdin.as_mut().expect("piped").write_all(&[byte])?)
     }
 }
 

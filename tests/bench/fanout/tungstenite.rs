@@ -42,7 +42,7 @@ impl Peer for Tungstenite {
     }
 
     fn send(&mut self) -> LocalBoxFuture<'_, anyhow::Result<()>> {
-        async { self.0.nudge() }.boxed_local()
+        async { self.0.nudge(b'\n') }.boxed_local()
     }
 }
 

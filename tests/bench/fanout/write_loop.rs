@@ -16,6 +16,9 @@ use super::peer::{Bounds, Peer};
 use super::process::Server;
 
 pub const ROLE: &str = "write-loop";
+/// What its input says: write a block to all, or close all.
+const BLOCK: u8 = b'b';
+const FORGET: u8 = b'f';
 const UPGRADED: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
@@ -45,11 +48,15 @@ impl Peer for WriteLoop {
     }
 
     fn send(&mut self) -> LocalBoxFuture<'_, anyhow::Result<()>> {
-        async { self.0.nudge() }.boxed_local()
+        async { self.0.nudge(BLOCK) }.boxed_local()
+    }
+
+    fn forget_clients(&mut self) -> anyhow::Result<()> {
+        self.0.nudge(FORGET)
     }
 }
 
-/// The process itself: writes a block for each byte of its input.
+/// The process itself: does what each byte of its input says.
 pub fn serve(transactions: usize) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     println!("{}", listener.local_addr().expect("an address"));
@@ -68,11 +75,14 @@ pub fn serve(transactions: usize) {
                 (&socket).write_all(UPGRADED).expect("written");
             }
         });
-        let mut input = std::io::stdin().lock();
-        while input.read_exact(&mut [0]).is_ok() {
-            // Whoever left shows when it is written to again: in blocks that are not measured.
+        for word in std::io::stdin().lock().bytes().map_while(Result::ok) {
             let mut sockets = sockets.lock().expect("whole");
-            sockets.retain_mut(|socket: &mut TcpStream| socket.write_all(&block).is_ok());
+            match word {
+                FORGET => sockets.clear(),
+                _ => sockets.iter_mut().for_each(|socket: &mut TcpStream| {
+                    socket.write_all(&block).expect("written");
+                }),
+            }
         }
         std::process::exit(0);
     });
