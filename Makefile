@@ -7,7 +7,10 @@ SHELL := /bin/bash
 # Where `make run` serves.
 LISTEN ?= 127.0.0.1:9985
 
-.PHONY: help run test fmt format-check lint unit it bench rabbitmq promtool haproxy
+# Where the bench looks for its Node bridge.
+NODE_BRIDGE := target/bench/node
+
+.PHONY: help run test fmt format-check lint unit it bench peers rabbitmq promtool haproxy
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -33,8 +36,14 @@ unit: ## unit tests, without a broker
 it: rabbitmq promtool haproxy ## integration tests, with private brokers
 	cargo test --locked --bin blockcast --test it
 
-bench: rabbitmq ## the benchmarks: decode to encode, and fan-out beside a plain write() loop
+bench: rabbitmq peers ## the benchmarks: decode to encode, and fan-out beside others (10 minutes)
 	cargo bench --locked --bench decode --bench fanout
+
+# What cannot be had is no failure: the bench names it as skipped.
+peers: ## install what the benchmarks compare with, as far as it can be had
+	@deploy/rabbitmq.sh install-nchan || echo "going on without nchan" >&2
+	@mkdir -p $(NODE_BRIDGE) && cp tests/bench/peers/node/*.js* $(NODE_BRIDGE)/
+	@cd $(NODE_BRIDGE) && npm ci --silent --no-audit --no-fund || echo "going on without the Node bridge" >&2
 
 rabbitmq: ## install rabbitmq-server if it is missing; its service stays off
 	@deploy/rabbitmq.sh install

@@ -6,16 +6,19 @@
 #   rabbitmq.sh install-promtool | install-haproxy
 #                         the same for Prometheus, whose promtool the tests use, and for HAProxy,
 #                         behind which they put replicas
+#   rabbitmq.sh install-nchan
+#                         the same for nginx with nchan, which the benchmarks set beside Blockcast
 #   rabbitmq.sh run DIR   runs a private broker, on loopback only, until SIGTERM or SIGINT; all its
 #                         files are in DIR, and DIR/uri says where it is as soon as it answers
 #
-# Neither touches a broker that runs on this machine, nor any file below /etc/rabbitmq.
+# None touches a broker that runs on this machine, nor any file below /etc/rabbitmq.
 
 set -euo pipefail
 
 # The real script: the one in /usr/sbin insists on the system's own user and directories.
 readonly SERVER=/usr/lib/rabbitmq/bin/rabbitmq-server
 readonly HAPROXY=/usr/sbin/haproxy
+readonly NCHAN=/usr/lib/nginx/modules/ngx_nchan_module.so
 readonly POLICY=/usr/sbin/policy-rc.d
 # What the broker prints when it has booted: its port is open a moment before its queues are there.
 readonly BOOTED='completed with'
@@ -64,6 +67,15 @@ install_haproxy() {
         fail "HAProxy is missing: the tests put replicas behind it, as $HAPROXY."
     fi
     install_package haproxy haproxy.service
+}
+
+install_nchan() {
+    if [ -x /usr/sbin/nginx ] && [ -e "$NCHAN" ]; then return; fi
+    if ! command -v apt-get >/dev/null; then
+        fail "nchan is missing, and without apt-get it cannot be installed from here."
+    fi
+    install_package libnginx-mod-nchan nginx.service
+    [ -e "$NCHAN" ] || fail "libnginx-mod-nchan is installed, but $NCHAN is missing."
 }
 
 # Installs a package; the units that come with it, named behind it, stay off.
@@ -238,6 +250,7 @@ case ${1:-} in
     install) install ;;
     install-promtool) install_promtool ;;
     install-haproxy) install_haproxy ;;
+    install-nchan) install_nchan ;;
     run) run "${2:?the directory for its files}" ;;
-    *) fail "usage: rabbitmq.sh install | install-promtool | install-haproxy | run DIR" ;;
+    *) fail "usage: rabbitmq.sh install | install-promtool | install-haproxy | install-nchan | run DIR" ;;
 esac

@@ -26,7 +26,7 @@ pub struct Cost {
 pub async fn measure(service: &Service) -> Cost {
     service.publish_all((1..=BLOCKS).map(body)).await;
     service.reaches(BLOCKS).await;
-    let mut live = Clients::connect_websocket(service.address, LIVE).await;
+    let mut live = Clients::connect_asking(service.address, vec![String::new(); LIVE]).await;
     let before = service.metrics().await;
     run(service, &mut live, BLOCKS + 1).await;
     let between = service.metrics().await;
@@ -48,8 +48,11 @@ async fn run(service: &Service, live: &mut Clients, first: u64) {
     let mut due = tokio::time::interval(EVERY);
     for height in first..first + LIVE_BLOCKS {
         due.tick().await;
-        service.publish(body(height)).await;
-        live.all_have(1).await;
+        let sending = async {
+            service.publish(body(height)).await;
+            Ok(())
+        };
+        live.all_have(1, sending).await.expect("a block");
     }
 }
 

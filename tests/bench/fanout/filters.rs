@@ -4,18 +4,14 @@
 //! The CPU of the whole service for some blocks with these clients, less that for as many blocks
 //! without: decoding, AMQP and the index come out, waking and looking up stay.
 
-use std::time::Duration;
-
+use super::blocks::Blocks;
 use super::load::Clients;
-use super::process::Measured;
+use super::process::{Measured, quiet};
 use super::service::Service;
 
 pub const CLIENTS: usize = 10_000;
 const BLOCKS: usize = 30;
-/// What [`measure`] takes at most.
-pub const BODIES: u64 = 2 * BLOCKS as u64 + 1;
-/// A server that has used no tick for so long has nothing left to do.
-const QUIET: Duration = Duration::from_millis(100);
+pub const TRANSACTIONS: usize = 1_000;
 const BASE58: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 
 /// CPU microseconds per block: of the service alone, and more for each client beside it.
@@ -24,7 +20,8 @@ pub struct Cost {
     pub client_microseconds: f64,
 }
 
-pub async fn measure(service: &Service, bodies: &mut impl Iterator<Item = Vec<u8>>) -> Cost {
+pub async fn measure(service: &Service) -> Cost {
+    let mut blocks = Blocks::of(TRANSACTIONS);
     // One client that filters, so that the block has its index in both.
     let mut random = fastrand::Rng::with_seed(1);
     let mut query = || {
@@ -33,10 +30,10 @@ pub async fn measure(service: &Service, bodies: &mut impl Iterator<Item = Vec<u8
         format!("?public_key={key}")
     };
     let _one = Clients::connect_asking(service.address, [query()]).await;
-    service.publish(bodies.next().expect("a block")).await;
-    let alone = cpu_seconds(service, bodies).await;
+    service.publish(blocks.next().expect("a block")).await;
+    let alone = cpu_seconds(service, &mut blocks).await;
     let _all = Clients::connect_asking(service.address, (0..CLIENTS).map(|_| query())).await;
-    let with_all = cpu_seconds(service, bodies).await;
+    let with_all = cpu_seconds(service, &mut blocks).await;
     let microseconds = |seconds: f64| seconds * 1e6 / BLOCKS as f64;
     Cost {
         block_microseconds: microseconds(alone),
@@ -44,25 +41,12 @@ pub async fn measure(service: &Service, bodies: &mut impl Iterator<Item = Vec<u8
     }
 }
 
-async fn cpu_seconds(service: &Service, bodies: &mut impl Iterator<Item = Vec<u8>>) -> f64 {
-    quiet(&Measured::begin(service.pid())).await;
-    let measured = Measured::begin(service.pid());
-    for body in bodies.take(BLOCKS) {
+async fn cpu_seconds(service: &Service, blocks: &mut Blocks) -> f64 {
+    quiet(&Measured::begin(vec![service.pid()])).await;
+    let measured = Measured::begin(vec![service.pid()]);
+    for body in blocks.take(BLOCKS) {
         service.publish(body).await;
         quiet(&measured).await;
     }
     measured.so_far().0
-}
-
-/// Waits until the service uses no CPU: clients that are sent nothing cannot tell.
-async fn quiet(measured: &Measured) {
-    let mut before = measured.so_far().0;
-    loop {
-        tokio::time::sleep(QUIET).await;
-        let now = measured.so_far().0;
-        if now == before {
-            return;
-        }
-        before = now;
-    }
 }

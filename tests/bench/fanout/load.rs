@@ -3,25 +3,48 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
+use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, LocalSet};
 
+use super::frames::Frames;
+
 const UPGRADE: &str = "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+/// Longer than any answer to it.
+const HEAD_BYTES: usize = 4_096;
 const READ_BYTES: usize = 256 * 1_024;
-const TEXT: u8 = 0x81;
+/// The kernel's least, so that a client which never reads stalls its server at once.
+const STALLED_BYTES: u32 = 4_096;
+/// For one block to one set of clients; the slowest server here takes ten seconds.
+const BLOCK_WITHIN: Duration = Duration::from_secs(60);
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
+/// How a client becomes one.
+#[derive(Clone, Default)]
+pub struct Greeting {
+    /// The request's path and query.
+    pub path: String,
+    /// Further lines of the request, each with its CR LF.
+    pub headers: &'static str,
+    /// What the head of the answer must have in it.
+    pub answer: &'static str,
+    /// Frames to send after it, masked.
+    pub frames: Vec<u8>,
+    /// Texts that come back for these.
+    pub replies: usize,
+}
+
 pub struct Clients {
     local: LocalSet,
     shared: Rc<Shared>,
-    count: usize,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -30,72 +53,106 @@ struct Shared {
     /// Frames that each client has in all when it is done with a block.
     due: Cell<usize>,
     done: Cell<usize>,
-    all_done: Notify,
+    /// Why a client is none any more.
+    failure: RefCell<Option<anyhow::Error>>,
+    /// All are done, or one has failed.
+    over: Notify,
     clients: Cell<usize>,
 }
 
-/// Finds the ends of frames in a stream of bytes.
-#[derive(Default)]
-struct Frames {
-    /// Bytes of the current frame's payload still to come.
-    left: usize,
-    header: Vec<u8>,
-    texts: usize,
+impl Greeting {
+    pub fn to(path: &str) -> Self {
+        Self { path: path.to_owned(), ..Self::default() }
+    }
+
+    async fn greet(&self, stream: &mut TcpStream) -> anyhow::Result<()> {
+        let request = format!("GET {} HTTP/1.1\r\n{UPGRADE}{}\r\n", self.path, self.headers);
+        stream.write_all(request.as_bytes()).await?;
+        let mut head = [0; HEAD_BYTES];
+        let end = loop {
+            let here = stream.peek(&mut head).await?;
+            ensure!(here > 0, "closed instead of an answer");
+            if let Some(at) = head[..here].windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break at + 4;
+            }
+            ensure!(here < HEAD_BYTES, "an endless answer");
+            tokio::task::yield_now().await;
+        };
+        stream.read_exact(&mut head[..end]).await?;
+        let head = String::from_utf8_lossy(&head[..end]);
+        ensure!(head.starts_with("HTTP/1.1 101"), "{head}");
+        ensure!(head.contains(self.answer), "its answer has no {:?}", self.answer);
+        stream.write_all(&self.frames).await?;
+        Ok(())
+    }
 }
 
 impl Clients {
-    pub async fn connect_plain(address: SocketAddr, count: usize) -> Self {
-        Self::connect(address, (0..count).map(|_| None)).await
+    /// One for each of these, all subscribed when this returns.
+    ///
+    /// # Errors
+    /// The first that could not be had.
+    pub async fn connect(
+        address: SocketAddr,
+        greetings: impl IntoIterator<Item = Greeting>,
+    ) -> anyhow::Result<Self> {
+        let mut clients =
+            Self { local: LocalSet::new(), shared: Rc::default(), readers: Vec::new() };
+        let mut replies = 0;
+        for greeting in greetings {
+            let mut stream = TcpStream::connect(address).await?;
+            greeting.greet(&mut stream).await?;
+            replies = greeting.replies;
+            let shared = Rc::clone(&clients.shared);
+            clients.readers.push(clients.local.spawn_local(read_on(stream, shared)));
+        }
+        clients.shared.clients.set(clients.readers.len());
+        if replies > 0 {
+            clients.all_have(replies, async { Ok(()) }).await?;
+        }
+        Ok(clients)
     }
 
-    pub async fn connect_websocket(address: SocketAddr, count: usize) -> Self {
-        Self::connect_asking(address, (0..count).map(|_| String::new())).await
-    }
-
-    /// A client of the stream for each of these queries, the question mark included.
+    /// Of this service's stream of transactions, one for each query, the question mark included.
     pub async fn connect_asking(
         address: SocketAddr,
         queries: impl IntoIterator<Item = String>,
     ) -> Self {
-        Self::connect(address, queries.into_iter().map(Some)).await
+        let greetings = queries
+            .into_iter()
+            .map(|query| Greeting::to(&format!("/api/v1/streams/valid_transactions{query}")));
+        Self::connect(address, greetings).await.expect("clients")
     }
 
-    async fn connect(address: SocketAddr, queries: impl Iterator<Item = Option<String>>) -> Self {
-        let shared = Rc::new(Shared::default());
-        let local = LocalSet::new();
-        let mut readers = Vec::new();
-        for query in queries {
-            let mut stream = TcpStream::connect(address).await.expect("connected");
-            if let Some(query) = query {
-                let request =
-                    format!("GET /api/v1/streams/valid_transactions{query} HTTP/1.1\r\n{UPGRADE}");
-                stream.write_all(request.as_bytes()).await.expect("written");
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(stream.read_u8().await.expect("an answer"));
-                }
-                assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-            }
-            let shared = Rc::clone(&shared);
-            readers.push(local.spawn_local(read(stream, shared)));
-        }
-        let count = readers.len();
-        shared.clients.set(count);
-        Self { local, shared, count, readers }
-    }
-
-    /// Waits until every client has `more` frames above what it was last asked for.
-    pub async fn all_have(&mut self, more: usize) {
-        let shared = Rc::clone(&self.shared);
+    /// Sends, and waits until every client has `more` frames above what it was last asked for.
+    /// Yields how long after its begin the last client had them.
+    ///
+    /// # Errors
+    /// It could not be sent, a client was cut, or they did not come within a minute.
+    pub async fn all_have(
+        &mut self,
+        more: usize,
+        sending: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<Duration> {
+        let Self { local, shared, .. } = self;
         shared.due.set(shared.due.get() + more);
-        self.local
-            .run_until(async {
-                while shared.done.get() < self.count {
-                    shared.all_done.notified().await;
+        let began_at = Instant::now();
+        let received = async {
+            while shared.done.get() < shared.clients.get() {
+                shared.over.notified().await;
+                if let Some(failure) = shared.failure.take() {
+                    return Err(failure);
                 }
-            })
-            .await;
+            }
+            Ok(began_at.elapsed())
+        };
+        let received = async {
+            let late = || format!("{} of {} clients", shared.done.get(), shared.clients.get());
+            tokio::time::timeout(BLOCK_WITHIN, received).await.with_context(late)?
+        };
+        let both = local.run_until(async { tokio::try_join!(received, sending) }).await;
         shared.done.set(0);
+        Ok(both?.0)
     }
 }
 
@@ -107,11 +164,34 @@ impl Drop for Clients {
     }
 }
 
-async fn read(stream: TcpStream, shared: Rc<Shared>) {
+/// Clients that never read what follows the answer to their greeting.
+pub async fn connect_stalled(
+    address: SocketAddr,
+    greeting: &Greeting,
+    count: usize,
+) -> anyhow::Result<Vec<TcpStream>> {
+    let mut stalled = Vec::new();
+    for _ in 0..count {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(STALLED_BYTES)?;
+        let mut stream = socket.connect(address).await?;
+        greeting.greet(&mut stream).await?;
+        stalled.push(stream);
+    }
+    Ok(stalled)
+}
+
+async fn read_on(stream: TcpStream, shared: Rc<Shared>) {
+    let Err(failure) = read(&stream, &shared).await;
+    shared.failure.replace(Some(failure));
+    shared.over.notify_one();
+}
+
+async fn read(stream: &TcpStream, shared: &Shared) -> anyhow::Result<std::convert::Infallible> {
     let mut frames = Frames::default();
     let mut due_before = 0;
     loop {
-        stream.readable().await.expect("readable");
+        stream.readable().await?;
         let read = BUFFER.with_borrow_mut(|buffer| {
             let read = stream.try_read(buffer);
             if let Ok(count) = read {
@@ -120,49 +200,19 @@ async fn read(stream: TcpStream, shared: Rc<Shared>) {
             read
         });
         match read {
-            Ok(0) => return,
+            Ok(0) => bail!("a client was cut"),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-            Err(_) => return,
+            Err(error) => return Err(error.into()),
         }
         let due = shared.due.get();
-        assert!(frames.texts <= due, "more frames than were due");
-        if frames.texts == due && due > due_before {
+        ensure!(frames.texts() <= due, "a client has more frames than were due");
+        if frames.texts() == due && due > due_before {
             due_before = due;
             shared.done.set(shared.done.get() + 1);
             if shared.done.get() == shared.clients.get() {
-                shared.all_done.notify_one();
+                shared.over.notify_one();
             }
-        }
-    }
-}
-
-impl Frames {
-    fn take(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let here = self.left.min(bytes.len());
-                self.left -= here;
-                bytes = &bytes[here..];
-                continue;
-            }
-            // The common case: a whole header of four bytes.
-            if let (true, [TEXT, 126, high, low, rest @ ..]) = (self.header.is_empty(), bytes) {
-                self.left = usize::from(u16::from_be_bytes([*high, *low]));
-                self.texts += 1;
-                bytes = rest;
-                continue;
-            }
-            self.header.push(bytes[0]);
-            bytes = &bytes[1..];
-            self.left = match self.header[..] {
-                [_, length @ 0..=125] => usize::from(length),
-                [_, 126, high, low] => usize::from(u16::from_be_bytes([high, low])),
-                [_, 127, ..] => panic!("no block of this bench has such a frame"),
-                _ => continue,
-            };
-            self.texts += usize::from(self.header[0] == TEXT);
-            self.header.clear();
         }
     }
 }

@@ -1,33 +1,84 @@
-//! What the kernel counted for a process, and where it may run.
+//! What the kernel counted for processes, and where they may run.
 
-use std::process::Command;
-use std::time::Instant;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
 
 /// `sysconf(_SC_CLK_TCK)` on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// A server that has used no tick for so long has nothing left to do.
+const QUIET: Duration = Duration::from_millis(100);
+/// Some never rest; they are measured as they are.
+const QUIET_WITHIN: Duration = Duration::from_secs(5);
 
 pub struct Measured {
-    pid: u32,
+    pids: Vec<u32>,
     cpu_at_begin: f64,
     began_at: Instant,
 }
 
+/// A process that says in its first line where it listens; on core 0, ended when this is dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    child: Child,
+}
+
 impl Measured {
-    pub fn begin(pid: u32) -> Self {
-        Self { pid, cpu_at_begin: cpu_seconds(pid), began_at: Instant::now() }
+    pub fn begin(pids: Vec<u32>) -> Self {
+        Self { cpu_at_begin: cpu_seconds(&pids), pids, began_at: Instant::now() }
     }
 
     /// CPU seconds, all threads, user and system; and seconds on the clock.
     pub fn so_far(&self) -> (f64, f64) {
-        (cpu_seconds(self.pid) - self.cpu_at_begin, self.began_at.elapsed().as_secs_f64())
+        (cpu_seconds(&self.pids) - self.cpu_at_begin, self.began_at.elapsed().as_secs_f64())
     }
 
     pub fn resident_bytes(&self) -> u64 {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kib * 1_024
+        let resident = |pid| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+            let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+            kib * 1_024
+        };
+        self.pids.iter().map(resident).sum()
+    }
+}
+
+impl Server {
+    pub fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        let output = child.stdout.take().expect("its output");
+        BufReader::new(output).read_line(&mut line)?;
+        let mut server = Self { address: ([0; 4], 0).into(), child };
+        server.address = line.trim().parse().context("it does not say where it listens")?;
+        Ok(server)
+    }
+
+    /// This program in another role.
+    pub fn start_own(role: &str, argument: usize) -> anyhow::Result<Self> {
+        let program = std::env::current_exe()?;
+        let mut command = pinned(0, &program.display().to_string());
+        Self::start(command.args([role, &argument.to_string()]))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Puts a byte into its input.
+    pub fn nudge(&mut self, byte: u8) -> anyhow::Result<()> {
+        Ok(self.child.stdin.as_mut().expect("piped").write_all(&[byte])?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -37,22 +88,40 @@ pub fn pin_self_to(core: usize) {
     assert!(pinned.expect("taskset").status.success());
 }
 
-/// `program` as a command that runs on `core` alone.
+/// `program` as a command that runs on `core` alone and does not outlive this process.
 pub fn pinned(core: usize, program: &str) -> Command {
     let mut command = Command::new("taskset");
-    command.args(["-c", &core.to_string(), program]);
+    command.args(["-c", &core.to_string(), "setpriv", "--pdeathsig", "TERM", program]);
     command
 }
 
+/// Asks it to end, and waits until it has.
+pub fn end(child: &mut Child) {
+    let _ = Command::new("kill").arg(child.id().to_string()).status();
+    let _ = child.wait();
+}
+
+/// Waits until these use no CPU any more, for some seconds at most.
+pub async fn quiet(measured: &Measured) {
+    let deadline = Instant::now() + QUIET_WITHIN;
+    let mut before = measured.so_far().0;
+    while Instant::now() < deadline {
+        tokio::time::sleep(QUIET).await;
+        let now = measured.so_far().0;
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
 /// Fields 14 and 15 of proc_pid_stat(5), counted behind the name, which may hold anything.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    let after_name = stat.rsplit_once(") ").expect("a name").1;
-    let ticks: f64 = after_name
-        .split(' ')
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<f64>().expect("ticks"))
-        .sum();
-    ticks / TICKS_PER_SECOND
+fn cpu_seconds(pids: &[u32]) -> f64 {
+    let ticks = |pid| -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+        let after_name = stat.rsplit_once(") ").expect("a name").1;
+        let fields = after_name.split(' ').skip(11).take(2);
+        fields.map(|field| field.parse::<f64>().expect("ticks")).sum()
+    };
+    pids.iter().map(ticks).sum::<f64>() / TICKS_PER_SECOND
 }

@@ -1,40 +1,57 @@
 //! The service under test, as operators run it: the release binary with a real broker before it.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::rc::Rc;
 
 use blockcast::amqp::Publisher;
-use blockcast::block::{self, Message};
-use blockcast::config::{AmqpUri, Config, Dialect};
-use blockcast::frame;
-use serde_json::{Value, json};
+use blockcast::config::{AmqpUri, Config};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use serde_json::Value;
 
+use super::blocks::Blocks;
 use super::broker::Broker;
 use super::eventually::eventually;
+use super::load::Greeting;
+use super::peer::Peer;
 use super::process;
+
+const STREAM: &str = "/api/v1/streams/valid_transactions";
 
 pub struct Service {
     pub address: SocketAddr,
     child: Child,
     publisher: Publisher,
-    _broker: Broker,
+    _broker: Rc<Broker>,
+}
+
+/// The service beside others, for clients that offer compression or do not.
+pub struct Blockcast {
+    service: Rc<Service>,
+    blocks: Rc<RefCell<Blocks>>,
+    compressed: bool,
 }
 
 impl Service {
-    pub async fn start() -> Self {
-        Self::start_with(&[]).await
+    /// Before a broker of its own, with these keys set beside those that every bench needs.
+    pub async fn start_with(settings: &[&str]) -> Self {
+        Self::start_on(&Rc::new(Broker::start().await), "blocks", settings).await
     }
 
-    /// With these keys set, beside those that every bench needs.
-    pub async fn start_with(settings: &[&str]) -> Self {
-        let broker = Broker::start().await;
+    /// Before a broker that others use too: exchange and queue have this name.
+    pub async fn start_on(broker: &Rc<Broker>, name: &str, settings: &[&str]) -> Self {
         let mut config = Config::default();
         config.amqp.uris = vec![AmqpUri::new(broker.uri.clone())];
+        config.amqp.exchange = name.to_owned();
+        config.amqp.queue.name = Some(name.to_owned());
         let mut child = process::pinned(0, env!("CARGO_BIN_EXE_blockcast"))
             .args(["--set", "server.listen=127.0.0.1:0"])
             .args(["--set", "server.max_connections=15000"])
+            .args(["--set", &format!("amqp.exchange={name}")])
+            .args(["--set", &format!("amqp.queue.name={name}")])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .arg("serve")
             .env("BLOCKCAST_AMQP__URIS", &broker.uri)
@@ -53,7 +70,7 @@ impl Service {
         std::thread::spawn(move || lines.for_each(drop));
         eventually("the service is ready", async || is_ready(address).await).await;
         let publisher = Publisher::connect(&config.amqp).await.expect("connected");
-        Self { address, child, publisher, _broker: broker }
+        Self { address, child, publisher, _broker: Rc::clone(broker) }
     }
 
     pub fn pid(&self) -> u32 {
@@ -89,39 +106,54 @@ impl Service {
     pub async fn metrics(&self) -> String {
         get(self.address, "/metrics").await.expect("an answer")
     }
+}
 
-    pub async fn stop(mut self) {
-        self.publisher.close().await;
+impl Drop for Service {
+    fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// `count` blocks of `transactions` real transactions each.
-pub fn bodies(transactions: usize, count: u64) -> Vec<Vec<u8>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/chain.ndjson");
-    let chain = std::fs::read_to_string(path).expect("the real chain");
-    let blocks = chain.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let all: Vec<Value> = blocks
-        .flat_map(|block| block["transactions"].as_array().expect("a list").clone())
-        .collect();
-    let some = &all[..transactions];
-    (1..=count)
-        .map(|height| json!({ "height": height, "transactions": some }).to_string().into_bytes())
-        .collect()
+impl Blockcast {
+    /// One process: for plain clients, and for those that offer compression.
+    pub async fn start(broker: &Rc<Broker>, transactions: usize, name: &str) -> [Self; 2] {
+        let service = Rc::new(Service::start_on(broker, name, &[]).await);
+        let blocks = Rc::new(RefCell::new(Blocks::of(transactions)));
+        [false, true].map(|compressed| Self {
+            service: Rc::clone(&service),
+            blocks: Rc::clone(&blocks),
+            compressed,
+        })
+    }
 }
 
-/// The bytes that each client gets for the newest of `bodies`.
-pub fn frames_bytes(bodies: &[Vec<u8>]) -> usize {
-    let rules = block::Rules {
-        dialect: Dialect::Bigchaindb,
-        body_bytes_max: usize::MAX,
-        encoded_bytes_max: u64::MAX,
-    };
-    let newest = bodies.last().expect("a block");
-    match block::decode(newest, &rules).expect("a real block") {
-        Message::Block(block) => frame::encode(block, Dialect::Bigchaindb).events.len(),
-        Message::MarkedInvalid => unreachable!("bug: no envelope was made"),
+impl Peer for Blockcast {
+    fn pids(&self) -> Vec<u32> {
+        vec![self.service.pid()]
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.service.address
+    }
+
+    fn greeting(&self) -> Greeting {
+        let plain = Greeting::to(STREAM);
+        if !self.compressed {
+            return plain;
+        }
+        let headers =
+            "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
+        Greeting { headers, answer: "permessage-deflate", ..plain }
+    }
+
+    fn send(&mut self) -> LocalBoxFuture<'_, anyhow::Result<()>> {
+        let body = self.blocks.borrow_mut().next().expect("a block");
+        async {
+            self.service.publish(body).await;
+            Ok(())
+        }
+        .boxed_local()
     }
 }
 
