@@ -32,8 +32,8 @@ pub async fn measure(service: &Service) -> Cost {
     let between = service.metrics().await;
     let mut random = fastrand::Rng::with_seed(1);
     let queries = (0..RESUMERS).map(|_| format!("?from_height={}", random.u64(1..BLOCKS / 2)));
-    let _resumers = Clients::connect_asking(service.address, queries).await;
-    run(service, &mut live, BLOCKS + LIVE_BLOCKS + 1).await;
+    let mut resumers = Clients::connect_asking(service.address, queries).await;
+    resumers.read_during(run(service, &mut live, BLOCKS + LIVE_BLOCKS + 1)).await;
     let after = service.metrics().await;
     let read = |text: &str| value(text, "blockcast_deep_read_blocks_total");
     let seconds = EVERY.as_secs_f64() * LIVE_BLOCKS as f64;
