@@ -30,8 +30,8 @@ mod write_loop;
 
 use service::Service;
 
-/// What may be named to run only that; `rounds` is the first shape of `peers`, for two servers. Behind
-/// `peers`, shapes may be named, such as `4000x10`.
+/// What may be named to run only that; `rounds` is `peers` for two servers. Behind either, shapes may be
+/// named, such as `4000x10`.
 const PARTS: [&str; 4] = ["peers", "rounds", "filters", "deep"];
 
 fn main() -> anyhow::Result<()> {
@@ -59,7 +59,7 @@ async fn run() -> anyhow::Result<()> {
     let is_named = |part: &str| named.iter().any(|name| name == part);
     let shapes: Vec<_> = std::env::args().filter(|name| peers::is_shape(name)).collect();
     if is_named("rounds") {
-        peers::compare_two().await?;
+        peers::compare_two(&shapes).await?;
     }
     if named.is_empty() || is_named("peers") {
         peers::compare_all(&shapes).await?;

@@ -95,17 +95,20 @@ pub fn is_shape(name: &str) -> bool {
     SHAPES.iter().any(|shape| shape.name() == name)
 }
 
-/// The write loop and this service alone, for the first of the shapes.
-pub async fn compare_two() -> anyhow::Result<()> {
+/// The write loop and this service alone, for the shapes that are named so, or for all.
+pub async fn compare_two(named: &[String]) -> anyhow::Result<()> {
     let broker = Rc::new(Broker::start().await);
     table::print_head();
-    let [shape, ..] = SHAPES;
-    let [plain, _] = Blockcast::start(&broker, shape.transactions, "rounds").await;
-    let entrants = vec![
-        Entrant::new("plain `write()` loop", WriteLoop::start(shape.transactions)),
-        Entrant::new("**Blockcast**", Ok(plain)),
-    ];
-    compare(&shape, entrants).await
+    for shape in chosen(named) {
+        let name = format!("rounds-{}", shape.name());
+        let [plain, _] = Blockcast::start(&broker, shape.transactions, &name).await;
+        let entrants = vec![
+            Entrant::new("plain `write()` loop", WriteLoop::start(shape.transactions)),
+            Entrant::new("**Blockcast**", Ok(plain)),
+        ];
+        compare(&shape, entrants).await?;
+    }
+    Ok(())
 }
 
 /// All, for the shapes that are named so, or for all.
@@ -113,10 +116,7 @@ pub async fn compare_all(named: &[String]) -> anyhow::Result<()> {
     let broker = Rc::new(Broker::start().await);
     let web_stomp = Started::start().await.map(Rc::new);
     table::print_head();
-    for (number, shape) in SHAPES.iter().enumerate() {
-        if !named.is_empty() && !named.contains(&shape.name()) {
-            continue;
-        }
+    for (number, shape) in chosen(named).enumerate() {
         let transactions = shape.transactions;
         let web_stomp = match &web_stomp {
             Ok(started) => WebStomp::attach(started, transactions).await,
@@ -134,9 +134,14 @@ pub async fn compare_all(named: &[String]) -> anyhow::Result<()> {
             Entrant::new("nchan", Nchan::start(transactions).await).optional(),
             Entrant::new("RabbitMQ Web-STOMP", web_stomp).optional(),
         ];
-        compare(shape, entrants).await?;
+        compare(&shape, entrants).await?;
     }
     Ok(())
+}
+
+fn chosen(named: &[String]) -> impl Iterator<Item = Shape> {
+    let is_chosen = |shape: &Shape| named.is_empty() || named.contains(&shape.name());
+    SHAPES.into_iter().filter(is_chosen)
 }
 
 /// # Errors
