@@ -302,9 +302,8 @@ mod tests {
         requests.changed().await;
         let mut request = requests.take().expect("one waits");
         let mut moved = reading.history.watch(crate::history::Needs::NONE);
-        moved.borrow_and_update();
         request.set_state(State::Reading);
-        assert!(moved.has_changed().expect("the history is there"));
+        moved.moved().await;
         assert_eq!(reading.state(), State::Reading);
         assert_eq!(request.next_height(), 7);
         reading.progress(7);

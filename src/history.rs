@@ -12,12 +12,12 @@ mod kept;
 mod needs;
 mod orders;
 mod run;
+mod watch;
 
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
 use arrayvec::ArrayVec;
-use tokio::sync::watch;
 
 use crate::frame::EncodedBlock;
 pub use kept::Kept;
@@ -25,6 +25,8 @@ pub use needs::Needs;
 pub use orders::Order;
 use orders::Orders;
 use run::Run;
+use watch::Readers;
+pub use watch::Watch;
 
 /// Entries that one read yields at most; on the stack of whoever reads.
 pub const ENTRIES_MAX: usize = 64;
@@ -81,18 +83,10 @@ pub struct History {
     bytes_max: usize,
     run: RwLock<Run>,
     orders: Orders,
-    /// Sender: whoever appends. Receivers: readers without needs, which look at the run when this
-    /// moves. It holds one number: there is nothing to fill up.
-    version: watch::Sender<u64>,
-    /// The same for readers with needs: it moves when what they want of a block has been made.
-    made: watch::Sender<u64>,
-}
-
-/// A reader that wants more of blocks than their plain frames, for as long as it lives.
-#[derive(Debug)]
-pub struct Demand {
-    history: Arc<History>,
-    needs: Needs,
+    /// Who has what it needs of a block as soon as that is here.
+    plain: Readers,
+    /// Who is woken only when what somebody needs of a block has been made.
+    needy: Readers,
 }
 
 impl History {
@@ -102,8 +96,8 @@ impl History {
             bytes_max,
             run: RwLock::new(Run::default()),
             orders: Orders::default(),
-            version: watch::Sender::new(0),
-            made: watch::Sender::new(0),
+            plain: Readers::default(),
+            needy: Readers::default(),
         }
     }
 
@@ -155,8 +149,8 @@ impl History {
 
     /// Wakes every reader though nothing has changed, to look at something else.
     pub fn wake_readers(&self) {
-        self.version.send_modify(|version| *version += 1);
-        self.made.send_modify(|version| *version += 1);
+        self.plain.wake();
+        self.needy.wake();
     }
 
     /// A cursor for a reader that wants what comes from now on.
@@ -190,14 +184,7 @@ impl History {
         self.read().fills()
     }
 
-    /// Counts a reader with `needs` for as long as the returned value lives; from now on they are
-    /// made for every block before its readers are woken.
-    pub fn demand(self: &Arc<Self>, needs: Needs) -> Demand {
-        self.orders.add_reader(needs);
-        Demand { history: Arc::clone(self), needs }
-    }
-
-    /// Asks for what is missing of a block in the history; [`History::watch`] tells when it is there.
+    /// Asks for what is missing of a block in the history; [`Watch`] tells when it is there.
     pub fn order(&self, kept: &Arc<Kept>, needs: Needs) {
         self.orders.place(kept, needs);
     }
@@ -217,7 +204,7 @@ impl History {
             made.into_iter().for_each(|order| run.recount(&order.kept));
             run.evict(bytes_max);
         });
-        self.made.send_modify(|version| *version += 1);
+        self.needy.wake();
     }
 
     /// Heights that were filled after the first `seen` fills of this chain, oldest first, at most
@@ -262,12 +249,10 @@ impl History {
         Ok(Lag { blocks_behind, fills: run.fills() })
     }
 
-    /// Where a reader with these needs waits for the history to move on.
-    pub fn watch(&self, needs: Needs) -> watch::Receiver<u64> {
-        match needs.is_none() {
-            true => self.version.subscribe(),
-            false => self.made.subscribe(),
-        }
+    /// A place for a reader with these needs, which from now on are made for every block before it is
+    /// woken.
+    pub fn watch(self: &Arc<Self>, needs: Needs) -> Watch {
+        Watch::new(Arc::clone(self), needs)
     }
 
     pub fn summary(&self) -> Summary {
@@ -286,10 +271,15 @@ impl History {
 
     /// Wakes the readers of a new block: those with needs when these are made.
     fn announce(&self, kept: &Arc<Kept>) {
-        self.version.send_modify(|version| *version += 1);
+        self.plain.wake();
         if !self.orders.place_first(kept, self.orders.demanded()) {
-            self.made.send_modify(|version| *version += 1);
+            self.needy.wake();
         }
+    }
+
+    /// Those that have these needs.
+    fn readers(&self, needs: Needs) -> &Readers {
+        if needs.is_none() { &self.plain } else { &self.needy }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Run> {
@@ -323,12 +313,6 @@ impl Cursor {
     /// The same chain, further on.
     pub fn at(self, next_height: u64) -> Self {
         Self { next_height, ..self }
-    }
-}
-
-impl Drop for Demand {
-    fn drop(&mut self) {
-        self.history.orders.remove_reader(self.needs);
     }
 }
 

@@ -154,6 +154,8 @@ impl Server {
         door.tasks.close();
         if timeout(LAST_GRACE, door.tasks.wait()).await.is_err() {
             door.ending.cancel();
+            door.around.drain.end();
+            door.around.history.wake_readers();
             door.tasks.wait().await;
         }
     }
@@ -180,6 +182,11 @@ async fn drain(door: &Door, shutdown: &CancellationToken) {
 }
 
 impl Door {
+    /// Runs a session's task, which sees for itself when everything must end.
+    fn spawn_session(&self, session: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(session);
+    }
+
     /// Runs a connection's task until it ends, or until everything must.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let ending = self.ending.clone();

@@ -1,7 +1,8 @@
-//! The end of this replica, as a fact that everyone may look at: has the drain begun, and over how
-//! long is it spread? Nobody waits here.
+//! The end of this replica, as a fact that everyone may look at: has the drain begun, over how
+//! long is it spread, and is it over? Nobody waits here.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub struct Drain {
     began: OnceLock<(Instant, Duration)>,
+    is_over: AtomicBool,
 }
 
 impl Drain {
@@ -22,5 +24,14 @@ impl Drain {
     pub fn draw_close_time(&self) -> Option<Instant> {
         let (began, spread) = self.began.get()?;
         Some(*began + spread.mul_f64(fastrand::f64()))
+    }
+
+    /// Ends its time: whoever is still there goes at once.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 }

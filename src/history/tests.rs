@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::frame::sample::block;
@@ -139,8 +140,12 @@ fn another_chain_voids_every_cursor() {
 
 #[test]
 fn a_reader_is_woken_by_every_change() {
-    let history = History::new(usize::MAX);
-    let mut moved = history.watch(Needs::NONE);
+    let history = Arc::new(History::new(usize::MAX));
+    let woken = Arc::new(Woken::default());
+    let waker = std::task::Waker::from(Arc::clone(&woken));
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut watch = history.watch(Needs::NONE);
+    assert!(watch.poll_moved(&mut cx).is_pending());
     let changes: [(&str, &dyn Fn()); 4] = [
         ("append", &|| history.append(block(1, 1))),
         ("gap", &|| history.append_gap(2, 3)),
@@ -148,9 +153,24 @@ fn a_reader_is_woken_by_every_change() {
         ("start over", &|| history.start_over()),
     ];
     for (name, change) in changes {
-        moved.borrow_and_update();
+        let before = woken.0.load(Ordering::SeqCst);
         change();
-        assert!(moved.has_changed().expect("the history is there"), "{name}");
+        assert_eq!(woken.0.load(Ordering::SeqCst), before + 1, "{name}, though not polled between");
+    }
+    assert!(watch.poll_moved(&mut cx).is_ready());
+    assert!(watch.poll_moved(&mut cx).is_pending());
+    drop(watch);
+    history.append(block(9, 1));
+    assert_eq!(woken.0.load(Ordering::SeqCst), 4, "it has gone");
+}
+
+/// Counts.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -187,7 +187,7 @@ impl Client {
     pub async fn state(&self, wanted: State) {
         let mut moved = self.reading.history.watch(crate::history::Needs::NONE);
         while self.reading.state() != wanted {
-            moved.changed().await.expect("the history is there");
+            moved.moved().await;
         }
     }
 
@@ -195,14 +195,13 @@ impl Client {
     pub async fn unread(&self, blocks: usize) {
         let mut moved = self.reading.history.watch(crate::history::Needs::NONE);
         while self.reading.history.summary().blocks < blocks {
-            moved.changed().await.expect("the history is there");
+            moved.moved().await;
         }
     }
 
     /// Reads what there is, or waits for more.
     async fn turn(&mut self) -> Result<(), State> {
         let mut moved = self.reading.history.watch(crate::history::Needs::NONE);
-        moved.borrow_and_update();
         let mut entries = Entries::new();
         let cursor = self.reading.history.live_cursor().at(self.next_height);
         let read = self.reading.history.entries_from(cursor, 1 << 18, &mut entries);
@@ -224,7 +223,7 @@ impl Client {
                 self.turns += 1;
             }
             state @ State::NotAvailable { .. } => return Err(state),
-            State::Waiting | State::Reading => moved.changed().await.expect("the history is there"),
+            State::Waiting | State::Reading => moved.moved().await,
         }
         Ok(())
     }

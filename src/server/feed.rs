@@ -5,16 +5,16 @@
 //! Writes nothing and holds no block: entries are handed out for the length of one write.
 
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::outbound::Outbound;
 use super::query::Start;
 use super::start::{self, Found, Seek};
 use crate::archive::{Archive, Reading, State};
-use crate::history::{Demand, Entries, Entry, Gone, History, Lag, Needs, Placed};
+use crate::history::{Entries, Entry, Gone, History, Lag, Needs, Placed, Watch};
 
 /// How long a start further up than what comes next may wait for the chain to get there.
 const AHEAD_WAIT: Duration = Duration::from_secs(10);
@@ -25,15 +25,13 @@ const FILLS_MAX: usize = 64;
 
 /// One session's source of blocks.
 pub struct Feed {
-    history: Arc<History>,
+    /// The history that all share.
+    shared: Watch,
     archive: Arc<Archive>,
-    /// What every block is needed in; of one block it may be more.
-    needs: Needs,
     source: Source,
     /// Until the client's first block is found.
     looking: Option<Box<Looking>>,
     fills_seen: u64,
-    _demand: Option<Demand>,
     has_changed_source: bool,
 }
 
@@ -58,7 +56,7 @@ struct Looking {
 
 struct DeepReading {
     reading: Reading,
-    _demand: Option<Demand>,
+    watch: Watch,
 }
 
 /// How a start was made.
@@ -103,15 +101,12 @@ pub enum End {
 
 impl Feed {
     pub fn new(history: Arc<History>, archive: Arc<Archive>, needs: Needs) -> Self {
-        let demand = (!needs.is_none()).then(|| history.demand(needs));
         Self {
-            history,
+            shared: history.watch(needs),
             archive,
-            needs,
             source: Source::History,
             looking: None,
             fills_seen: 0,
-            _demand: demand,
             has_changed_source: false,
         }
     }
@@ -123,21 +118,16 @@ impl Feed {
         self.looking = Some(Box::new(looking));
     }
 
-    /// Wakes the session when there may be more of the history.
-    pub fn watch(&self) -> watch::Receiver<u64> {
-        self.history.watch(self.needs)
-    }
-
-    /// The same for a reading from the broker, if there is one.
-    pub fn watch_reading(&mut self) -> Option<watch::Receiver<u64>> {
+    /// From now on `cx`'s task is woken when there may be more; first that, then look.
+    pub fn wake_when_moved(&mut self, cx: &mut Context<'_>) {
         self.has_changed_source = false;
-        match &self.source {
-            Source::Reading(deep) => Some(deep.reading.history.watch(self.needs)),
-            Source::History | Source::Suspended => None,
+        let _ = self.shared.poll_moved(cx);
+        if let Source::Reading(deep) = &mut self.source {
+            let _ = deep.watch.poll_moved(cx);
         }
     }
 
-    /// Whether [`Feed::watch_reading`] must be asked again.
+    /// Whether [`Feed::wake_when_moved`] must be called again.
     pub fn has_changed_source(&self) -> bool {
         self.has_changed_source
     }
@@ -187,18 +177,18 @@ impl Feed {
                 State::Waiting => Ok(None),
             };
         }
-        match start::find(&looking.start, &self.history, &self.archive) {
+        match start::find(&looking.start, self.history(), &self.archive) {
             Found::Here(cursor, seek) => {
-                self.fills_seen = self.history.fills();
+                self.fills_seen = self.history().fills();
                 outbound.begin_at(cursor, self.events_of(seek));
                 self.begin_behind(false, outbound)
             }
             Found::Deep { height, seek } => {
                 self.wait_anew();
                 let events = self.events_of(seek);
-                outbound.begin_at(self.history.live_cursor().at(height), events);
+                outbound.begin_at(self.history().live_cursor().at(height), events);
                 if !self.ask(height) {
-                    return self.fall_back(self.history.first_height(), outbound, now);
+                    return self.fall_back(self.history().first_height(), outbound, now);
                 }
                 let has_seek = self.looking.as_ref().is_some_and(|it| it.seek.is_some());
                 match self.archive.first_height().is_some() && !has_seek {
@@ -246,7 +236,7 @@ impl Feed {
         let cursor = outbound.cursor();
         let taken = match &self.source {
             Source::Suspended => return Ok(Offer::Suspended),
-            Source::History => self.history.entries_from(cursor, bytes_max, entries),
+            Source::History => self.history().entries_from(cursor, bytes_max, entries),
             Source::Reading(deep) => {
                 let reading = &deep.reading;
                 reading.passed(cursor.next_height);
@@ -301,13 +291,13 @@ impl Feed {
             return Ok(());
         }
         let cursor = outbound.cursor();
-        if !self.history.is_of(cursor) {
+        if !self.history().is_of(cursor) {
             return Err(End::Gone(Gone::AnotherChain));
         }
         if outbound.is_between_blocks()
-            && matches!(self.history.place(cursor.next_height), Placed::At(_))
+            && matches!(self.history().place(cursor.next_height), Placed::At(_))
         {
-            self.fills_seen = self.history.fills();
+            self.fills_seen = self.history().fills();
             self.change_source(Source::History);
             return Ok(());
         }
@@ -335,10 +325,14 @@ impl Feed {
         entries.truncate(ready.unwrap_or(entries.len()));
     }
 
+    fn history(&self) -> &History {
+        self.shared.history()
+    }
+
     fn source_history(&self) -> &History {
         match &self.source {
             Source::Reading(deep) => &deep.reading.history,
-            Source::History | Source::Suspended => &self.history,
+            Source::History | Source::Suspended => self.history(),
         }
     }
 
@@ -373,9 +367,9 @@ impl Feed {
 
     fn ask(&mut self, height: u64) -> bool {
         let Some(reading) = self.archive.read(height) else { return false };
-        let demand = (!self.needs.is_none()).then(|| reading.history.demand(self.needs));
+        let watch = reading.history.watch(self.shared.needs());
         self.fills_seen = 0;
-        self.change_source(Source::Reading(Box::new(DeepReading { reading, _demand: demand })));
+        self.change_source(Source::Reading(Box::new(DeepReading { reading, watch })));
         true
     }
 

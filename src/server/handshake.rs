@@ -317,7 +317,7 @@ impl Opening {
         let Visit { peer, place, .. } = visit;
         // Boxed as it is: what an idle session costs is mostly this, and passing it on by value would
         // keep room for it twice.
-        door.spawn(Box::pin(async move {
+        door.spawn_session(Box::pin(async move {
             let disconnect = session.run().await;
             if admitted.is_some() {
                 session.metrics().disconnects.add(disconnect);

@@ -8,13 +8,14 @@ mod clock;
 mod telling;
 
 use std::future::poll_fn;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::close::{self, Cause};
 use super::feed::{Feed, Offer};
@@ -129,8 +130,8 @@ enum Borrowed {
 enum Turn {
     /// Its portion is used up; there is more.
     More,
-    /// Something is due earlier than the timer knows, or is to be waited for elsewhere.
-    Again,
+    /// The socket, the history or the clock comes next.
+    Waits,
     Ended(Disconnect),
 }
 
@@ -191,58 +192,49 @@ impl<T: Transport> Session<T> {
     /// Serves the client until one side ends it. Borrowed: a future that takes its session keeps
     /// room for it twice.
     pub async fn run(&mut self) -> Disconnect {
-        let mut moved = self.feed.watch();
-        let mut reading_moved = self.feed.watch_reading();
         let mut timer = pin!(tokio::time::sleep_until(self.deadline()));
-        loop {
-            moved.borrow_and_update();
-            if let Some(reading) = &mut reading_moved {
-                reading.borrow_and_update();
-            }
-            if let Some(disconnect) = self.look_at_clock(Instant::now()) {
-                return disconnect;
-            }
-            let deadline = self.deadline();
-            if deadline < timer.deadline() || timer.is_elapsed() {
-                timer.as_mut().reset(deadline);
-            }
-            let reading = async {
-                match &mut reading_moved {
-                    // Whoever fills it has ended it: what became of it shows in its state.
-                    Some(reading) => drop(reading.changed().await),
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                turn = poll_fn(|cx| self.poll_turn(cx, deadline)) => match turn {
-                    Turn::More => tokio::task::yield_now().await,
-                    Turn::Again => {}
-                    Turn::Ended(disconnect) => return disconnect,
-                },
-                _ = moved.changed() => {}
-                () = reading => {}
-                () = &mut timer => {}
-            }
-            if self.feed.has_changed_source() {
-                reading_moved = self.feed.watch_reading();
-            }
-        }
+        poll_fn(|cx| self.poll_run(cx, timer.as_mut())).await
     }
 
     pub fn metrics(&self) -> &Metrics {
         &self.around.metrics
     }
 
-    /// Reads what there is, then writes what goes; the timer stands at `deadline`.
-    fn poll_turn(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Turn> {
+    /// One turn: the clock, what the client sent, what there is for it; then it waits for any of these.
+    fn poll_run(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Disconnect> {
+        loop {
+            // First: what comes after the look wakes this task again.
+            self.feed.wake_when_moved(cx);
+            if let Some(disconnect) = self.look_at_clock(Instant::now()) {
+                return Poll::Ready(disconnect);
+            }
+            match self.turn(cx) {
+                Turn::Ended(disconnect) => return Poll::Ready(disconnect),
+                Turn::More => {
+                    // Behind whoever else has something to do.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Turn::Waits if self.feed.has_changed_source() => continue,
+                Turn::Waits => {}
+            }
+            let deadline = self.deadline();
+            if deadline < timer.deadline() || timer.is_elapsed() {
+                timer.as_mut().reset(deadline);
+            }
+            ready!(timer.as_mut().poll(cx));
+        }
+    }
+
+    /// Reads what there is, then writes what goes.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let read = self.poll_read(cx);
         if let Poll::Ready(Read::Ended(disconnect)) = read {
             if self.outbound.is_closing() {
                 // A client that closed and shut its side at once may still read our answer.
                 let _ = self.poll_write(cx);
             }
-            return Poll::Ready(Turn::Ended(disconnect));
+            return Turn::Ended(disconnect);
         }
         let write = self.poll_write(cx);
         if write.is_pending()
@@ -251,13 +243,10 @@ impl<T: Transport> Session<T> {
             scratch.let_go();
         }
         match write {
-            Poll::Ready(Err(disconnect)) => Poll::Ready(Turn::Ended(disconnect)),
-            Poll::Ready(Ok(())) => Poll::Ready(Turn::More),
-            Poll::Pending if read.is_ready() => Poll::Ready(Turn::More),
-            Poll::Pending if self.deadline() < deadline || self.feed.has_changed_source() => {
-                Poll::Ready(Turn::Again)
-            }
-            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(disconnect)) => Turn::Ended(disconnect),
+            Poll::Ready(Ok(())) => Turn::More,
+            Poll::Pending if read.is_ready() => Turn::More,
+            Poll::Pending => Turn::Waits,
         }
     }
 
@@ -265,8 +254,8 @@ impl<T: Transport> Session<T> {
     /// the clock, the writes and tokio's budget for them from their turn.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
         for _ in 0..TURN_READS_MAX {
-            let mut bytes = [0; READ_BYTES];
-            let mut buffer = ReadBuf::new(&mut bytes);
+            let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
             match ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buffer)) {
                 Ok(()) if buffer.filled().is_empty() => {
                     return Poll::Ready(Read::Ended(self.ended_by_client()));
@@ -331,11 +320,19 @@ impl<T: Transport> Session<T> {
                     self.blocked_since = None;
                     return Poll::Pending;
                 }
-                Pin::new(&mut self.transport).poll_write_vectored(cx, &slices)
+                let transport = Pin::new(&mut self.transport);
+                match &slices[..] {
+                    // The kernel takes one slice with less ado.
+                    [slice] => transport.poll_write(cx, slice),
+                    slices => transport.poll_write_vectored(cx, slices),
+                }
             };
             match write {
                 Poll::Ready(Ok(written)) if written > 0 => {
                     self.take_note(&entries, written, lag);
+                    if self.has_written_all(&entries, lag) {
+                        return Poll::Pending;
+                    }
                     left = left.saturating_sub(written);
                     if left == 0 {
                         return Poll::Ready(Ok(()));
@@ -404,6 +401,16 @@ impl<T: Transport> Session<T> {
             }
         }
         Poll::Ready(Ok(Borrowed::OnlyEmpty))
+    }
+
+    /// Whether that was all there is: what comes after the look wakes this task.
+    fn has_written_all(&self, entries: &[Entry], lag: Lag) -> bool {
+        let next_height = self.outbound.cursor().next_height;
+        self.feed.is_shared()
+            && entries.len() == lag.blocks_behind
+            && entries.last().is_some_and(|last| last.last_height() < next_height)
+            && !self.outbound.has_own()
+            && self.outbound.wants_blocks()
     }
 
     fn take_note(&mut self, entries: &[Entry], written: usize, lag: Lag) {

@@ -89,7 +89,6 @@ impl Cursor {
 
     async fn turn(&mut self) -> Result<(), State> {
         let mut moved = self.reading.history.watch(blockcast::history::Needs::NONE);
-        moved.borrow_and_update();
         let mut entries = Entries::new();
         let cursor = self.reading.history.live_cursor().at(self.next_height);
         let read = self.reading.history.entries_from(cursor, 1 << 18, &mut entries);
@@ -106,7 +105,7 @@ impl Cursor {
                 }
                 self.reading.progress(self.next_height);
             }
-            (_, State::Waiting | State::Reading) => moved.changed().await.expect("it is there"),
+            (_, State::Waiting | State::Reading) => moved.moved().await,
             (_, state) => return Err(state),
         }
         Ok(())
@@ -116,7 +115,7 @@ impl Cursor {
         let mut moved = self.reading.history.watch(blockcast::history::Needs::NONE);
         let waiting = async {
             while self.reading.state() != wanted {
-                moved.changed().await.expect("the history is there");
+                moved.moved().await;
             }
         };
         timeout(PATIENCE, waiting).await.expect("it gets there");

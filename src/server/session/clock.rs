@@ -11,6 +11,10 @@ impl<T: Transport> Session<T> {
     /// What is due by now. Returns how the session ended, if it is over.
     pub(super) fn look_at_clock(&mut self, now: Instant) -> Option<Disconnect> {
         let limits = &self.around.limits;
+        if self.around.drain.is_over() {
+            self.transport.reset_on_drop();
+            return Some(self.closing.map_or(Disconnect::Drained, |closing| closing.disconnect));
+        }
         if let Some(closing) = self.closing {
             if now < closing.until {
                 return None;

@@ -1,0 +1,115 @@
+//! Who is woken when a history moves on: a waker per reader, kept for as long as the reader lives.
+//!
+//! A reader puts its waker down once, not once per block. Nothing is handed over here: who is woken
+//! looks at the run. A wake is a flag on a task; whoever appends never waits for a reader to run.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use super::History;
+use super::needs::Needs;
+
+/// The readers that the same moves concern.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    /// Moves so far.
+    moves: AtomicU64,
+    /// One per [`Watch`] that was polled.
+    wakers: Mutex<Slab<Waker>>,
+}
+
+/// A reader's place in a history: it is woken by every move, and what it needs is made for every block
+/// before, for as long as this lives.
+#[derive(Debug)]
+pub struct Watch {
+    history: Arc<History>,
+    needs: Needs,
+    /// Moves when this was last looked at.
+    seen: u64,
+    entered: Option<Entered>,
+}
+
+/// Where the waker is, and which.
+#[derive(Debug)]
+struct Entered {
+    key: usize,
+    waker: Waker,
+}
+
+impl Readers {
+    pub fn wake(&self) {
+        self.moves.fetch_add(1, Ordering::Release);
+        for (_, waker) in self.lock().iter() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slab<Waker>> {
+        self.wakers.lock().expect("bug: nothing panics while it holds this lock")
+    }
+}
+
+impl Watch {
+    pub(super) fn new(history: Arc<History>, needs: Needs) -> Self {
+        history.orders.add_reader(needs);
+        let seen = history.readers(needs).moves.load(Ordering::Acquire);
+        Self { history, needs, seen, entered: None }
+    }
+
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
+    /// What every block is needed in; of one block it may be more.
+    pub fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    /// Ready if the history has moved since this was last ready (or made); else the task is woken when
+    /// it does. Once polled, the task is woken by every move.
+    ///
+    /// Polled before the history is looked at, no move is missed.
+    pub fn poll_moved(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let readers = self.history.readers(self.needs);
+        let is_entered =
+            self.entered.as_ref().is_some_and(|entered| entered.waker.will_wake(cx.waker()));
+        if !is_entered {
+            let waker = cx.waker().clone();
+            let key = match &self.entered {
+                Some(entered) => {
+                    readers.lock()[entered.key] = waker.clone();
+                    entered.key
+                }
+                None => readers.lock().insert(waker.clone()),
+            };
+            self.entered = Some(Entered { key, waker });
+        }
+        let moves = readers.moves.load(Ordering::Acquire);
+        match std::mem::replace(&mut self.seen, moves) == moves {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    }
+
+    /// Waits for a move since this was last ready (or made).
+    ///
+    /// # Cancel safety
+    /// No move is lost when dropped.
+    pub async fn moved(&mut self) {
+        std::future::poll_fn(|cx| self.poll_moved(cx)).await
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.history.orders.remove_reader(self.needs);
+        if let Some(entered) = &self.entered {
+            // Dropped behind the lock: it may be the last of its task.
+            let waker = self.history.readers(self.needs).lock().try_remove(entered.key);
+            drop(waker);
+        }
+    }
+}
