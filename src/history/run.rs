@@ -35,10 +35,13 @@ impl Run {
 
     /// The entries that end at `height` or above.
     pub fn entries_from(&self, height: u64) -> vec_deque::Iter<'_, Entry> {
-        if self.tip().is_none_or(|tip| tip < height) {
-            return self.entries.range(self.entries.len()..);
-        }
-        self.entries.range(self.index_of(height)..)
+        // Most readers want the newest or nothing: no search for these.
+        let first = match self.entries.back() {
+            Some(newest) if newest.last_height() < height => self.entries.len(),
+            Some(newest) if newest.first_height() <= height => self.entries.len() - 1,
+            _ => self.index_of(height),
+        };
+        self.entries.range(first..)
     }
 
     /// Adds an entry above all others; neighbouring gaps become one.

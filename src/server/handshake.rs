@@ -315,16 +315,14 @@ impl Opening {
         // It shares hyper's whole read buffer, 8 KiB.
         drop(early);
         let Visit { peer, place, .. } = visit;
-        // Boxed as it is: what an idle session costs is mostly this, and passing it on by value would
-        // keep room for it twice.
-        door.spawn_session(Box::pin(async move {
+        door.spawn_session(async move {
             let disconnect = session.run().await;
             if admitted.is_some() {
                 session.metrics().disconnects.add(disconnect);
             }
             debug!(%peer, reason = disconnect.name(), "session ended");
             drop(place);
-        }));
+        });
     }
 }
 

@@ -334,6 +334,10 @@ impl Outbound {
 
     /// Moves the cursor past entries that have no byte for this client.
     pub fn pass_empty(&mut self, entries: &[Entry], scratch: &mut Scratch) {
+        // What was begun has bytes left.
+        if !self.is_between_blocks() {
+            return;
+        }
         self.advance_blocks(entries, 0, scratch, &mut |_| ());
     }
 
