@@ -63,6 +63,8 @@ pub struct Outbound {
     /// The newest ping's payload that is not answered: RFC 6455 section 5.5.3 wants no more.
     pong: Option<Vec<u8>>,
     ping: bool,
+    /// Since data last went out: another waits for more of that.
+    has_ponged: bool,
     close: Close,
 }
 
@@ -108,6 +110,7 @@ impl Outbound {
             own_written: 0,
             pong: None,
             ping: false,
+            has_ponged: false,
             close: Close::None,
         }
     }
@@ -164,7 +167,7 @@ impl Outbound {
 
     /// Whether messages of one's own wait to be written.
     pub fn has_own(&self) -> bool {
-        !self.own.is_empty()
+        !self.own.is_empty() || self.pong.is_some() || self.ping
     }
 
     /// Whether they may: not in the middle of a data message.
@@ -258,7 +261,7 @@ impl Outbound {
         scratch: &'a mut Scratch,
         slices: &mut Slices<'a>,
     ) {
-        self.collect_control();
+        self.collect_control(!entries.is_empty());
         let Scratch { picked, head } = scratch;
         let mut messages_max = self.messages_max;
         let until_message_end = !self.own.is_empty() || self.is_closing();
@@ -349,6 +352,7 @@ impl Outbound {
         finished: &mut impl FnMut(&Kept),
     ) -> usize {
         let mut messages = 0;
+        self.has_ponged &= written == 0;
         for entry in entries {
             if self.is_done() || self.is_closing() && self.in_message == 0 {
                 break;
@@ -454,11 +458,14 @@ impl Outbound {
     }
 
     /// Moves what is owed to the protocol among one's own messages when these are written.
-    fn collect_control(&mut self) {
+    fn collect_control(&mut self, has_data: bool) {
         if !self.own.is_empty() || matches!(self.close, Close::Under | Close::Written) {
             return;
         }
-        if let Some(payload) = self.pong.take() {
+        // A client that pings all the time gets its blocks all the same.
+        let may_pong = !(self.has_ponged && has_data) || self.is_closing();
+        if let Some(payload) = self.pong.take_if(|_| may_pong) {
+            self.has_ponged = true;
             self.own.extend([FIN_PONG, payload.len() as u8]);
             self.own.extend(payload);
         }

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::frame::EncodedBlock;
 use crate::frame::sample::block;
 use crate::server::query::Query;
 
@@ -86,15 +87,7 @@ impl Bench {
 
     /// The next whole frame: its first byte and payload.
     async fn frame(&mut self) -> (u8, Vec<u8>) {
-        let mut head = [0; 2];
-        self.client.read_exact(&mut head).await.expect("a frame");
-        let length = match head[1] {
-            126 => usize::from(self.client.read_u16().await.expect("a length")),
-            length => usize::from(length),
-        };
-        let mut payload = vec![0; length];
-        self.client.read_exact(&mut payload).await.expect("a payload");
-        (head[0], payload)
+        frame_of(&mut self.client).await
     }
 
     /// The close frame that must be next, then the end of the stream.
@@ -114,6 +107,18 @@ impl Bench {
         let head = [first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
         self.client.write_all(&[&head, payload].concat()).await.expect("written");
     }
+}
+
+async fn frame_of(reader: &mut (impl AsyncRead + Unpin)) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    reader.read_exact(&mut head).await.expect("a frame");
+    let length = match head[1] {
+        126 => usize::from(reader.read_u16().await.expect("a length")),
+        length => usize::from(length),
+    };
+    let mut payload = vec![0; length];
+    reader.read_exact(&mut payload).await.expect("a payload");
+    (head[0], payload)
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,6 +242,49 @@ async fn a_slow_reader_that_makes_progress_is_not_cut() {
         assert_eq!(bench.client.read_u8().await.expect("a byte"), *byte);
     }
     assert!(!bench.session.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_takes_a_byte_at_a_time_gets_whole_frames_and_pongs_between_them() {
+    let (first, third) = (format!("{:064x}", 0), format!("{:064x}", 2));
+    let picked = format!("transaction_id={first}&transaction_id={third}");
+    let even: fn(usize) -> bool = |event| event % 2 == 0;
+    for (query, is_wanted) in [("", (|_| true) as fn(usize) -> bool), (&picked, even)] {
+        let history = Arc::new(History::new(usize::MAX));
+        tokio::spawn(crate::encoder::run(Arc::clone(&history), CancellationToken::new()));
+        // A pipe of one byte in either direction.
+        let Bench { around, session, client } =
+            Bench::of(history, 1, wanted(query, Way::WebSocket));
+        let blocks = [block(1, 4), block(2, 0), block(3, 3), block(4, 1)];
+        let payloads = |block: &EncodedBlock| -> Vec<Vec<u8>> {
+            let events = (0..block.events_len()).filter(|event| is_wanted(*event));
+            events.map(|event| block.payload(event).to_vec()).collect()
+        };
+        let expected = blocks.iter().flat_map(payloads).collect::<Vec<_>>();
+        for block in blocks {
+            around.history.append(block);
+        }
+        let (mut reader, mut writer) = tokio::io::split(client);
+        // As many pings as go through, each with its number.
+        let pings = tokio::spawn(async move {
+            for number in 0_u32.. {
+                let ping = [&[0x89, 0x84, 0, 0, 0, 0], &number.to_be_bytes()[..]].concat();
+                writer.write_all(&ping).await.expect("taken");
+            }
+        });
+        let (mut seen, mut pongs) = (Vec::new(), Vec::new());
+        while seen.len() < expected.len() {
+            match frame_of(&mut reader).await {
+                (0x81, payload) => seen.push(payload),
+                (0x8a, payload) => pongs.push(payload),
+                other => panic!("{query}: {other:?}"),
+            }
+        }
+        assert_eq!(seen, expected, "{query}");
+        assert!(pongs.is_sorted() && pongs.len() > expected.len() / 2, "{query}: {pongs:?}");
+        assert!(!session.is_finished(), "{query}");
+        pings.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]
