@@ -65,7 +65,8 @@ impl Greeting {
         Self { path: path.to_owned(), ..Self::default() }
     }
 
-    async fn greet(&self, stream: &mut TcpStream) -> anyhow::Result<()> {
+    /// Becomes such a client.
+    pub async fn greet(&self, stream: &mut TcpStream) -> anyhow::Result<()> {
         let request = format!("GET {} HTTP/1.1\r\n{UPGRADE}{}\r\n", self.path, self.headers);
         stream.write_all(request.as_bytes()).await?;
         let mut head = [0; HEAD_BYTES];

@@ -1,5 +1,6 @@
 //! Fan-out over real sockets: this service beside a plain `write()` loop and beside others, in one
-//! run, and what filters and deep readers cost.
+//! run, what idle clients, buffers, filters and deep readers cost, and what the bridge adds to a block's
+//! way.
 //!
 //! `cargo bench --bench fanout` starts private brokers and the servers, each server pinned to core 0
 //! and the load client to core 1, which the broker that feeds them shares. It counts every frame, and
@@ -10,12 +11,15 @@
 
 mod blocks;
 mod broker;
+mod buffers;
 mod deep;
 #[path = "../../it/eventually.rs"]
 mod eventually;
 mod exchange;
 mod filters;
 mod frames;
+mod idle;
+mod latency;
 mod load;
 mod nchan;
 mod node;
@@ -32,7 +36,7 @@ use service::Service;
 
 /// What may be named to run only that; `rounds` is `peers` for two servers. Behind either, shapes may be
 /// named, such as `4000x10`.
-const PARTS: [&str; 4] = ["peers", "rounds", "filters", "deep"];
+const PARTS: [&str; 7] = ["peers", "rounds", "buffers", "idle", "latency", "filters", "deep"];
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args().collect();
@@ -63,6 +67,25 @@ async fn run() -> anyhow::Result<()> {
     }
     if named.is_empty() || is_named("peers") {
         peers::compare_all(&shapes).await?;
+    }
+    if named.is_empty() || is_named("buffers") {
+        buffers::compare_sizes().await?;
+    }
+    if named.is_empty() || is_named("idle") {
+        let service = Service::start_with(&[]).await;
+        let bytes = idle::measure(&service).await;
+        println!("{} idle clients: {:.2} KiB resident for each", idle::CLIENTS, bytes / 1_024.0);
+    }
+    if named.is_empty() || is_named("latency") {
+        let service = Service::start_with(&[]).await;
+        let latency = latency::measure(&service).await?;
+        println!(
+            "a block of one transaction every {} ms: a bare consumer has it after {:.2} ms, a WebSocket client after {:.2} ms, {:.2} ms later (medians)",
+            latency::INTERVAL.as_millis(),
+            latency.bare.as_secs_f64() * 1e3,
+            latency.client.as_secs_f64() * 1e3,
+            latency.more_ms,
+        );
     }
     if named.is_empty() || is_named("filters") {
         let service = Service::start_with(&[]).await;

@@ -14,7 +14,7 @@ use super::peer::{Bounds, Peer};
 use super::process::{self, Server};
 
 /// Six seconds of it.
-const MESSAGES: usize = 2_000_000;
+const MESSAGES: usize = 1_000_000;
 const ROUTING_KEY: &str = "block.valid";
 
 pub struct Node {

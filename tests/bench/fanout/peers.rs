@@ -69,7 +69,7 @@ impl Shape {
 }
 
 impl Entrant {
-    fn new<P: Peer + 'static>(name: &'static str, peer: anyhow::Result<P>) -> Self {
+    pub fn new<P: Peer + 'static>(name: &'static str, peer: anyhow::Result<P>) -> Self {
         let peer = peer.map(|peer| -> Box<dyn Peer> { Box::new(peer) });
         Self { name, peer, optional: false, rounds: Vec::new() }
     }
@@ -101,7 +101,7 @@ pub async fn compare_two(named: &[String]) -> anyhow::Result<()> {
     table::print_head();
     for shape in chosen(named) {
         let name = format!("rounds-{}", shape.name());
-        let [plain, _] = Blockcast::start(&broker, shape.transactions, &name).await;
+        let [plain, _] = Blockcast::start(&broker, shape.transactions, &name, &[]).await;
         let entrants = vec![
             Entrant::new("plain `write()` loop", WriteLoop::start(shape.transactions)),
             Entrant::new("**Blockcast**", Ok(plain)),
@@ -123,7 +123,7 @@ pub async fn compare_all(named: &[String]) -> anyhow::Result<()> {
             Err(failure) => Err(anyhow::anyhow!("{failure}")),
         };
         let name = format!("blocks-{number}");
-        let [plain, compressed] = Blockcast::start(&broker, transactions, &name).await;
+        let [plain, compressed] = Blockcast::start(&broker, transactions, &name, &[]).await;
         let node = Node::start(&broker.uri, &format!("node-{number}"), transactions).await;
         let entrants = vec![
             Entrant::new("plain `write()` loop", WriteLoop::start(transactions)),
@@ -146,7 +146,7 @@ fn chosen(named: &[String]) -> impl Iterator<Item = Shape> {
 
 /// # Errors
 /// One that must be there failed, such as by a wrong count; the others' rows are printed.
-async fn compare(shape: &Shape, mut entrants: Vec<Entrant>) -> anyhow::Result<()> {
+pub async fn compare(shape: &Shape, mut entrants: Vec<Entrant>) -> anyhow::Result<()> {
     for _ in 0..ROUNDS {
         for entrant in &mut entrants {
             entrant.take_turn(shape).await;

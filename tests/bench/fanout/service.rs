@@ -19,13 +19,14 @@ use super::load::Greeting;
 use super::peer::Peer;
 use super::process;
 
-const STREAM: &str = "/api/v1/streams/valid_transactions";
+pub const STREAM: &str = "/api/v1/streams/valid_transactions";
 
 pub struct Service {
     pub address: SocketAddr,
     child: Child,
     publisher: Publisher,
-    _broker: Rc<Broker>,
+    broker: Rc<Broker>,
+    queue: String,
 }
 
 /// The service beside others, for clients that offer compression or do not.
@@ -70,11 +71,21 @@ impl Service {
         std::thread::spawn(move || lines.for_each(drop));
         eventually("the service is ready", async || is_ready(address).await).await;
         let publisher = Publisher::connect(&config.amqp).await.expect("connected");
-        Self { address, child, publisher, _broker: Rc::clone(broker) }
+        let (broker, queue) = (Rc::clone(broker), name.to_owned());
+        Self { address, child, publisher, broker, queue }
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub fn broker_uri(&self) -> &str {
+        &self.broker.uri
+    }
+
+    /// The RabbitMQ stream that it reads.
+    pub fn queue(&self) -> &str {
+        &self.queue
     }
 
     pub async fn publish(&self, body: Vec<u8>) {
@@ -117,8 +128,13 @@ impl Drop for Service {
 
 impl Blockcast {
     /// One process: for plain clients, and for those that offer compression.
-    pub async fn start(broker: &Rc<Broker>, transactions: usize, name: &str) -> [Self; 2] {
-        let service = Rc::new(Service::start_on(broker, name, &[]).await);
+    pub async fn start(
+        broker: &Rc<Broker>,
+        transactions: usize,
+        name: &str,
+        settings: &[&str],
+    ) -> [Self; 2] {
+        let service = Rc::new(Service::start_on(broker, name, settings).await);
         let blocks = Rc::new(RefCell::new(Blocks::of(transactions)));
         [false, true].map(|compressed| Self {
             service: Rc::clone(&service),
