@@ -35,6 +35,9 @@ pub mod cli;
 
 pub mod bridge;
 
+#[cfg(test)]
+mod simulation;
+
 pub mod pipeline;
 pub mod replay;
 

@@ -7,9 +7,8 @@ mod rejection;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
-
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, trace, warn};
 
@@ -58,6 +57,8 @@ struct Feed {
     is_warming: bool,
     /// While a stream made anew, or shortened, is read over: it may hold another chain.
     anew: Option<Anew>,
+    /// How many times the stream was made anew since this start.
+    streams: u64,
     /// `queue` mode: what the broker handed over again, after a reconnect, of blocks that still
     /// wait. Their first delivery cannot be settled any more; these are, with the block. At most one
     /// per waiting height, so `amqp.prefetch` bounds them.
@@ -77,6 +78,8 @@ struct Anew {
 struct Item {
     block: Block,
     delivery: Delivery,
+    /// Of which stream it was: [`Feed::streams`] when it came.
+    stream: u64,
 }
 
 impl Pipeline {
@@ -95,7 +98,7 @@ impl Pipeline {
     async fn carry(&mut self, mut inputs: mpsc::Receiver<Input>, shutdown: CancellationToken) {
         loop {
             let deadline = self.feed.as_ref().and_then(|feed| feed.sequencer.deadline());
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if deadline.is_some_and(|deadline| deadline <= now()) {
                 self.expire().await;
                 continue;
             }
@@ -126,6 +129,7 @@ impl Pipeline {
             Input::Anew => {
                 if let Some(feed) = &mut self.feed {
                     feed.anew = Some(Anew::default());
+                    feed.streams += 1;
                 }
             }
         }
@@ -141,8 +145,13 @@ impl Pipeline {
             jump_max: blocks.jump_max,
         };
         let sequencer = Sequencer::new(rules, start);
-        self.feed =
-            Some(Feed { sequencer, is_warming: true, anew: None, redelivered: BTreeMap::new() });
+        self.feed = Some(Feed {
+            sequencer,
+            is_warming: true,
+            anew: None,
+            streams: 0,
+            redelivered: BTreeMap::new(),
+        });
         self.rejections.begin_warm_up();
     }
 
@@ -190,15 +199,15 @@ impl Pipeline {
             height,
             content: block.content(),
             bytes: (block.bytes() + delivery.body.len()) as u64,
-            item: Item { block, delivery },
+            item: Item { block, delivery, stream: feed.streams },
         };
-        feed.sequencer.offer(offer, Instant::now(), &mut self.steps);
+        feed.sequencer.offer(offer, now(), &mut self.steps);
         self.apply_steps().await;
     }
 
     async fn expire(&mut self) {
         let Some(feed) = &mut self.feed else { return };
-        feed.sequencer.expire(Instant::now(), &mut self.steps);
+        feed.sequencer.expire(now(), &mut self.steps);
         self.apply_steps().await;
     }
 
@@ -213,7 +222,7 @@ impl Pipeline {
         if !std::mem::replace(&mut feed.is_warming, false) {
             return;
         }
-        feed.sequencer.end_warm_up(Instant::now(), &mut self.steps);
+        feed.sequencer.end_warm_up(now(), &mut self.steps);
         self.apply_steps().await;
         let summary = self.parts.history.summary();
         self.report_missing();
@@ -242,7 +251,7 @@ impl Pipeline {
     async fn apply(&mut self, step: Step<Item>) {
         match step {
             Step::Publish { item, .. } => {
-                self.know_the_chain();
+                self.know_the_chain(item.stream);
                 self.parts.notices.set_another_chain_published(false);
                 self.keep(item, Outcome::Published).await;
             }
@@ -273,7 +282,7 @@ impl Pipeline {
 
     /// Encodes a block, once, and puts it into the history; only then is a queue's delivery settled.
     async fn keep(&mut self, item: Item, outcome: Outcome) {
-        let Item { block, mut delivery } = item;
+        let Item { block, mut delivery, .. } = item;
         let metrics = &self.parts.metrics;
         let height = block.height;
         let encoded = frame::encode(block, self.parts.blocks.dialect);
@@ -296,7 +305,7 @@ impl Pipeline {
 
     /// A copy of a block: what came before stays. The stream is of the chain that we know.
     async fn duplicate(&mut self, item: Item) {
-        self.know_the_chain();
+        self.know_the_chain(item.stream);
         let height = item.block.height;
         let is_queue = self.parts.queue_mode == QueueMode::Queue;
         if let Some(feed) = &mut self.feed
@@ -318,8 +327,10 @@ impl Pipeline {
         }
     }
 
-    fn know_the_chain(&mut self) {
-        if let Some(feed) = &mut self.feed {
+    /// A block that goes on with the chain: what it was read from is a stream of it. Blocks that waited
+    /// since an earlier stream say nothing of the one made anew.
+    fn know_the_chain(&mut self, stream: u64) {
+        if let Some(feed) = self.feed.as_mut().filter(|feed| feed.streams == stream) {
             feed.anew = None;
         }
     }
@@ -398,3 +409,11 @@ impl Pipeline {
         self.parts.link.start_over();
     }
 }
+
+/// The clock that tokio's timers go by: where that is paused, holds are paused with it.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests;

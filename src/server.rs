@@ -18,6 +18,8 @@ mod plan;
 mod query;
 mod route;
 mod session;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod start;
 mod status;
 mod visit;

@@ -33,6 +33,7 @@ mod event_stream;
 mod following;
 mod http;
 mod resume;
+mod rfc6455;
 mod sessions;
 mod streaming;
 

@@ -6,10 +6,11 @@ use super::source::{Source, Violation};
 use super::token::{Token, follow};
 
 /// The rooms from the top down. Those of one line never import each other, except the leaves.
-const ROOMS: [&[&str]; 14] = [
+const ROOMS: [&[&str]; 15] = [
     &["main"],
     &["cli"],
     &["bridge"],
+    &["simulation"],
     &["pipeline", "replay"],
     &["amqp", "client", "server"],
     &["archive"],

@@ -1,0 +1,103 @@
+//! The loop between a source and a history that tests play, under paused time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::amqp::Source;
+use crate::config::{Config, Hold};
+
+const HOLD: Duration = Duration::from_secs(1);
+
+/// A pipeline, and the source's end of it.
+struct Bench {
+    inputs: mpsc::Sender<Input>,
+    history: Arc<History>,
+    _source: Source,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut config = Config::default();
+        config.amqp.dead_letter.exchange = None;
+        config.blocks.hold = Hold::For(HOLD);
+        let (amqp, metrics) = (Arc::new(config.amqp), Arc::new(Metrics::new()));
+        let readiness = Arc::new(Readiness::new(HOLD));
+        let history = Arc::new(History::new(usize::MAX));
+        let (source, link) =
+            Source::new(Arc::clone(&amqp), Arc::clone(&metrics), Arc::clone(&readiness));
+        let pipeline = Pipeline::new(Parts {
+            blocks: config.blocks,
+            queue_mode: amqp.queue.mode,
+            queue_name: "blocks".to_owned(),
+            encoded_bytes_max: 1 << 20,
+            link,
+            dead_letters: Arc::new(DeadLetters::new(amqp)),
+            history: Arc::clone(&history),
+            metrics,
+            readiness,
+            notices: Arc::new(Notices::default()),
+        });
+        let (inputs, taken) = mpsc::channel(1);
+        tokio::spawn(pipeline.run(taken, CancellationToken::new()));
+        Self { inputs, history, _source: source }
+    }
+
+    async fn say(&self, input: Input) {
+        self.inputs.send(input).await.expect("the pipeline runs");
+    }
+
+    async fn deliver(&self, height: u64, id: &str) {
+        let body = format!("{{\"height\": {height}, \"transactions\": [{{\"id\": \"{id}\"}}]}}");
+        self.say(Input::Delivery(Delivery::detached(body, Some(1)))).await;
+    }
+
+    /// Waits until everything said so far has been dealt with.
+    async fn rest(&self) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waited_since_an_earlier_stream_vouches_for_no_stream_made_anew() {
+    for waits in [Duration::ZERO, 2 * HOLD] {
+        let bench = Bench::new();
+        bench.say(Input::Begin { from_first: true }).await;
+        bench.deliver(1, "a").await;
+        bench.say(Input::CaughtUp).await;
+        bench.deliver(3, "c").await;
+        bench.rest().await;
+        let cursor = bench.history.live_cursor();
+        bench.say(Input::Anew).await;
+        tokio::time::sleep(waits).await;
+        // The third is given out meanwhile, or waits.
+        assert_eq!(bench.history.summary().tip, Some(if waits.is_zero() { 1 } else { 3 }));
+        bench.deliver(1, "of another chain").await;
+        bench.rest().await;
+        assert!(!bench.history.is_of(cursor), "another chain is told, {waits:?} later");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_made_anew_that_goes_on_is_the_same_chain() {
+    for known in [[1, 2], [2, 3]] {
+        let bench = Bench::new();
+        bench.say(Input::Begin { from_first: true }).await;
+        bench.deliver(1, "1").await;
+        bench.deliver(2, "2").await;
+        bench.say(Input::CaughtUp).await;
+        bench.rest().await;
+        let cursor = bench.history.live_cursor();
+        bench.say(Input::Anew).await;
+        for height in known {
+            bench.deliver(height, &height.to_string()).await;
+        }
+        bench.deliver(1, "a conflict").await;
+        bench.say(Input::CaughtUp).await;
+        bench.rest().await;
+        assert!(bench.history.is_of(cursor), "{known:?} vouch for it");
+    }
+}

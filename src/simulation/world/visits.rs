@@ -1,0 +1,289 @@
+//! Clients come, read, stall, speak and go, and come again.
+
+use super::{CLIENTS_MAX, World};
+use crate::metrics::Disconnect;
+use crate::server::simulated::{Asked, Stream, open};
+use crate::simulation::client::{Client, Closed, Connection, Place, Seen, Taste};
+use crate::simulation::pipe::{Stamp, pipe};
+
+const CLOSE: u8 = 0x88;
+const TEXT: u8 = 0x81;
+
+/// A drawn start: as the query says it, and which event comes first then; none: that is open.
+struct Start {
+    query: String,
+    next: Option<Place>,
+    /// It begins at once, on the chain that is here.
+    is_here: bool,
+}
+
+impl World {
+    /// A client connects: a new one, or one that was here.
+    pub(super) fn come(&mut self) {
+        let away: Vec<usize> =
+            (0..self.clients.len()).filter(|at| self.clients[*at].connection.is_none()).collect();
+        let at = match away.len() {
+            0 if self.clients.len() == CLIENTS_MAX => return,
+            0 => self.add_client(),
+            _ if self.clients.len() < CLIENTS_MAX && self.random.u8(0..4) == 0 => self.add_client(),
+            count => away[self.random.usize(0..count)],
+        };
+        self.connect(at);
+    }
+
+    fn add_client(&mut self) -> usize {
+        let random = &mut self.random;
+        let is_blocks = random.u8(0..4) == 0;
+        let taste = Taste {
+            stream: if is_blocks { Stream::Blocks } else { Stream::Transactions },
+            is_compressed: random.u8(0..4) == 0,
+            is_batch: !is_blocks && random.u8(0..3) == 0,
+            has_control: random.u8(0..3) == 0,
+            is_filtered: !is_blocks && random.u8(0..3) == 0,
+            is_mute: random.u8(0..8) == 0,
+        };
+        self.clients.push(Client::new(taste));
+        self.clients.len() - 1
+    }
+
+    fn connect(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        if client.chain.is_some_and(|chain| chain != self.current) {
+            // Another replica would tell; here it is known.
+            (client.chain, client.next) = (None, None);
+        }
+        let is_new = client.next.is_none() || self.random.u8(0..50) == 0;
+        let start = if is_new { self.draw_start() } else { self.resumption(at) };
+        let client = &mut self.clients[at];
+        if !is_new {
+            self.tally.note(Seen::Resumes);
+            if client.next.is_some_and(|next| next.1 > 0) {
+                self.tally.note(Seen::ResumesInside);
+            }
+        }
+        client.next = start.next;
+        client.chain = start.is_here.then_some(self.current);
+        let query = [start.query, client.query()].join("&");
+        let room = match self.random.u8(0..4) {
+            0 => self.random.usize(16..200),
+            _ => self.random.usize(100..20_000),
+        };
+        let (end, server_end) = pipe(self.random.fork(), self.step.clone(), room);
+        let Taste { stream, is_compressed, .. } = client.taste;
+        let asked = Asked { stream, query: query.trim_matches('&'), is_compressed };
+        let session = tokio::spawn(open(server_end, self.around.clone(), asked));
+        let now = self.now();
+        self.clients[at].connection = Some(Connection::new(query, end, session, now));
+    }
+
+    fn draw_start(&mut self) -> Start {
+        let first = self.history.first_height();
+        let tip = self.history.summary().tip;
+        let live = self.history.live_cursor().next_height;
+        let (query, next, is_here) = match (self.random.u8(0..8), tip.zip(first)) {
+            (0, Some((tip, _))) => ("from_height=latest".to_owned(), Some(tip), true),
+            (1, Some((tip, first))) => {
+                let back = self.random.u64(0..30);
+                let height = tip.saturating_sub(back).max(first);
+                (format!("from_height=-{back}"), Some(height), true)
+            }
+            (2, Some((tip, first))) => {
+                let height = self.random.u64(first..=tip + 1);
+                (format!("from_height={height}"), Some(height), true)
+            }
+            (3, Some((tip, _))) => {
+                let height = tip + self.random.u64(2..6);
+                (format!("from_height={height}"), Some(height), false)
+            }
+            (4 | 5, first) => {
+                let height = first.map_or(0, |(_, first)| first);
+                ("from_height=oldest".to_owned(), Some(height), true)
+            }
+            _ => (String::new(), Some(live), true),
+        };
+        Start { query, next: next.map(|height| (height, 0)), is_here }
+    }
+
+    /// Where the client goes on, in one of the ways that there are to say it.
+    fn resumption(&mut self, at: usize) -> Start {
+        let client = &self.clients[at];
+        let next = client.next.expect("bug: a place is known");
+        let chain = &self.chains[client.chain.unwrap_or(self.current)];
+        let query = match next {
+            (0, 0) => "from_height=0".to_owned(),
+            (height, 0) if self.random.bool() => format!("from_height={height}"),
+            (height, 0) => format!("after={}", height - 1),
+            (height, inside) if inside <= chain.events(height) && self.random.bool() => {
+                format!("after={height}.{}", chain.id(height, inside - 1))
+            }
+            (height, inside) => format!("after={height}.{}", inside - 1),
+        };
+        // One that waits for what is further ahead may meet another chain.
+        let is_here = next.0 <= self.history.live_cursor().next_height;
+        Start { query, next: Some(next), is_here }
+    }
+
+    /// A client reads something, everything, or nothing because it is stalled.
+    pub(super) async fn read(&mut self) {
+        let Some(at) = self.draw_connected() else { return };
+        let bytes_max = match self.random.u8(0..8) {
+            0 => 1,
+            1..4 => self.random.usize(1..400),
+            _ => usize::MAX,
+        };
+        let client = &mut self.clients[at];
+        if client.connection.as_ref().is_some_and(|connection| connection.is_stalled) {
+            return;
+        }
+        client.read(bytes_max, &self.chains, &mut self.tally);
+        self.end_if_over(at).await;
+    }
+
+    /// A client goes: it closes and waits, shuts, or vanishes.
+    pub(super) fn leave(&mut self) {
+        let Some(at) = self.draw_connected() else { return };
+        let way = self.random.u8(0..3);
+        let client = &mut self.clients[at];
+        let Some(connection) = &mut client.connection else { return };
+        connection.has_left = true;
+        match way {
+            0 => connection.send(CLOSE, &1000_u16.to_be_bytes()),
+            1 => connection.pipe.shut(),
+            _ => client.connection = None,
+        }
+    }
+
+    pub(super) fn stall(&mut self) {
+        let Some(at) = self.draw_connected() else { return };
+        if let Some(connection) = &mut self.clients[at].connection {
+            connection.is_stalled = !connection.is_stalled;
+        }
+    }
+
+    pub(super) fn speak(&mut self) {
+        let Some(at) = self.draw_connected() else { return };
+        let payload = self.random.u64(..).to_be_bytes();
+        let is_ping = self.random.bool();
+        let Some(connection) = &mut self.clients[at].connection else { return };
+        match is_ping && !connection.has_left {
+            true => connection.ping(&payload),
+            false => connection.send(TEXT, b"nobody reads this"),
+        }
+    }
+
+    fn draw_connected(&mut self) -> Option<usize> {
+        let connected: Vec<usize> =
+            (0..self.clients.len()).filter(|at| self.clients[*at].connection.is_some()).collect();
+        (!connected.is_empty()).then(|| connected[self.random.usize(0..connected.len())])
+    }
+
+    /// When a connection's last byte is read: how it ended had to be so, and where to go on is known.
+    pub(super) async fn end_if_over(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        if !client.connection.as_ref().is_some_and(|connection| connection.pipe.is_at_end()) {
+            return;
+        }
+        let connection = client.connection.as_mut().expect("bug: it is there");
+        let closed = connection.closed.take();
+        let has_left = connection.has_left;
+        connection.pipe.shut();
+        let disconnect = (&mut connection.session).await.expect("the session did not panic");
+        match closed {
+            Some(closed) => self.end_closed(at, &closed, has_left),
+            None => self.end_cut(at, disconnect, has_left),
+        }
+        self.clients[at].connection = None;
+    }
+
+    fn end_closed(&mut self, at: usize, closed: &Closed, has_left: bool) {
+        let Closed { code, reason, stamp } = closed;
+        let (place, why) = reason.split_once(' ').unwrap_or((reason, ""));
+        match (code, why) {
+            (1000, "") if has_left => {}
+            (1001, "no pong") => {
+                self.tally.note(Seen::NoPong);
+                self.go_on(at, place, *stamp);
+            }
+            (4008, "too slow") => {
+                self.tally.note(Seen::Slow);
+                self.go_on(at, place, *stamp);
+                assert!(self.has_fallen_off(at), "too slow? {:?}", self.clients[at]);
+            }
+            (4009, "") if place.starts_with("tip=") => {
+                self.tally.note(Seen::Ahead);
+                let client = &mut self.clients[at];
+                assert!(client.chain.is_none(), "{reason}: {client:?}");
+                client.next = None;
+            }
+            (4009, "") => {
+                self.tally.note(Seen::NotAvailable);
+                let first = place.strip_prefix("from_height=").and_then(|it| it.parse().ok());
+                let client = &mut self.clients[at];
+                let first: u64 = first.expect("a height");
+                assert!(client.next.is_some_and(|next| next.0 < first), "{reason}: {client:?}");
+                client.next = Some((first, 0));
+            }
+            (4010, "another chain") => {
+                self.tally.note(Seen::OtherChains);
+                let client = &mut self.clients[at];
+                assert!(client.chain.is_none_or(|chain| chain < self.current), "{client:?}");
+                (client.chain, client.next) = (None, None);
+            }
+            other => panic!("closed with {other:?} ({reason}): {:?}", self.clients[at]),
+        }
+    }
+
+    fn end_cut(&mut self, at: usize, disconnect: Disconnect, has_left: bool) {
+        match disconnect {
+            Disconnect::Client | Disconnect::Lost if has_left => {}
+            Disconnect::Slow => {
+                self.tally.note(Seen::Slow);
+                assert!(self.has_fallen_off(at), "too slow? {:?}", self.clients[at]);
+            }
+            Disconnect::Stalled => self.tally.note(Seen::Stalled),
+            // From here on: the close could not be written in time.
+            Disconnect::NoPong => self.tally.note(Seen::NoPong),
+            Disconnect::NotAvailable => {
+                let client = &self.clients[at];
+                let is_gone = client.chain.is_none() || self.has_fallen_off(at);
+                assert!(is_gone, "not available? {client:?}");
+            }
+            Disconnect::Reset => {
+                let client = &self.clients[at];
+                assert!(client.chain.is_none_or(|chain| chain < self.current), "{client:?}");
+            }
+            other => panic!("cut: {other:?}, {:?}", self.clients[at]),
+        }
+    }
+
+    /// The server says where the client goes on: nothing before that may be owed.
+    fn go_on(&mut self, at: usize, place: &str, stamp: Stamp) {
+        let client = &mut self.clients[at];
+        let next = match place.split_once('=') {
+            Some(("from_height", "oldest")) => (0, 0),
+            Some(("from_height", height)) => (height.parse().expect("a height"), 0),
+            Some(("after", place)) => match place.split_once('.') {
+                Some((height, index)) => {
+                    let index: u64 = index.parse().expect("an index");
+                    (height.parse().expect("a height"), index + 1)
+                }
+                None => (place.parse::<u64>().expect("a height") + 1, 0),
+            },
+            _ => panic!("no place: {place}"),
+        };
+        match client.chain_at(stamp, &self.chains) {
+            Some(chain) => client.go_to(next, stamp, chain, &mut self.tally),
+            None => client.next = Some(next),
+        }
+    }
+
+    /// Whether what comes next for it is gone, be it with its chain.
+    fn has_fallen_off(&self, at: usize) -> bool {
+        let client = &self.clients[at];
+        let Some(next) = client.next else { return true };
+        // The mark of the block before may have been under way.
+        let rest = u64::from(client.taste.has_control);
+        let is_below = self.history.first_height().is_none_or(|first| next.0 < first + rest);
+        is_below || client.chain != Some(self.current)
+    }
+}
