@@ -14,7 +14,7 @@ use token::{Token, follow, tokens};
 const LINES_MAX: usize = 500;
 
 /// Words that may stand only under some paths.
-const ENCLOSED: [Enclosed; 2] = [
+const ENCLOSED: [Enclosed; 4] = [
     Enclosed { words: &["lapin", "amq_protocol"], under: &["src/amqp"] },
     Enclosed {
         words: &[
@@ -28,6 +28,8 @@ const ENCLOSED: [Enclosed; 2] = [
         ],
         under: &["src/server", "src/client", "src/cli/publish/node"],
     },
+    Enclosed { words: &["rustls", "tokio_rustls"], under: &["src/server/tls", "src/client"] },
+    Enclosed { words: &["x509_parser"], under: &["src/server/tls"] },
 ];
 const PARSERS: [&str; 6] =
     ["from_str", "from_slice", "from_reader", "Deserializer", "StreamDeserializer", "*"];

@@ -1,0 +1,114 @@
+//! A TLS connection as a session's transport.
+//!
+//! What is encrypted but not yet taken by the socket is at most [`CIPHERTEXT_BYTES_MAX`]: until it is
+//! gone nothing more is encrypted, so that a full socket shows to the session as one.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustls::ServerConnection;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::server::session::Transport;
+
+/// Four full records, which go out with one system call.
+const CIPHERTEXT_BYTES_MAX: usize = 64 << 10;
+
+pub struct TlsTransport(TlsStream<TcpStream>);
+
+/// Bounds what a connection encrypts ahead of its socket.
+pub(super) fn bound(connection: &mut ServerConnection) {
+    connection.set_buffer_limit(Some(CIPHERTEXT_BYTES_MAX));
+}
+
+impl TlsTransport {
+    pub(super) fn new(stream: TlsStream<TcpStream>) -> Self {
+        Self(stream)
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        self.0.get_ref().0
+    }
+
+    /// Hands the socket what is encrypted.
+    fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.0.get_ref().1.wants_write() {
+            true => Pin::new(&mut self.0).poll_flush(cx),
+            false => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncRead for TlsTransport {
+    /// Also sends what is left of earlier writes, and what the protocol itself answers: a session
+    /// reads in every turn, and has nothing more to write when it has given all of it to this.
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(Err(error)) = self.poll_drained(cx) {
+            return Poll::Ready(Err(error));
+        }
+        match ready!(Pin::new(&mut self.0).poll_read(cx, buffer)) {
+            // Without a farewell, as from most clients. What a client says has no meaning that a cut
+            // could change.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+            outcome => Poll::Ready(outcome),
+        }
+    }
+}
+
+impl AsyncWrite for TlsTransport {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_drained(cx))?;
+        // All of it at once, the library would go on as long as the socket takes it.
+        let portion = &bytes[..bytes.len().min(CIPHERTEXT_BYTES_MAX)];
+        Pin::new(&mut self.0).poll_write(cx, portion)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_drained(cx))?;
+        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    /// Says farewell (`close_notify`), then ends this side.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl Transport for TlsTransport {
+    fn reset_on_drop(&self) {
+        self.tcp().reset_on_drop();
+    }
+
+    /// Only asked in a turn that has read, hence drained.
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.tcp().poll_writable(cx)
+    }
+
+    fn give_up_after(&self, silence: Duration) {
+        self.tcp().give_up_after(silence);
+    }
+}
