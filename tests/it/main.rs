@@ -4,6 +4,7 @@
 // What tests run and ask.
 mod amqp_client;
 mod broker;
+mod certificates;
 mod chain;
 mod client;
 mod eventually;
@@ -35,6 +36,7 @@ mod http;
 mod resume;
 mod sessions;
 mod streaming;
+mod tls;
 
 // The checkout.
 mod deploy;
