@@ -46,15 +46,25 @@ impl Authority {
         Pair { certificate, key: key.serialize_pem() }
     }
 
-    /// Writes the pair to where [`Authority::tls`] says.
+    /// Puts the pair to where [`Authority::tls`] says, as Kubernetes does: written elsewhere, and a
+    /// link swapped.
     pub fn install(&self, pair: &Pair) {
-        std::fs::write(self.file("server.pem"), &pair.certificate).expect("written");
-        std::fs::write(self.file("server.key"), &pair.key).expect("written");
+        let (place, link) = (self.file(&unique("pair")), self.file("next"));
+        std::fs::create_dir(&place).expect("made");
+        std::fs::write(place.join("server.pem"), &pair.certificate).expect("written");
+        std::fs::write(place.join("server.key"), &pair.key).expect("written");
+        std::os::unix::fs::symlink(&place, &link).expect("linked");
+        std::fs::rename(&link, self.file("current")).expect("swapped");
     }
 
     pub fn tls(&self) -> ServerTls {
-        let (certificate, key) = (self.file("server.pem"), self.file("server.key"));
-        ServerTls { certificate: Some(certificate), key: Some(key) }
+        let certificate = self.file("current/server.pem");
+        ServerTls { certificate: Some(certificate), key: Some(self.key_file()) }
+    }
+
+    /// Where the key of the pair is that was installed last.
+    pub fn key_file(&self) -> PathBuf {
+        self.file("current/server.key")
     }
 
     /// `ca.pem` is the authority's own certificate.

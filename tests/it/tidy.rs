@@ -171,6 +171,11 @@ fn a_crate_outside_its_room_is_found() {
     let tungstenite = "src/cli.rs:1: `tungstenite` stands only under src/server and src/client and src/cli/publish/node";
     check(&[("src/cli.rs", "use x::{y, tungstenite::Z};")], &[tungstenite]);
     check(&[("src/client/a.rs", "use tungstenite::X;"), ("src/server/a.rs", "use hyper::X;")], &[]);
+    let rustls = "src/server/a.rs:1: `rustls` stands only under src/server/tls and src/client";
+    check(
+        &[("src/server/a.rs", "use rustls::X;"), ("src/server/tls/a.rs", "use rustls::X;")],
+        &[rustls],
+    );
 }
 
 #[test]

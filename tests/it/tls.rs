@@ -215,7 +215,7 @@ async fn sighup_has_the_certificate_read_again_while_a_session_goes_on() {
     eventually("it is loaded", async || process.metric(LOADED).await == 1.0).await;
     assert_eq!(shown(process.address, Arc::clone(&tls)).await, first);
 
-    std::fs::write(authority.file("server.key"), "no key").expect("written");
+    std::fs::write(authority.key_file(), "no key").expect("written");
     process.signal("HUP").await;
     eventually("it is refused", async || process.metric(FAILED).await >= 1.0).await;
     assert_eq!(shown(process.address, Arc::clone(&tls)).await, first);

@@ -27,7 +27,7 @@ async fn a_bad_pair_is_refused_before_anything_begins() {
         let ended = Program::new([command]).config(&config).run().await.with_code(64);
         ended.telling(&["server.tls.certificate", "server.key", "do not fit"]);
     }
-    std::fs::remove_file(authority.file("server.key")).expect("removed");
+    std::fs::remove_file(authority.key_file()).expect("removed");
     for command in ["check", "serve"] {
         let ended = Program::new([command]).config(&config).run().await.with_code(64);
         ended.telling(&["server.tls.key", "server.key", "cannot be read"]);
