@@ -115,3 +115,93 @@ impl Transport for TlsTransport {
         self.tcp().give_up_after(silence);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    use rustls::crypto::ring;
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::{TlsAcceptor, TlsConnector, client};
+
+    async fn pair() -> (TlsTransport, client::TlsStream<TcpStream>) {
+        let issued = rcgen::generate_simple_self_signed(["server".into()]).expect("a certificate");
+        let certificate = issued.cert.der().clone();
+        let key = issued.signing_key.serialize_der().try_into().expect("a key");
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).expect("trusted");
+        let provider = Arc::new(ring::default_provider());
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("a pair");
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let connected = TcpStream::connect(address).await.expect("connected");
+        let (accepted, _) = listener.accept().await.expect("accepted");
+        let (acceptor, connector) =
+            (TlsAcceptor::from(Arc::new(server)), TlsConnector::from(Arc::new(client)));
+        let name = "server".try_into().expect("a name");
+        let (accepted, connected) =
+            tokio::join!(acceptor.accept_with(accepted, bound), connector.connect(name, connected));
+        (TlsTransport::new(accepted.expect("TLS")), connected.expect("TLS"))
+    }
+
+    #[tokio::test]
+    async fn what_a_full_socket_did_not_take_goes_out_by_reading_alone() {
+        let (mut server, mut client) = pair().await;
+        let block = vec![7; 1 << 20];
+        let mut written = 0;
+        // Until the socket is full, and then no more: all else is the transport's affair.
+        poll_fn(|cx| {
+            loop {
+                let slices = [IoSlice::new(&block)];
+                match Pin::new(&mut server).poll_write_vectored(cx, &slices) {
+                    Poll::Ready(outcome) => {
+                        let portion = outcome.expect("written");
+                        assert!(portion <= CIPHERTEXT_BYTES_MAX, "{portion}");
+                        written += portion;
+                    }
+                    Poll::Pending => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+        assert!(server.0.get_ref().1.wants_write(), "nothing is left to be sent");
+        let reading = async {
+            let mut received = vec![0; written];
+            client.read_exact(&mut received).await.expect("all of it");
+            client.shutdown().await.expect("shut");
+        };
+        let mut byte = [0];
+        let both = async { tokio::join!(reading, server.read(&mut byte)) };
+        let both = tokio::time::timeout(Duration::from_secs(60), both).await;
+        let ((), ended) = both.expect("all of it in time");
+        assert_eq!(ended.expect("the client's end"), 0);
+    }
+
+    #[tokio::test]
+    async fn an_end_without_a_farewell_is_an_end_and_ours_has_one() {
+        let (mut server, mut client) = pair().await;
+        client.get_mut().0.shutdown().await.expect("shut");
+        assert_eq!(server.read(&mut [0]).await.expect("an end"), 0);
+
+        let (mut server, mut client) = pair().await;
+        server.write_all(b"last").await.expect("written");
+        server.shutdown().await.expect("shut");
+        let mut received = String::new();
+        client.read_to_string(&mut received).await.expect("a farewell");
+        assert_eq!(received, "last");
+    }
+}
