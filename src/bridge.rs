@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::pipeline::{Parts, Pipeline};
 use crate::readiness::Readiness;
+use crate::reload::Reload;
 use crate::replay::{self, Replay};
 use crate::server::{self, Server, Sources};
 use crate::shutdown::Drain;
@@ -37,6 +38,7 @@ const FEED_END: Duration = Duration::from_secs(3);
 pub struct Bridge {
     server: Server,
     addresses: Addresses,
+    reload: Arc<Reload>,
     source: Source,
     pipeline: Pipeline,
     history: Arc<History>,
@@ -56,6 +58,8 @@ pub struct Addresses {
 pub enum BindError {
     #[error(transparent)]
     Listen(#[from] server::BindError),
+    #[error(transparent)]
+    Tls(#[from] server::TlsError),
     #[error("cannot tell the bound address: {0}")]
     Address(#[from] std::io::Error),
 }
@@ -71,7 +75,8 @@ impl Bridge {
     /// Binds the listeners; connects to nothing yet.
     ///
     /// # Errors
-    /// An address that cannot be had: choose another in `server.listen` or `admin.listen`.
+    /// An address that cannot be had: choose another in `server.listen` or `admin.listen`. A
+    /// certificate that is of no use: mend `server.tls`.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
         raise_descriptor_limit(config.server.max_connections);
         let metrics = Arc::new(Metrics::new());
@@ -88,6 +93,7 @@ impl Bridge {
             QueueMode::Queue => (Arc::new(Archive::none()), None),
         };
 
+        let reload = Arc::new(Reload::default());
         let sources = Sources {
             history: Arc::clone(&history),
             archive: Arc::clone(&archive),
@@ -95,6 +101,8 @@ impl Bridge {
             readiness: Arc::clone(&readiness),
             notices: Arc::clone(&notices),
             drain: Arc::new(Drain::default()),
+            tls: server::Tls::load(&config.server.tls)?,
+            reload: Arc::clone(&reload),
         };
         let server = Server::bind(&config.server, &config.admin, sources)?;
         let addresses = Addresses { server: server.address()?, admin: server.admin_address()? };
@@ -126,11 +134,16 @@ impl Bridge {
             readiness,
             notices,
         });
-        Ok(Self { server, addresses, source, pipeline, replay, history })
+        Ok(Self { server, addresses, reload, source, pipeline, replay, history })
     }
 
     pub fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// Where to ask for the files that are read again while it runs: the certificate's.
+    pub fn reload(&self) -> Arc<Reload> {
+        Arc::clone(&self.reload)
     }
 
     /// Carries blocks until `shutdown`, then drains (see [`Server::run`]).
@@ -138,7 +151,7 @@ impl Bridge {
     /// # Errors
     /// What no waiting can heal, such as a queue of another type; the sessions are drained all the same.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BridgeError> {
-        let Self { server, addresses, source, pipeline, replay, history } = self;
+        let Self { server, addresses, reload: _, source, pipeline, replay, history } = self;
         info!(server = %addresses.server, admin = addresses.admin.map(tracing::field::display), "listening");
         let (inputs, taken) = mpsc::channel(INPUTS_MAX);
         // Blocks are still delivered while the sessions drain: the feed ends after the server.

@@ -40,6 +40,7 @@ mod message;
 mod place;
 mod request;
 mod state;
+mod trust;
 
 use std::fmt;
 use std::pin::Pin;
@@ -186,7 +187,10 @@ impl Stream {
                 Link::Ended => return Ok(None),
                 Link::Waiting(until) => {
                     sleep_until(*until).await;
-                    self.link = Link::Opening(Box::pin(Connection::open(self.asks())));
+                    self.link = Link::Opening(Box::pin(Connection::open(
+                        self.asks(),
+                        self.request.trust(),
+                    )));
                 }
                 Link::Opening(opening) => match opening.await {
                     Ok(connection) => {

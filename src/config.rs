@@ -178,8 +178,10 @@ pub struct Server {
     pub max_connections: usize,
     /// Connections at once from one IPv4 address or one IPv6 /64; 0 for no limit.
     pub max_connections_per_address: usize,
+    /// For a TLS handshake, and again for a request's head.
     #[serde(with = "value::duration")]
     pub handshake_timeout: Duration,
+    pub tls: ServerTls,
     #[serde(with = "value::duration")]
     pub ping_interval: Duration,
     #[serde(with = "value::duration")]
@@ -204,6 +206,18 @@ pub struct Server {
     /// After that: over how long the sessions are closed.
     #[serde(with = "value::duration")]
     pub drain: Duration,
+}
+
+/// PEM files for TLS on `server.listen`; both, or neither for plain connections. They are read again
+/// when they change.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerTls {
+    /// The server's certificate, then those that lead to its authority.
+    #[serde(with = "value::optional")]
+    pub certificate: Option<PathBuf>,
+    #[serde(with = "value::optional")]
+    pub key: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
@@ -312,6 +326,7 @@ impl Default for Server {
             max_connections: 10_000,
             max_connections_per_address: 0,
             handshake_timeout: Duration::from_secs(5),
+            tls: ServerTls::default(),
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(10),
             heartbeat_interval: Duration::from_secs(15),

@@ -17,7 +17,7 @@
 //! What always holds (`tests/it/tidy.rs` keeps what can be read off the source):
 //!
 //! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in
-//!    `client`, and `hyper` where `publish` asks a node).
+//!    `client`, and `hyper` where `publish` asks a node); `rustls` only where a connection begins.
 //! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `client`); events are encoded
 //!    only in `frame`, once per block, never per client.
 //! 3. Appending to the history never waits for a client. (One that `replay` fills has a single reader,
@@ -70,6 +70,8 @@ pub mod backoff;
 pub mod config;
 pub mod metrics;
 pub mod notices;
+pub mod pem;
 pub mod readiness;
+pub mod reload;
 pub mod shutdown;
 pub mod telemetry;

@@ -90,6 +90,8 @@ labels! {
         Full = "full",
         Warming = "warming",
         Draining = "draining",
+        /// No TLS came about where it is spoken.
+        Tls = "tls",
     }
 
     /// How a session ended.
@@ -113,6 +115,13 @@ labels! {
         /// The connection broke.
         Lost = "lost",
         Error = "error",
+    }
+
+    /// What became of reading the TLS certificate again.
+    TlsReload {
+        Loaded = "loaded",
+        /// The old one goes on.
+        Failed = "failed",
     }
 
     /// How a start at a position ended.
@@ -154,6 +163,8 @@ pub struct Metrics {
     pub sent_messages: IntCounter,
     pub sent_bytes: IntCounter,
     pub resumes: CounterPer<Resume>,
+    tls_certificate_expiry: IntGauge,
+    pub tls_reloads: CounterPer<TlsReload>,
     pub session_lag_blocks: Histogram,
     pub delivery_to_append_seconds: Histogram,
     pub append_to_write_seconds: Histogram,
@@ -254,6 +265,16 @@ impl Metrics {
             sent_messages: counter(r, "sent_messages_total", "WebSocket messages written in full"),
             sent_bytes: counter(r, "sent_bytes_total", "Bytes written to sessions"),
             resumes: per(r, "resumes_total", "outcome", "Starts at a position that a client named"),
+            tls_certificate_expiry: made(IntGauge::new(
+                named("tls_certificate_expiry_timestamp_seconds"),
+                "When the certificate of server.listen expires",
+            )),
+            tls_reloads: per(
+                r,
+                "tls_reloads_total",
+                "outcome",
+                "Times that the TLS certificate was read again",
+            ),
             session_lag_blocks: histogram(
                 r,
                 "session_lag_blocks",
@@ -276,6 +297,14 @@ impl Metrics {
         }
     }
 
+    /// Says when the certificate in use expires, in seconds since 1970. Without TLS nobody does, and
+    /// the metric is not there: an alert on it would take a 0 for expired.
+    pub fn set_tls_certificate_expiry(&self, timestamp: i64) {
+        self.tls_certificate_expiry.set(timestamp);
+        // Refused when it is there already.
+        let _ = self.registry.register(Box::new(self.tls_certificate_expiry.clone()));
+    }
+
     /// All metrics in Prometheus' text format, version 0.0.4.
     pub fn to_text(&self) -> String {
         let mut text = Vec::new();
@@ -290,8 +319,15 @@ fn named(name: &str) -> String {
     format!("blockcast_{name}")
 }
 
-fn register<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
-    let metric = made.expect("bug: a metric's name or buckets are malformed");
+fn made<C>(metric: prometheus::Result<C>) -> C {
+    metric.expect("bug: a metric's name or buckets are malformed")
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<C>,
+) -> C {
+    let metric = made(metric);
     registry.register(Box::new(metric.clone())).expect("bug: a metric is registered twice");
     metric
 }
@@ -333,5 +369,11 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
         }
         assert!(text.contains("blockcast_build_info{version="), "{text}");
+        let expiry = "blockcast_tls_certificate_expiry_timestamp_seconds 1";
+        assert!(!text.contains("tls_certificate_expiry"), "{text}");
+        for timestamp in [7, 1] {
+            metrics.set_tls_certificate_expiry(timestamp);
+        }
+        assert!(metrics.to_text().lines().any(|line| line == expiry), "{}", metrics.to_text());
     }
 }

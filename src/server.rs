@@ -22,6 +22,7 @@ mod session;
 pub(crate) mod simulated;
 mod start;
 mod status;
+mod tls;
 mod visit;
 
 use std::io;
@@ -41,10 +42,12 @@ use crate::history::History;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::readiness::Readiness;
+use crate::reload::Reload;
 use crate::shutdown::Drain;
 use admission::Admission;
 pub use listener::PLAIN_CONNECTIONS_MAX;
 use session::Surroundings;
+pub use tls::{Tls, TlsError, check as check_certificate};
 
 /// Plain connections that scrape or probe during the drain end within this after it.
 const LAST_GRACE: Duration = Duration::from_secs(1);
@@ -57,12 +60,17 @@ pub struct Sources {
     pub readiness: Arc<Readiness>,
     pub notices: Arc<Notices>,
     pub drain: Arc<Drain>,
+    /// None for plain connections.
+    pub tls: Option<Tls>,
+    pub reload: Arc<Reload>,
 }
 
 /// A bound server. It accepts from [`Server::run`] on.
 pub struct Server {
     listener: TcpListener,
     admin: Option<TcpListener>,
+    tls: Option<Arc<Tls>>,
+    reload: Arc<Reload>,
     door: Arc<Door>,
 }
 
@@ -117,7 +125,8 @@ impl Server {
             ending: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        Ok(Self { listener, admin, door: Arc::new(door) })
+        let tls = sources.tls.map(Arc::new);
+        Ok(Self { listener, admin, tls, reload: sources.reload, door: Arc::new(door) })
     }
 
     pub fn address(&self) -> io::Result<SocketAddr> {
@@ -133,17 +142,18 @@ impl Server {
     ///
     /// When it returns, no task of a connection is left.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { listener, admin, door } = self;
+        let Self { listener, admin, tls, reload, door } = self;
         let accepting = {
             let (public, private) = (Arc::clone(&door), Arc::clone(&door));
             async move {
                 let admin = async move {
                     match admin {
-                        Some(listener) => listener::accept(listener, private, true).await,
+                        Some(listener) => listener::accept(listener, private, None, true).await,
                         None => std::future::pending().await,
                     }
                 };
-                tokio::join!(listener::accept(listener, public, false), admin);
+                let renewing = renew(tls.clone(), reload, Arc::clone(&public));
+                tokio::join!(listener::accept(listener, public, tls, false), admin, renewing);
             }
         };
         tokio::select! {
@@ -160,6 +170,14 @@ impl Server {
             door.around.history.wake_readers();
             door.tasks.wait().await;
         }
+    }
+}
+
+/// Keeps the certificate as its files are, as long as it is polled.
+async fn renew(tls: Option<Arc<Tls>>, reload: Arc<Reload>, door: Arc<Door>) {
+    match tls {
+        Some(tls) => tls.renew(reload.subscribe(), Arc::clone(&door.around.metrics)).await,
+        None => std::future::pending().await,
     }
 }
 

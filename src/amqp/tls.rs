@@ -1,20 +1,17 @@
 //! The certificates for `amqps`: read from the configured PEM files, each error naming its key.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem};
 
 use crate::config;
+use crate::pem::{PemError, PemFile};
 
 /// Why `amqps` cannot be spoken with the configured files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{key}: {} cannot be read as PEM: {source}", path.display())]
-    Pem { key: &'static str, path: PathBuf, source: pem::Error },
-    #[error("{key}: {} holds no certificate", path.display())]
-    Empty { key: &'static str, path: PathBuf },
+    #[error("{key}: {source}")]
+    File { key: &'static str, source: PemError },
     #[error("the system's certificates cannot be read (amqp.tls.ca names others): {0}")]
     System(std::io::Error),
     #[error("amqp.tls.certificate and amqp.tls.key do not fit: {0}")]
@@ -34,32 +31,27 @@ pub fn connector(tls: &config::AmqpTls) -> Result<RustlsConnector, TlsError> {
         None => RustlsConnectorConfig::new_with_native_certs().map_err(TlsError::System)?,
         Some(path) => {
             let mut config = RustlsConnectorConfig::default();
-            config.add_parsable_certificates(certificates("amqp.tls.ca", path)?);
+            config.add_parsable_certificates(read("amqp.tls.ca", path, PemFile::certificates)?);
             config
         }
     };
     match (&tls.certificate, &tls.key) {
         (Some(certificate), Some(key)) => {
-            let chain = certificates("amqp.tls.certificate", certificate)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Pem {
-                key: "amqp.tls.key",
-                path: key.clone(),
-                source,
-            })?;
+            let chain = read("amqp.tls.certificate", certificate, PemFile::certificates)?;
+            let key = read("amqp.tls.key", key, PemFile::private_key)?;
             config.connector_with_single_cert(chain, key).map_err(TlsError::Identity)
         }
         _ => config.connector_with_no_client_auth().map_err(TlsError::Identity),
     }
 }
 
-fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let malformed = |source| TlsError::Pem { key, path: path.into(), source };
-    let chain = CertificateDer::pem_file_iter(path).map_err(malformed)?;
-    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(malformed)?;
-    match chain.is_empty() {
-        true => Err(TlsError::Empty { key, path: path.into() }),
-        false => Ok(chain),
-    }
+fn read<T>(
+    key: &'static str,
+    path: &Path,
+    parse: impl Fn(&PemFile) -> Result<T, PemError>,
+) -> Result<T, TlsError> {
+    let parsed = PemFile::read(path).and_then(|file| parse(&file));
+    parsed.map_err(|source| TlsError::File { key, source })
 }
 
 #[cfg(test)]

@@ -182,6 +182,9 @@ pub struct Tail {
     /// say. One line of JSON; written at block ends, at most once a second, and at the end
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+    /// Trust the authorities in this PEM file, for wss://, instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// End behind this height, with 0
     #[arg(long, value_name = "HEIGHT")]
     pub until_height: Option<u64>,

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::Outcome;
+use super::{Failure, Outcome};
 use crate::block::{self, Message, Rules};
 use crate::config::{Config, Dialect};
 use crate::frame;
+use crate::server;
 
 /// Enough events to see their shape.
 const EVENTS_SHOWN: usize = 3;
@@ -16,10 +17,14 @@ const EVENTS_SHOWN: usize = 3;
 /// Prints the configuration, or judges one message's body.
 ///
 /// # Errors
-/// The message cannot be read or is bad input.
+/// The certificate that the configuration names is of no use, or the message cannot be read or is bad input.
 pub fn run(config: &Config, message: Option<PathBuf>) -> Outcome {
     let print = match message {
-        None => config.to_toml(),
+        None => {
+            let judged = server::check_certificate(&config.server.tls);
+            judged.map_err(|error| Failure::Usage(error.into()))?;
+            config.to_toml()
+        }
         Some(path) => {
             let rules = Rules {
                 dialect: config.blocks.dialect,

@@ -2,31 +2,37 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::signals::Signals;
+use super::signals::{HangUps, Signals};
 use super::{Failure, Outcome};
 use crate::bridge::{BindError, Bridge};
 use crate::config::Config;
+use crate::reload::Reload;
 use crate::telemetry;
 
-/// Serves until the first SIGTERM or SIGINT and then drains; a second one ends at once.
+/// Serves until the first SIGTERM or SIGINT and then drains; a second one ends at once. SIGHUP has
+/// files read again.
 ///
 /// # Errors
 /// An address cannot be bound, the bridge fails, or a second signal cut the drain short.
 pub async fn run(config: Config) -> Outcome {
     telemetry::init(&config.log).map_err(|error| Failure::Usage(error.into()))?;
     let mut signals = Signals::new()?;
+    let hang_ups = HangUps::new()?;
     let listen = config.server.listen;
     let bridge = Bridge::bind(config).await.map_err(|error| explain(error, listen))?;
     let shutdown = CancellationToken::new();
+    let mut reloading = pin!(pass_on(hang_ups, bridge.reload()));
     let mut running = pin!(bridge.run(shutdown.clone()));
     let signal = tokio::select! {
         outcome = &mut running => return Ok(outcome.context("the bridge failed")?),
         signal = signals.next() => signal,
+        () = &mut reloading => unreachable!("bug: hang-ups have no end"),
     };
     info!(signal, "draining; a second signal ends at once");
     shutdown.cancel();
@@ -35,18 +41,29 @@ pub async fn run(config: Config) -> Outcome {
         signal = signals.next() => {
             return Err(anyhow!("a second signal ({signal}) ended the drain: clients were cut").into());
         }
+        () = &mut reloading => unreachable!("bug: hang-ups have no end"),
     }
     info!("drained");
     Ok(())
 }
 
+/// Passes SIGHUP on to all that read files. Never returns.
+async fn pass_on(mut hang_ups: HangUps, reload: Arc<Reload>) {
+    loop {
+        hang_ups.next().await;
+        info!("SIGHUP: reading files again, where any are configured");
+        reload.ask();
+    }
+}
+
 /// A failure to start, with the key to change where one is at fault.
-fn explain(error: BindError, listen: SocketAddr) -> anyhow::Error {
+fn explain(error: BindError, listen: SocketAddr) -> Failure {
     match error {
         BindError::Listen(error) => {
             let key = if error.address == listen { "server.listen" } else { "admin.listen" };
-            anyhow!("cannot start: {error}; set {key} to another address")
+            anyhow!("cannot start: {error}; set {key} to another address").into()
         }
-        error @ BindError::Address(_) => anyhow!(error).context("cannot start"),
+        error @ BindError::Address(_) => anyhow!(error).context("cannot start").into(),
+        BindError::Tls(error) => Failure::Usage(anyhow!("cannot start: {error}")),
     }
 }

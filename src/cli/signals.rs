@@ -1,4 +1,5 @@
-//! The two signals that ask a command to end. What it does then is the command's.
+//! The signals that commands hear: two that ask for the end, and one that asks for files to be read
+//! again. What a command does then is its own.
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,6 +9,9 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
+
+/// SIGHUP, caught from `new` on: it does not end the process any more.
+pub struct HangUps(Signal);
 
 impl Signals {
     /// # Errors
@@ -28,6 +32,25 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+impl HangUps {
+    /// # Errors
+    /// As [`Signals::new`].
+    pub fn new() -> Result<Self> {
+        Ok(Self(signal(SignalKind::hangup()).context("cannot catch signals")?))
+    }
+
+    /// Returns at the next one.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // The runtime ends.
+            std::future::pending().await
         }
     }
 }

@@ -74,8 +74,12 @@ pub async fn run(options: Tail) -> Outcome {
 }
 
 fn asked(options: Tail) -> Builder {
-    let Tail { url, from, after, state, until_height, limit, batch, json: _, filters } = options;
+    let Tail { url, from, after, state, ca, until_height, limit, batch, json: _, filters } =
+        options;
     let mut builder = url;
+    if let Some(path) = ca {
+        builder = builder.ca_file(path);
+    }
     for filter in filters.into_filters() {
         builder = builder.filter(filter);
     }
@@ -253,6 +257,9 @@ fn explained(error: Error) -> anyhow::Error {
         Error::AnotherChain | Error::Ahead { .. } => {
             "; to follow it from its start: --from oldest, without the state file if there is one"
                 .to_owned()
+        }
+        Error::Untrusted { .. } => {
+            "; a private authority is named with --ca, as a PEM file".to_owned()
         }
         _ => return error.into(),
     };

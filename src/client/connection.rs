@@ -9,9 +9,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+};
 
 use super::ending::{self, Ending};
+use super::trust::Trust;
 
 /// Connecting, with the TLS and WebSocket handshakes.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -36,8 +39,10 @@ pub(super) struct Connection<S = MaybeTlsStream<TcpStream>> {
 impl Connection {
     /// # Errors
     /// Why there is none, and what that means for the stream.
-    pub async fn open(url: String) -> Result<Self, Ending> {
-        match timeout(CONNECT, connect_async_with_config(url, Some(config()), true)).await {
+    pub async fn open(url: String, trust: Option<Trust>) -> Result<Self, Ending> {
+        let connector = trust.map(|trust| Connector::Rustls(trust.config()));
+        let connecting = connect_async_tls_with_config(url, Some(config()), true, connector);
+        match timeout(CONNECT, connecting).await {
             Ok(Ok((socket, _))) => Ok(Self::new(socket)),
             Ok(Err(error)) => Err(ending::of_connect(&error)),
             Err(_) => Err(ending::again(format!("no connection within {} s", CONNECT.as_secs()))),

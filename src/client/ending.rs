@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use rustls::CertificateError;
 use serde::Deserialize;
 use tokio_tungstenite::tungstenite::Error as SocketError;
+use tokio_tungstenite::tungstenite::error::TlsError;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, Response, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
@@ -51,7 +53,40 @@ pub(super) fn of_connect(error: &SocketError) -> Ending {
             protocol(format!("cannot use this address: {error}"))
         }
         SocketError::Protocol(_) => protocol(format!("this is no WebSocket server: {error}")),
-        SocketError::Io(error) => again(format!("cannot connect: {error}")),
+        SocketError::Io(error) => match rustls_error(error) {
+            Some(error) => of_tls(error),
+            None => again(format!("cannot connect: {error}")),
+        },
+        SocketError::Tls(TlsError::Rustls(error)) => of_tls(error),
+        SocketError::Tls(TlsError::InvalidDnsName) => {
+            protocol(format!("cannot use this address: {error}"))
+        }
+        _ => again(format!("cannot connect: {error}")),
+    }
+}
+
+/// What TLS itself found wrong, which is handed over as a fault of the socket.
+fn rustls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// No TLS came about: trying again mends no certificate and no other protocol.
+fn of_tls(error: &rustls::Error) -> Ending {
+    match error {
+        rustls::Error::InvalidCertificate(reason) => {
+            let why = match reason {
+                CertificateError::UnknownIssuer => "its authority is not known here".to_owned(),
+                CertificateError::BadSignature => {
+                    "it is forged: a signature is not true".to_owned()
+                }
+                reason => reason.to_string(),
+            };
+            Ending::Fatal(Error::Untrusted { why })
+        }
+        rustls::Error::InvalidMessage(_) => {
+            protocol(format!("this is no TLS server (if it is a plain one, write ws://): {error}"))
+        }
+        rustls::Error::PeerIncompatible(_) => protocol(format!("no common TLS: {error}")),
         _ => again(format!("cannot connect: {error}")),
     }
 }
@@ -157,6 +192,29 @@ mod tests {
         }
         let Ending::Again { why, .. } = refusal(502, None, "<html>") else { panic!("final") };
         assert_eq!(why, "refused with 502 Bad Gateway: <html>");
+    }
+
+    #[test]
+    fn what_trying_again_does_not_mend_in_tls_is_final() {
+        use rustls::{AlertDescription, Error as Tls, InvalidMessage, PeerIncompatible};
+        for (error, told) in [
+            (Tls::InvalidCertificate(CertificateError::UnknownIssuer), Some("not known here")),
+            (Tls::InvalidCertificate(CertificateError::Expired), Some("not trusted")),
+            (Tls::InvalidMessage(InvalidMessage::InvalidContentType), Some("write ws://")),
+            (Tls::PeerIncompatible(PeerIncompatible::Tls12NotOffered), Some("no common TLS")),
+            (Tls::AlertReceived(AlertDescription::InternalError), None),
+            (Tls::HandshakeNotComplete, None),
+        ] {
+            let shown = error.to_string();
+            let io = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+            match (of_connect(&SocketError::Io(io)), told) {
+                (Ending::Fatal(error), Some(told)) => {
+                    assert!(error.to_string().contains(told), "{error}");
+                }
+                (Ending::Again { .. }, None) => {}
+                (other, _) => panic!("{shown}: {other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Cursor;
+use crate::pem::PemError;
 
 /// Why a stream ends although more was to come. A connection that cannot be made, or breaks, is none
 /// of these: the stream connects again.
@@ -43,6 +44,10 @@ pub enum Error {
         "this server passes over the parameters it is given (a BigchainDB or Planetmint node?): it can only be followed live, without a start, a filter, an end or a batch"
     )]
     NotUnderstood,
+    /// The server cannot be trusted: its certificate is out of its time, of an authority that is not
+    /// trusted here, or another's. Name the authority, or mend the server.
+    #[error("the server's certificate is not trusted: {why}")]
+    Untrusted { why: String },
     /// The server does not keep to the protocol: one of the two has a fault. Nothing was skipped or
     /// repeated up to the cursor.
     #[error("{0}")]
@@ -65,6 +70,10 @@ pub enum BuildError {
     TwoStarts,
     #[error(transparent)]
     State(#[from] StateError),
+    #[error("the authorities to trust: {0}")]
+    Authorities(#[from] PemError),
+    #[error("the authorities to trust: {} holds a certificate that is none: {why}", path.display())]
+    BadAuthority { path: PathBuf, why: String },
 }
 
 /// What is wrong with the file that remembers a cursor.

@@ -10,6 +10,7 @@ use super::address::Address;
 use super::cursor::digits;
 use super::place::{Place, Resume};
 use super::state::StateFile;
+use super::trust::Trust;
 use super::{BuildError, Cursor, Stream};
 
 /// RFC 3986 section 2.3: what needs no escape.
@@ -64,6 +65,7 @@ pub struct Builder {
     /// Of the URL, not ours, and as they stand there.
     others: Vec<String>,
     state_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
 }
 
 /// The parameters that this client knows.
@@ -84,6 +86,8 @@ pub(super) struct Request {
     until_height: Option<u64>,
     is_batch: bool,
     others: Vec<String>,
+    /// None for the system's authorities.
+    trust: Option<Trust>,
 }
 
 impl Builder {
@@ -99,6 +103,7 @@ impl Builder {
             beside: Parameters::default(),
             others: Vec::new(),
             state_file: None,
+            ca_file: None,
         };
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         pairs.into_iter().try_for_each(|pair| builder.take_from_url(pair))?;
@@ -141,6 +146,13 @@ impl Builder {
         self
     }
 
+    /// Trusts the authorities in this PEM file instead of the system's, for `wss://`. It is read by
+    /// [`Builder::build`].
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(path.into());
+        self
+    }
+
     /// The address without query and password: what may be shown.
     pub fn address(&self) -> String {
         self.address.to_string()
@@ -149,9 +161,10 @@ impl Builder {
     /// A stream, not yet connected: [`Stream::next`] does that.
     ///
     /// # Errors
-    /// What was set does not go together, or the state file cannot be used.
+    /// What was set does not go together, or the state file or that of authorities cannot be used.
     pub fn build(self) -> Result<Stream, BuildError> {
-        let Self { address, in_url, beside, others, state_file } = self;
+        let Self { address, in_url, beside, others, state_file, ca_file } = self;
+        let trust = ca_file.map(|path| Trust::read(&path)).transpose()?;
         let mut asked = joined(in_url, beside)?;
         asked.filters.sort();
         asked.filters.dedup();
@@ -161,6 +174,7 @@ impl Builder {
             until_height: asked.until_height,
             is_batch: asked.is_batch,
             others,
+            trust,
         };
         let state = state_file.map(|path| StateFile::open(path, request.name())).transpose()?;
         let remembered = state.as_ref().and_then(|state| state.cursor().cloned());
@@ -227,6 +241,10 @@ impl FromStr for Builder {
 impl Request {
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    pub fn trust(&self) -> Option<Trust> {
+        self.trust.clone()
     }
 
     pub fn is_filtered(&self) -> bool {

@@ -117,6 +117,13 @@ impl Config {
                 "set both or neither",
             );
         }
+        if server.tls.certificate.is_some() != server.tls.key.is_some() {
+            return refuse(
+                "server.tls.certificate",
+                &"without server.tls.key, or the reverse",
+                "set both or neither",
+            );
+        }
         if !is_max_age(&amqp.queue.max_age) {
             return refuse(
                 "amqp.queue.max_age",
@@ -359,6 +366,8 @@ mod tests {
             ("history.deep_reads", "0", "history.deep_reads"),
             ("amqp.queue.max_age", "7 days", "max_age"),
             ("server.advertised_scheme", "http", "ws or wss"),
+            ("server.tls.certificate", "server.pem", "server.tls.key"),
+            ("server.tls.key", "server.key", "server.tls.key"),
             ("amqp.queue.mode", "steam", "mode"),
         ] {
             let message = load(&[], &[(key, value)]).expect_err(value).to_string();

@@ -33,7 +33,7 @@ fn advertised(request: &Request<Incoming>, door: &Door, visit: &Visit) -> String
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let is_tls = header("x-forwarded-proto")
         .and_then(|chain| chain.split(',').next())
-        .is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"));
+        .map_or(visit.is_tls, |scheme| scheme.trim().eq_ignore_ascii_case("https"));
     let own_scheme = if is_tls { "wss" } else { "ws" };
     let scheme = limits.advertised_scheme.as_deref().unwrap_or(own_scheme);
     let host = header(header::HOST.as_str())

@@ -11,7 +11,6 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Version};
 use hyper_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::admission::{Admitted, NotAdmitted};
@@ -21,7 +20,7 @@ use super::extensions;
 use super::form::{Form, Stream};
 use super::outbound::Bounds;
 use super::query::{Query, QueryError, Start};
-use super::session::{Head, Session, Wanted};
+use super::session::{Head, Session, Transport, Wanted};
 use super::visit::Visit;
 use super::{Door, status};
 use crate::config;
@@ -296,7 +295,10 @@ fn no_content() -> Answer {
 impl Opening {
     /// Runs the session on its connection, in a task of its own. `early` is what the client sent
     /// behind its request.
-    pub fn begin(self, transport: TcpStream, early: Bytes, door: &Arc<Door>) {
+    pub fn begin<T>(self, transport: T, early: Bytes, door: &Arc<Door>)
+    where
+        T: Transport + 'static,
+    {
         let Self { purpose, visit } = self;
         let around = Arc::clone(&door.around);
         let (mut session, admitted) = match purpose {
@@ -328,10 +330,8 @@ impl Opening {
 
 /// Nothing answers a heartbeat of an event stream but TCP: what is unacknowledged for as long as a
 /// WebSocket client may be silent ends the connection.
-fn find_dead_peer(transport: &TcpStream, limits: &config::Server) {
-    let silence = limits.ping_interval + limits.pong_timeout;
-    // Failing only means that the kernel keeps trying for longer.
-    let _ = socket2::SockRef::from(transport).set_tcp_user_timeout(Some(silence));
+fn find_dead_peer(transport: &impl Transport, limits: &config::Server) {
+    transport.give_up_after(limits.ping_interval + limits.pong_timeout);
 }
 
 impl Refused {

@@ -18,8 +18,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
 use super::handshake::{Opening, Outcome};
+use super::session::Transport;
+use super::tls::{NoTls, Tls};
 use super::visit::{Place, Visit};
 use super::{Door, route};
+use crate::metrics::Refusal;
 
 /// Waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4_096;
@@ -47,8 +50,9 @@ pub fn bind(address: SocketAddr, send_buffer_bytes: usize) -> io::Result<TcpList
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until the task is dropped; each connection gets a task on the door's tracker.
-pub async fn accept(listener: TcpListener, door: Arc<Door>, is_admin: bool) {
+/// Accepts until the task is dropped; each connection gets a task on the door's tracker. With `tls`,
+/// that is where it is spoken: a slow handshake keeps nobody from being accepted.
+pub async fn accept(listener: TcpListener, door: Arc<Door>, tls: Option<Arc<Tls>>, is_admin: bool) {
     let open = Arc::new(AtomicUsize::new(0));
     let open_max = door.around.limits.max_connections.saturating_add(PLAIN_CONNECTIONS_MAX);
     let mut pause = ACCEPT_PAUSE_MIN;
@@ -59,11 +63,27 @@ pub async fn accept(listener: TcpListener, door: Arc<Door>, is_admin: bool) {
                 let place = Place::take(&open);
                 if open.load(Ordering::Relaxed) > open_max {
                     // No room even to say so; the client sees a reset and comes back.
-                    door.around.metrics.handshakes_refused.add(crate::metrics::Refusal::Full);
+                    door.around.metrics.handshakes_refused.add(Refusal::Full);
                     continue;
                 }
                 let door_inside = Arc::clone(&door);
-                door.spawn(serve(stream, peer, door_inside, is_admin, place));
+                // A block is one write: nothing is gained by waiting for more.
+                let _ = stream.set_nodelay(true);
+                let visit = Visit {
+                    peer,
+                    local: stream.local_addr().ok(),
+                    is_admin,
+                    is_tls: tls.is_some(),
+                    place: Arc::new(place),
+                };
+                // Two kinds of tasks, so that a plain one is no larger for the other.
+                match &tls {
+                    None => door.spawn(serve(stream, visit, door_inside)),
+                    Some(tls) => {
+                        let serving = serve_tls(stream, visit, door_inside, Arc::clone(tls));
+                        door.spawn(serving);
+                    }
+                }
             }
             Err(error) if is_of_one_connection(&error) => {
                 debug!(%error, "connection lost before accept")
@@ -79,17 +99,30 @@ pub async fn accept(listener: TcpListener, door: Arc<Door>, is_admin: bool) {
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, is_admin: bool, place: Place) {
-    // A block is one write: nothing is gained by waiting for more.
-    let _ = stream.set_nodelay(true);
-    let local = stream.local_addr().ok();
-    let place = Arc::new(place);
+async fn serve_tls(stream: TcpStream, visit: Visit, door: Arc<Door>, tls: Arc<Tls>) {
+    let handshake = tls.accept(stream, door.around.limits.handshake_timeout);
+    let accepted = tokio::select! {
+        accepted = handshake => accepted,
+        () = door.closing.cancelled() => return,
+    };
+    match accepted {
+        // What the handshake took is given back before the connection's long part.
+        Ok(transport) => Box::pin(serve(transport, visit, door)).await,
+        Err(NoTls::Nothing) => {}
+        Err(reason) => {
+            door.around.metrics.handshakes_refused.add(Refusal::Tls);
+            debug!(peer = %visit.peer, %reason, "no TLS");
+        }
+    }
+}
+
+async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>) {
+    let peer = visit.peer;
     let handshake_timeout = door.around.limits.handshake_timeout;
     let closing = door.closing.clone();
     let opened = Opened::default();
     let service = service_fn(|request| {
-        let visit = Visit { peer, local, is_admin, place: Arc::clone(&place) };
-        let outcome = route::answer(&request, &door, visit);
+        let outcome = route::answer(&request, &door, visit.clone());
         let opened = &opened;
         async move {
             match outcome {

@@ -49,6 +49,9 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
 
     /// Ready when it may take bytes.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Ends when what was sent stays unacknowledged for so long, where that is known.
+    fn give_up_after(&self, _silence: Duration) {}
 }
 
 /// What every session looks at.
@@ -459,6 +462,11 @@ impl Transport for tokio::net::TcpStream {
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         // An error shows when something is written.
         self.poll_write_ready(cx).map(|_| ())
+    }
+
+    fn give_up_after(&self, silence: Duration) {
+        // Failing only means that the kernel keeps trying for longer.
+        let _ = socket2::SockRef::from(self).set_tcp_user_timeout(Some(silence));
     }
 }
 

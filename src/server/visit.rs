@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Where a request came from and arrived.
+#[derive(Clone)]
 pub struct Visit {
     pub peer: SocketAddr,
     pub local: Option<SocketAddr>,
     pub is_admin: bool,
+    /// The connection speaks TLS here, not only before a proxy.
+    pub is_tls: bool,
     /// Kept by whatever outlives the request on its connection.
     pub place: Arc<Place>,
 }

@@ -1,5 +1,6 @@
 //! The commands as people run them: the real binary, its output, its signals and its exit codes.
 
+mod certificates;
 mod check;
 mod program;
 mod publish;

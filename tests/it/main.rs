@@ -4,6 +4,7 @@
 // What tests run and ask.
 mod amqp_client;
 mod broker;
+mod certificates;
 mod chain;
 mod client;
 mod eventually;
@@ -36,6 +37,7 @@ mod resume;
 mod rfc6455;
 mod sessions;
 mod streaming;
+mod tls;
 
 // The checkout.
 mod deploy;

@@ -13,6 +13,8 @@ use crate::replica::{metric_in, request};
 
 pub struct Process {
     pub address: SocketAddr,
+    /// Where it is asked about itself.
+    asked_at: SocketAddr,
     child: Child,
     /// The configuration file, as long as the process may read it.
     _file: tempfile::NamedTempFile,
@@ -33,16 +35,18 @@ impl Process {
             .spawn()
             .expect("started");
         let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
-        let address = loop {
+        let (address, admin) = loop {
             let line = lines.next_line().await.expect("read").expect("it says where it listens");
             let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
             if let Some(address) = line["server"].as_str() {
-                break address.parse().expect("an address");
+                let admin = line["admin"].as_str().map(|admin| admin.parse().expect("an address"));
+                break (address.parse().expect("an address"), admin);
             }
         };
         // The log is read to its end, so that it never fills up.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let process = Self { address, child, _file: file };
+        let asked_at = admin.unwrap_or(address);
+        let process = Self { address, asked_at, child, _file: file };
         eventually("the process is ready", async || process.get("/health/ready").await.0 == 200)
             .await;
         process
@@ -67,16 +71,21 @@ impl Process {
 
     /// SIGTERM, and the exit code 0 of a drained replica.
     pub async fn stop(mut self) {
-        let pid = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill");
-        assert!(sent.success());
+        self.signal("TERM").await;
         let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
         assert_eq!(ended.expect("it ends in time").expect("waited").code(), Some(0), "drained");
     }
 
+    /// Sends a signal, such as `HUP`.
+    pub async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().await.expect("kill");
+        assert!(sent.success());
+    }
+
     async fn get(&self, path: &str) -> (u16, String) {
         let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        let answer = request(self.address, &head).await;
+        let answer = request(self.asked_at, &head).await;
         (answer.status, answer.body)
     }
 }

@@ -14,7 +14,7 @@ use token::{Token, follow, tokens};
 const LINES_MAX: usize = 500;
 
 /// Words that may stand only under some paths.
-const ENCLOSED: [Enclosed; 2] = [
+const ENCLOSED: [Enclosed; 4] = [
     Enclosed { words: &["lapin", "amq_protocol"], under: &["src/amqp"] },
     Enclosed {
         words: &[
@@ -28,6 +28,8 @@ const ENCLOSED: [Enclosed; 2] = [
         ],
         under: &["src/server", "src/client", "src/cli/publish/node"],
     },
+    Enclosed { words: &["rustls", "tokio_rustls"], under: &["src/server/tls", "src/client"] },
+    Enclosed { words: &["x509_parser"], under: &["src/server/tls"] },
 ];
 const PARSERS: [&str; 6] =
     ["from_str", "from_slice", "from_reader", "Deserializer", "StreamDeserializer", "*"];
@@ -169,6 +171,11 @@ fn a_crate_outside_its_room_is_found() {
     let tungstenite = "src/cli.rs:1: `tungstenite` stands only under src/server and src/client and src/cli/publish/node";
     check(&[("src/cli.rs", "use x::{y, tungstenite::Z};")], &[tungstenite]);
     check(&[("src/client/a.rs", "use tungstenite::X;"), ("src/server/a.rs", "use hyper::X;")], &[]);
+    let rustls = "src/server/a.rs:1: `rustls` stands only under src/server/tls and src/client";
+    check(
+        &[("src/server/a.rs", "use rustls::X;"), ("src/server/tls/a.rs", "use rustls::X;")],
+        &[rustls],
+    );
 }
 
 #[test]

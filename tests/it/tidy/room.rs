@@ -23,8 +23,17 @@ const ROOMS: [&[&str]; 15] = [
     &["block"],
     LEAVES,
 ];
-const LEAVES: &[&str] =
-    &["backoff", "config", "metrics", "notices", "readiness", "shutdown", "telemetry"];
+const LEAVES: &[&str] = &[
+    "backoff",
+    "config",
+    "metrics",
+    "notices",
+    "pem",
+    "readiness",
+    "reload",
+    "shutdown",
+    "telemetry",
+];
 
 /// An import of room `to` in a file of room `from`.
 pub struct Import<'a> {

@@ -1,0 +1,169 @@
+//! Reads the certificate again when it is asked for, and when its files change. A bad one changes
+//! nothing: it is logged once, counted, and the old one goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{error, info};
+
+use super::identity::{Identity, Read, TlsError};
+use super::{Current, Tls};
+use crate::metrics::{Metrics, TlsReload};
+use crate::reload::Requests;
+
+/// Between two looks at the files. Kubernetes itself takes up to a minute to bring a new secret.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Why the files are looked at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Occasion {
+    Asked,
+    Time,
+}
+
+impl Tls {
+    /// Keeps the certificate as its files are. Never returns.
+    ///
+    /// # Cancel safety
+    /// A pair is taken as a whole or not at all.
+    pub async fn renew(self: Arc<Self>, mut requests: Requests, metrics: Arc<Metrics>) {
+        metrics.set_tls_certificate_expiry(self.expiry_timestamp());
+        let mut refused: Option<Refused> = None;
+        loop {
+            let occasion = tokio::select! {
+                () = requests.next() => Occasion::Asked,
+                () = tokio::time::sleep(LOOK_INTERVAL) => Occasion::Time,
+            };
+            let files = self.files.clone();
+            let read = tokio::task::spawn_blocking(move || files.read()).await;
+            // Cancelled only with the runtime.
+            let Ok(read) = read else { return };
+            refused = self.take(read, occasion, refused, &metrics);
+        }
+    }
+
+    /// Takes what was read, if it is new and good. Returns what is not, to be known again.
+    fn take(
+        &self,
+        read: Read,
+        occasion: Occasion,
+        refused: Option<Refused>,
+        metrics: &Metrics,
+    ) -> Option<Refused> {
+        if occasion == Occasion::Time {
+            if read.is_same(&self.current().files_read) {
+                return None;
+            }
+            if refused
+                .as_ref()
+                .is_some_and(|refused| refused.is_told && read.is_same(&refused.read))
+            {
+                return refused;
+            }
+        }
+        match judge(&read) {
+            Ok(identity) => {
+                let expiry_timestamp = identity.expiry_timestamp();
+                *self.current() = Current { identity, files_read: read };
+                metrics.set_tls_certificate_expiry(expiry_timestamp);
+                metrics.tls_reloads.add(TlsReload::Loaded);
+                info!(expiry_timestamp, "TLS certificate loaded");
+                None
+            }
+            Err(error) => {
+                // The files may be replaced one after the other: what changes by itself is bad when
+                // it stays so until the next look.
+                let stayed = refused.is_some_and(|refused| read.is_same(&refused.read));
+                let is_told = occasion == Occasion::Asked || stayed;
+                if is_told {
+                    metrics.tls_reloads.add(TlsReload::Failed);
+                    error!(%error, "the new TLS certificate is bad; the old one is kept");
+                }
+                Some(Refused { read, is_told })
+            }
+        }
+    }
+}
+
+/// A pair that was read and is bad.
+struct Refused {
+    read: Read,
+    is_told: bool,
+}
+
+/// A new pair must be in its time, too: the old one can hardly be worse.
+fn judge(read: &Read) -> Result<Identity, TlsError> {
+    let identity = Identity::of(read)?;
+    identity.check_time()?;
+    Ok(identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    struct Pair {
+        certificate: String,
+        key: String,
+    }
+
+    fn issue(year: i32) -> Pair {
+        let mut params = rcgen::CertificateParams::new(["localhost".into()]).expect("names");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate").pem();
+        Pair { certificate, key: key.serialize_pem() }
+    }
+
+    #[test]
+    fn a_changed_pair_is_taken_when_good_and_told_once_when_it_stays_bad() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (certificate, key) = (directory.path().join("c.pem"), directory.path().join("k.pem"));
+        let write = |pair: &Pair| {
+            std::fs::write(&certificate, &pair.certificate).expect("written");
+            std::fs::write(&key, &pair.key).expect("written");
+        };
+        write(&issue(3000));
+        let paths = (Some(certificate.clone()), Some(key.clone()));
+        let config = config::ServerTls { certificate: paths.0, key: paths.1 };
+        let tls = Tls::load(&config).expect("good").expect("configured");
+        let metrics = Metrics::new();
+        let mut refused = None;
+        let mut look = |occasion, loaded: u64, failed: u64, why: &str| {
+            refused = tls.take(tls.files.read(), occasion, refused.take(), &metrics);
+            assert_eq!(metrics.tls_reloads.get(TlsReload::Loaded), loaded, "loaded: {why}");
+            assert_eq!(metrics.tls_reloads.get(TlsReload::Failed), failed, "failed: {why}");
+            tls.expiry_timestamp()
+        };
+        let first = look(Occasion::Time, 0, 0, "nothing changed");
+        assert_eq!(look(Occasion::Asked, 1, 0, "asked for"), first);
+
+        let next = issue(3001);
+        std::fs::write(&certificate, &next.certificate).expect("written");
+        assert_eq!(look(Occasion::Time, 1, 0, "its key is still to come"), first);
+        write(&next);
+        let second = look(Occasion::Time, 2, 0, "a new pair");
+        assert!(second > first);
+
+        for (bad, why) in [
+            (Pair { key: issue(3002).key, ..issue(3002) }, "another key"),
+            (Pair { certificate: "none".into(), ..issue(3002) }, "no certificate"),
+            (issue(2001), "expired"),
+        ] {
+            write(&bad);
+            let failed = metrics.tls_reloads.get(TlsReload::Failed);
+            assert_eq!(look(Occasion::Time, 2, failed, why), second);
+            for _ in 0..3 {
+                assert_eq!(look(Occasion::Time, 2, failed + 1, why), second);
+            }
+            assert_eq!(look(Occasion::Asked, 2, failed + 2, why), second);
+        }
+        std::fs::remove_file(&key).expect("removed");
+        look(Occasion::Time, 2, 6, "gone");
+        look(Occasion::Time, 2, 7, "still gone");
+        look(Occasion::Time, 2, 7, "gone for good");
+        write(&next);
+        assert_eq!(look(Occasion::Time, 2, 7, "what is in use is back"), second);
+    }
+}
