@@ -4,6 +4,7 @@
 //! A key that is not named here is refused. This module connects to nothing and knows no other.
 
 mod load;
+mod origin;
 mod value;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, Layers};
+pub use origin::AllowedOrigin;
 pub use value::{AmqpUri, Argument, Hold};
 
 /// The whole configuration, checked.
@@ -196,6 +198,8 @@ pub struct Server {
     /// The kernel's send buffer per connection (`SO_SNDBUF`).
     #[serde(with = "value::size")]
     pub send_buffer_bytes: ByteSize,
+    /// Web pages that may open a stream; none, or `*`, for all.
+    pub allowed_origins: Vec<AllowedOrigin>,
     /// Query parameters to pass over in silence.
     pub ignored_parameters: Vec<String>,
     /// After SIGTERM: how long new clients are still taken.
@@ -318,6 +322,7 @@ impl Default for Server {
             write_stall_timeout: Duration::from_secs(30),
             max_message_bytes: ByteSize::kib(64),
             send_buffer_bytes: ByteSize::kib(256),
+            allowed_origins: Vec::new(),
             ignored_parameters: Vec::new(),
             drain_delay: Duration::from_secs(5),
             drain: Duration::from_secs(20),

@@ -86,6 +86,8 @@ labels! {
         BadRequest = "bad_request",
         MethodNotAllowed = "method_not_allowed",
         NoUpgrade = "no_upgrade",
+        /// From a web page that is not among `server.allowed_origins`.
+        Origin = "origin",
         Address = "address",
         Full = "full",
         Warming = "warming",

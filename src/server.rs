@@ -13,6 +13,7 @@ mod handshake;
 mod inbound;
 mod listener;
 mod notice;
+mod origin;
 mod outbound;
 mod plan;
 mod query;

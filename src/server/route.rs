@@ -11,7 +11,7 @@ use super::answer::{Answer, json_answer, preflight, refusal, text_answer};
 use super::form::Stream;
 use super::handshake::Outcome;
 use super::visit::Visit;
-use super::{Door, api, handshake, status};
+use super::{Door, api, handshake, origin, status};
 use crate::metrics::Refusal;
 
 /// What there is under which path.
@@ -28,12 +28,16 @@ enum Resource {
 /// Answers a request. Never waits: what takes time is a session in a task of its own.
 pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Outcome {
     let is_stream_method = request.method() == Method::GET || request.method() == Method::HEAD;
-    match find(request.uri().path(), door, &visit) {
+    let mut outcome = match find(request.uri().path(), door, &visit) {
         Some(Resource::Stream(stream)) if is_stream_method => {
             handshake::answer(request, stream, door, visit)
         }
         found => Outcome::Answer(plain_answer(request, found, door, &visit)),
+    };
+    if let Outcome::Answer(answer) = &mut outcome {
+        origin::tell(request, &door.around.limits.allowed_origins, answer);
     }
+    outcome
 }
 
 fn plain_answer(
