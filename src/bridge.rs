@@ -95,6 +95,7 @@ impl Bridge {
             readiness: Arc::clone(&readiness),
             notices: Arc::clone(&notices),
             drain: Arc::new(Drain::default()),
+            reload: Arc::default(),
         };
         let server = Server::bind(&config.server, &config.admin, sources)?;
         let addresses = Addresses { server: server.address()?, admin: server.admin_address()? };

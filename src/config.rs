@@ -3,6 +3,7 @@
 //! The layers are read by [`Config::load`]: the defaults here, a TOML file, the environment, flags.
 //! A key that is not named here is refused. This module connects to nothing and knows no other.
 
+mod auth;
 mod load;
 mod origin;
 mod value;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+pub use auth::{Auth, Jwt, JwtAlgorithm};
 pub use load::{ConfigError, Layers};
 pub use origin::AllowedOrigin;
 pub use value::{AmqpUri, Argument, Hold};
@@ -200,6 +202,7 @@ pub struct Server {
     pub send_buffer_bytes: ByteSize,
     /// Web pages that may open a stream; none, or `*`, for all.
     pub allowed_origins: Vec<AllowedOrigin>,
+    pub auth: Auth,
     /// Query parameters to pass over in silence.
     pub ignored_parameters: Vec<String>,
     /// After SIGTERM: how long new clients are still taken.
@@ -323,6 +326,7 @@ impl Default for Server {
             max_message_bytes: ByteSize::kib(64),
             send_buffer_bytes: ByteSize::kib(256),
             allowed_origins: Vec::new(),
+            auth: Auth::default(),
             ignored_parameters: Vec::new(),
             drain_delay: Duration::from_secs(5),
             drain: Duration::from_secs(20),

@@ -5,6 +5,7 @@
 mod admission;
 mod answer;
 mod api;
+mod auth;
 mod close;
 mod extensions;
 mod feed;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,6 +44,8 @@ use crate::notices::Notices;
 use crate::readiness::Readiness;
 use crate::shutdown::Drain;
 use admission::Admission;
+pub use auth::AuthError;
+use auth::Guard;
 pub use listener::PLAIN_CONNECTIONS_MAX;
 use session::Surroundings;
 
@@ -56,6 +60,8 @@ pub struct Sources {
     pub readiness: Arc<Readiness>,
     pub notices: Arc<Notices>,
     pub drain: Arc<Drain>,
+    /// Notified when files should be read again at once: SIGHUP.
+    pub reload: Arc<Notify>,
 }
 
 /// A bound server. It accepts from [`Server::run`] on.
@@ -71,6 +77,8 @@ pub struct Door {
     readiness: Arc<Readiness>,
     notices: Arc<Notices>,
     admission: Arc<Admission>,
+    guard: Arc<Guard>,
+    reload: Arc<Notify>,
     has_admin: bool,
     /// Cancelled when plain HTTP connections should end.
     closing: CancellationToken,
@@ -83,14 +91,16 @@ impl Server {
     /// Binds both listeners. Nothing is accepted yet.
     ///
     /// # Errors
-    /// The address and why: in use, not ours, not allowed.
+    /// The address and why: in use, not ours, not allowed. Or a file of credentials that cannot be
+    /// used.
     pub fn bind(
         limits: &config::Server,
         admin: &config::Admin,
         sources: Sources,
     ) -> Result<Self, BindError> {
+        let guard = Arc::new(Guard::load(&limits.auth)?);
         let bind = |address, bytes| {
-            listener::bind(address, bytes).map_err(|source| BindError { address, source })
+            listener::bind(address, bytes).map_err(|source| BindError::Listen { address, source })
         };
         let send_buffer_bytes =
             usize::try_from(limits.send_buffer_bytes.as_u64()).unwrap_or(usize::MAX);
@@ -108,6 +118,8 @@ impl Server {
                 limits.max_connections,
                 limits.max_connections_per_address,
             )),
+            guard,
+            reload: sources.reload,
             around: Arc::new(around),
             readiness: sources.readiness,
             notices: sources.notices,
@@ -142,7 +154,11 @@ impl Server {
                         None => std::future::pending().await,
                     }
                 };
-                tokio::join!(listener::accept(listener, public, false), admin);
+                let (guard, reload) = (Arc::clone(&public.guard), Arc::clone(&public.reload));
+                let around = &public.around;
+                let (metrics, history) = (Arc::clone(&around.metrics), Arc::clone(&around.history));
+                let watching = auth::watch(guard, reload, metrics, history);
+                tokio::join!(listener::accept(listener, public, false), admin, watching);
             }
         };
         tokio::select! {
@@ -200,10 +216,11 @@ impl Door {
     }
 }
 
-/// A listener could not be had.
+/// Why a server could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
-pub struct BindError {
-    pub address: SocketAddr,
-    pub source: io::Error,
+pub enum BindError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("who may have a stream is not known: {0}")]
+    Auth(#[from] AuthError),
 }

@@ -11,6 +11,7 @@ use super::signals::Signals;
 use super::{Failure, Outcome};
 use crate::bridge::{BindError, Bridge};
 use crate::config::Config;
+use crate::server;
 use crate::telemetry;
 
 /// Serves until the first SIGTERM or SIGINT and then drains; a second one ends at once.
@@ -43,9 +44,14 @@ pub async fn run(config: Config) -> Outcome {
 /// A failure to start, with the key to change where one is at fault.
 fn explain(error: BindError, listen: SocketAddr) -> anyhow::Error {
     match error {
-        BindError::Listen(error) => {
-            let key = if error.address == listen { "server.listen" } else { "admin.listen" };
-            anyhow!("cannot start: {error}; set {key} to another address")
+        BindError::Listen(server::BindError::Listen { address, source }) => {
+            let key = if address == listen { "server.listen" } else { "admin.listen" };
+            anyhow!(
+                "cannot start: cannot listen on {address}: {source}; set {key} to another address"
+            )
+        }
+        BindError::Listen(error @ server::BindError::Auth(_)) => {
+            anyhow!("cannot start: {error}; see server.auth")
         }
         error @ BindError::Address(_) => anyhow!(error).context("cannot start"),
     }

@@ -19,6 +19,7 @@ use tracing::debug;
 
 use super::admission::{Admitted, NotAdmitted};
 use super::answer::Answer;
+use super::auth::Pass;
 use super::close::Cause;
 use super::form::{Form, Stream};
 use super::outbound::Bounds;
@@ -31,7 +32,7 @@ use crate::frame::Wire;
 use crate::metrics::{Label, Refusal};
 use head::{event_stream_head, no_content, switching_head};
 use refused::Refused;
-use way::{Way, accept_key, accepts, extension, last_event_id, way};
+use way::{Way, accept_key, accepts, credential, extension, last_event_id, subprotocol, way};
 
 const NO_UPGRADE: &str = "this is a WebSocket: the request has no `Connection: Upgrade` and \
     `Upgrade: websocket` headers. If your client sent them, a proxy on the way removed them \
@@ -79,7 +80,8 @@ pub fn answer(
     let is_browser = request.headers().contains_key(header::ORIGIN);
     match accept_key(request) {
         Ok(accept) if refused.is_told_in_band && is_browser && way == Way::WebSocket => {
-            let (cause, head) = (Cause::BadRequest(refused.message), switching_head(&accept, None));
+            let (cause, head) =
+                (refused.cause(), switching_head(&accept, None, subprotocol(request)));
             Outcome::Open(Opening { purpose: Purpose::Refuse { cause, head }, visit })
         }
         _ => Outcome::Answer(refused.into_answer()),
@@ -105,6 +107,12 @@ fn check(
     if !origin::is_allowed(request, &limits.allowed_origins) {
         return Err(Refused::new(StatusCode::FORBIDDEN, Refusal::Origin, OTHER_ORIGIN));
     }
+    let pass = match door.guard.is_off() {
+        true => None,
+        false => {
+            door.guard.admit(credential(request).as_deref()).map_err(Refused::not_authorized)?
+        }
+    };
     let ignored = &limits.ignored_parameters;
     let query = Query::parse(request.uri().query().unwrap_or(""), stream, ignored)
         .map_err(Refused::bad_query)?;
@@ -112,7 +120,9 @@ fn check(
     door.readiness.takes_clients().map_err(Refused::not_now)?;
     let extension = extension(request, way);
     let head = match way {
-        Way::WebSocket => Head::Now(switching_head(&accept_key(request)?, extension)),
+        Way::WebSocket => {
+            Head::Now(switching_head(&accept_key(request)?, extension, subprotocol(request)))
+        }
         Way::EventStream => Head::WhenBegun(Vec::new()),
         Way::None => {
             let (status, label) = (StatusCode::UPGRADE_REQUIRED, Refusal::NoUpgrade);
@@ -138,7 +148,7 @@ fn check(
         ),
     })?;
     let is_deflated = extension.is_some();
-    let asked = Asked { request, stream, way, is_deflated };
+    let asked = Asked { request, stream, way, is_deflated, pass };
     let wanted = wanted(query, last_event_id, head, asked);
     Ok(Checked::Serve(wanted, admitted))
 }
@@ -150,10 +160,11 @@ struct Asked<'a> {
     way: Way,
     /// permessage-deflate is agreed on.
     is_deflated: bool,
+    pass: Option<Pass>,
 }
 
 fn wanted(query: Query, last_event_id: Option<Start>, head: Head, asked: Asked<'_>) -> Wanted {
-    let Asked { request, stream, way, is_deflated } = asked;
+    let Asked { request, stream, way, is_deflated, pass } = asked;
     let (start, fallback) = match (last_event_id, query.start) {
         (Some(last), start @ (Start::Oldest | Start::Latest)) => (last, Some(start)),
         (Some(last), _) => (last, None),
@@ -178,7 +189,7 @@ fn wanted(query: Query, last_event_id: Option<Start>, head: Head, asked: Asked<'
         Head::WhenBegun(_) => Head::WhenBegun(event_stream_head(&form)),
     };
     let bounds = Bounds { until_height: query.until_height, messages_max: query.limit };
-    Wanted { form, bounds, start, fallback, head }
+    Wanted { form, bounds, start, fallback, pass, head }
 }
 
 impl Opening {

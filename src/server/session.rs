@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::auth::Pass;
 use super::close::{self, Cause};
 use super::feed::{Feed, Offer};
 use super::form::{Form, Part, Stream};
@@ -67,6 +68,8 @@ pub struct Wanted {
     pub start: Start,
     /// Where to begin when that is not to be had.
     pub fallback: Option<Start>,
+    /// What lets the client in; none where nobody is asked.
+    pub pass: Option<Pass>,
     pub head: Head,
 }
 
@@ -100,6 +103,7 @@ pub struct Session<T> {
     /// Since when the socket takes nothing though there is something.
     blocked_since: Option<Instant>,
     drained_at: Option<Instant>,
+    pass: Option<Pass>,
     /// Set with the close frame; its end is the session's.
     closing: Option<Closing>,
     is_write_shut: bool,
@@ -138,7 +142,7 @@ enum Turn {
 impl<T: Transport> Session<T> {
     pub fn new(transport: T, around: Arc<Surroundings>, wanted: Wanted) -> Self {
         let now = Instant::now();
-        let Wanted { form, bounds, start, fallback, head } = wanted;
+        let Wanted { form, bounds, start, fallback, pass, head } = wanted;
         let inbound = (form.wire == Wire::WebSocket)
             .then(|| Inbound::new(around.limits.max_message_bytes.as_u64(), form.is_compressed));
         let needs = form.needs(Part { first_event: 0, is_limited: bounds.messages_max.is_some() });
@@ -167,6 +171,7 @@ impl<T: Transport> Session<T> {
             pinged: false,
             blocked_since: None,
             drained_at: None,
+            pass,
             closing: None,
             is_write_shut: false,
         };
@@ -182,6 +187,7 @@ impl<T: Transport> Session<T> {
             bounds: Bounds::default(),
             start: Start::Live,
             fallback: None,
+            pass: None,
             head: Head::Now(head),
         };
         let mut session = Self::new(transport, around, wanted);

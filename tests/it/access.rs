@@ -1,12 +1,18 @@
-//! Who may have a stream: web pages by their origin.
+//! Who may have a stream: web pages by their origin, everyone by a token.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use blockcast::config::JwtAlgorithm;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::broker::Broker;
+use crate::chain::{body, publish};
+use crate::client::Client;
+use crate::eventually::eventually;
 use crate::replica::{Answer, Replica, config, request};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -74,4 +80,144 @@ async fn pages_of_other_origins_get_no_stream() {
     assert_eq!(answer.status, 200, "it is public; the browser does not show it to that page");
     assert!(!answer.headers.contains_key("access-control-allow-origin"));
     replica.stop().await.expect("drained");
+}
+
+const TOKENS: [&str; 2] = ["wallet-token-71", "explorer-token-93"];
+
+/// A line is a name and what `printf %s TOKEN | sha256sum` says.
+fn tokens_file(tokens: &[&str]) -> String {
+    let line = |token: &&str| {
+        let hash = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+        let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{} {hex}\n", token.replace("token", "name"))
+    };
+    format!("# who may\n{}", tokens.iter().map(line).collect::<String>())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_needs_a_token_and_takes_it_in_three_ways() {
+    let [wallet, explorer] = TOKENS;
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), tokens_file(&[wallet, explorer])).expect("written");
+    let mut config = config(Broker::shared());
+    config.server.auth.tokens_file = Some(file.path().into());
+    let replica = Replica::start_ready(&config).await;
+    let at = replica.address;
+    let ours = "sec-websocket-protocol: blockcast";
+    let by_query = format!("?access_token={wallet}");
+    for (query, headers, expected, has_ours) in [
+        ("", String::new(), 401, false),
+        ("", "Authorization: Bearer wrong\r\n".to_owned(), 401, false),
+        ("", format!("Authorization: Basic {wallet}\r\n"), 401, false),
+        ("", format!("Authorization: Bearer {wallet}\r\n"), 101, false),
+        ("", format!("authorization: bEARER {explorer}\r\n"), 101, false),
+        ("", format!("Sec-WebSocket-Protocol: blockcast, bearer.{wallet}\r\n"), 101, true),
+        // A browser gives up on that one: nothing that it offered may be answered.
+        ("", format!("Sec-WebSocket-Protocol: bearer.{wallet}\r\n"), 101, false),
+        ("", "Sec-WebSocket-Protocol: blockcast, bearer.x\r\n".to_owned(), 401, false),
+        (by_query.as_str(), String::new(), 101, false),
+        ("?access_token=", String::new(), 401, false),
+    ] {
+        let (status, answer) = upgrade(at, query, &headers).await;
+        assert_eq!(status, expected, "{query} {headers}: {answer}");
+        assert_eq!(answer.contains(ours), has_ours, "{answer}");
+        assert_eq!(answer.contains("www-authenticate: bearer"), status == 401, "{answer}");
+        assert!(TOKENS.iter().all(|token| !answer.contains(token)), "{answer}");
+    }
+    // Server-Sent Events are a stream, too; the rest is open.
+    let events = "Accept: text/event-stream\r\nConnection: close\r\n";
+    assert_eq!(ask(at, STREAM, events).await.status, 401);
+    for path in ["/", "/api/v1", "/api/v1/status", "/health/ready", "/metrics"] {
+        assert_eq!(replica.get(path).await.status, 200, "{path}");
+    }
+    let name = "blockcast_handshakes_refused_total{reason=\"not_authorized\"}";
+    assert_eq!(replica.metric(name).await, 6.0);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_is_told_in_band_that_it_is_not_authorized() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), tokens_file(&["some-token"])).expect("written");
+    let mut config = config(Broker::shared());
+    config.server.auth.tokens_file = Some(file.path().into());
+    let replica = Replica::start_ready(&config).await;
+    let mut request = replica.url("valid_blocks").into_client_request().expect("a request");
+    let headers = request.headers_mut();
+    headers.insert("origin", "https://app.example".parse().expect("a header"));
+    headers.insert("sec-websocket-protocol", "blockcast, bearer.wrong".parse().expect("a header"));
+    let (socket, answer) = connect_async(request).await.expect("the socket opens");
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "blockcast");
+    let frame = Client::from(socket).closed().await;
+    let told = (4001, "this token is not known here");
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), told);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_taken_out_ends_its_sessions_and_no_others() {
+    let [wallet, explorer] = TOKENS;
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let write = |text: &str| std::fs::write(file.path(), text).expect("written");
+    write(&tokens_file(&[wallet, explorer]));
+    let mut config = config(Broker::shared());
+    config.server.auth.tokens_file = Some(file.path().into());
+    let replica = Replica::start_ready(&config).await;
+    let url = |token: &str| format!("{}?access_token={token}", replica.url("valid_blocks"));
+    let mut revoked = Client::connect(&url(wallet)).await;
+    let mut kept = Client::connect(&url(explorer)).await;
+    publish(&config, [body(1, "x")]).await;
+    revoked.text().await;
+    kept.text().await;
+
+    write("wallet 12\n");
+    let reloads = "blockcast_auth_reloads_total{outcome=";
+    eventually("the bad file is seen", async || {
+        replica.metric(&format!("{reloads}\"failed\"}}")).await == 1.0
+    })
+    .await;
+    write(&tokens_file(&[explorer]));
+    let frame = revoked.closed().await;
+    let told = (4001, "after=1 token revoked");
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), told);
+    assert_eq!(replica.metric(&format!("{reloads}\"loaded\"}}")).await, 1.0);
+    assert!(Client::try_connect(&url(wallet)).await.is_err());
+    publish(&config, [body(2, "x")]).await;
+    kept.text().await;
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_when_its_signed_token_expires() {
+    let secret = b"a secret of thirty-two bytes, no less";
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), secret).expect("written");
+    let mut config = config(Broker::shared());
+    config.server.auth.jwt.algorithm = JwtAlgorithm::HS256;
+    config.server.auth.jwt.key = Some(file.path().into());
+    config.server.auth.jwt.audience = Some("chain".into());
+    let replica = Replica::start_ready(&config).await;
+    publish(&config, [body(1, "x")]).await;
+    eventually("the block is there", async || replica.status().await["tip_height"] == 1).await;
+    // Past, but within what clocks may differ: what is left is a moment.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let token = hs256(secret, &format!("{{\"exp\":{now},\"aud\":\"chain\"}}"));
+    let url = format!("{}?from_height=oldest&access_token={token}", replica.url("valid_blocks"));
+    let frame = Client::connect(&url).await.closed().await;
+    let told = (4001, "after=1 token expired");
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), told);
+    let ended = replica.metric("blockcast_disconnects_total{reason=\"not_authorized\"}").await;
+    assert_eq!(ended, 1.0);
+    let stranger = hs256(secret, &format!("{{\"exp\":{},\"aud\":\"x\"}}", now + 60));
+    let (status, answer) = upgrade(replica.address, &format!("?access_token={stranger}"), "").await;
+    assert!(status == 401 && answer.contains("`aud`"), "{answer}");
+    replica.stop().await.expect("drained");
+}
+
+fn hs256(secret: &[u8], claims: &str) -> String {
+    let encode = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
+    let message = format!("{}.{}", encode(br#"{"alg":"HS256"}"#), encode(claims.as_bytes()));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
+    let signature = ring::hmac::sign(&key, message.as_bytes());
+    format!("{message}.{}", encode(signature.as_ref()))
 }

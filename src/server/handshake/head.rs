@@ -11,13 +11,16 @@ use crate::server::form::Form;
 const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=3_000;
 
 /// The head of the answer that makes a connection a WebSocket (RFC 6455 section 4.2.2).
-pub fn switching_head(accept: &str, extension: Option<&str>) -> Vec<u8> {
+pub fn switching_head(accept: &str, extension: Option<&str>, protocol: Option<&str>) -> Vec<u8> {
     let extension = extension
         .map(|extension| format!("Sec-WebSocket-Extensions: {extension}\r\n"))
         .unwrap_or_default();
+    let protocol = protocol
+        .map(|protocol| format!("Sec-WebSocket-Protocol: {protocol}\r\n"))
+        .unwrap_or_default();
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n{extension}\r\n"
+         Sec-WebSocket-Accept: {accept}\r\n{extension}{protocol}\r\n"
     )
     .into_bytes()
 }

@@ -6,6 +6,8 @@ use hyper::header::{self, HeaderValue};
 use crate::metrics::Refusal;
 use crate::readiness::State;
 use crate::server::answer::{Answer, refusal};
+use crate::server::auth::NotAuthorized;
+use crate::server::close::Cause;
 use crate::server::query::QueryError;
 use crate::server::status;
 
@@ -28,6 +30,13 @@ impl Refused {
         Self { is_told_in_band: true, ..refused }
     }
 
+    /// In-band, too: a browser's page must learn that its token is the reason.
+    pub fn not_authorized(reason: NotAuthorized) -> Self {
+        let label = Refusal::NotAuthorized;
+        let refused = Self::new(StatusCode::UNAUTHORIZED, label, reason.to_string());
+        Self { is_told_in_band: true, ..refused }
+    }
+
     pub fn new(status: StatusCode, label: Refusal, message: impl Into<String>) -> Self {
         Self { status, label, message: message.into(), is_told_in_band: false }
     }
@@ -44,12 +53,23 @@ impl Refused {
         )
     }
 
+    /// As a close says it.
+    pub fn cause(self) -> Cause {
+        match self.label {
+            Refusal::NotAuthorized => Cause::NotAuthorized(self.message),
+            _ => Cause::BadRequest(self.message),
+        }
+    }
+
     pub fn into_answer(self) -> Answer {
         let mut answer = refusal(self.status, &self.message);
         let headers = answer.headers_mut();
         match self.status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(header::RETRY_AFTER, status::RETRY_AFTER);
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             StatusCode::UPGRADE_REQUIRED => {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -1,5 +1,7 @@
 //! What a request for a stream says of itself: over what it wants the stream, and from where on.
 
+use std::borrow::Cow;
+
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName};
 use hyper::{Method, Request, StatusCode, Version};
@@ -9,7 +11,10 @@ use super::refused::{Refused, WEBSOCKET_VERSION};
 use crate::metrics::Refusal;
 use crate::server::extensions;
 use crate::server::form::Stream;
-use crate::server::query::Start;
+use crate::server::query::{ACCESS_TOKEN, Start};
+
+/// A stream by its name, for clients that must have one.
+const SUBPROTOCOL: &str = "blockcast";
 
 /// Over what the stream is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,4 +83,33 @@ pub fn extension(request: &Request<Incoming>, way: Way) -> Option<&'static str> 
     let values = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS).into_iter();
     let agreed = extensions::agree(values.filter_map(|value| value.to_str().ok()));
     agreed.filter(|_| way == Way::WebSocket)
+}
+
+/// The request's credential, by the way that is named first: `Authorization: Bearer`, a subprotocol
+/// `bearer.TOKEN`, or `?access_token=` for what can set neither.
+pub fn credential(request: &Request<Incoming>) -> Option<Cow<'_, str>> {
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    let bearer = authorization.and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let offered = || protocols(request).find_map(|protocol| protocol.strip_prefix("bearer."));
+    let in_query = || {
+        let query = request.uri().query().unwrap_or("");
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.find_map(|(name, value)| (name == ACCESS_TOKEN).then_some(value))
+    };
+    bearer.or_else(offered).map(Cow::Borrowed).or_else(in_query)
+}
+
+/// The subprotocol that is answered: our own name, if the client offers it. A browser that offers any
+/// wants one of them back, and a credential is never it.
+pub fn subprotocol(request: &Request<Incoming>) -> Option<&'static str> {
+    protocols(request).any(|protocol| protocol == SUBPROTOCOL).then_some(SUBPROTOCOL)
+}
+
+fn protocols(request: &Request<Incoming>) -> impl Iterator<Item = &str> {
+    let values = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }
