@@ -5,6 +5,7 @@
 
 mod auth;
 mod load;
+mod network;
 mod origin;
 mod value;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use auth::{Auth, Jwt, JwtAlgorithm};
 pub use load::{ConfigError, Layers};
+pub use network::Network;
 pub use origin::AllowedOrigin;
 pub use value::{AmqpUri, Argument, Hold};
 
@@ -203,6 +205,8 @@ pub struct Server {
     /// Web pages that may open a stream; none, or `*`, for all.
     pub allowed_origins: Vec<AllowedOrigin>,
     pub auth: Auth,
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<Network>,
     /// Query parameters to pass over in silence.
     pub ignored_parameters: Vec<String>,
     /// After SIGTERM: how long new clients are still taken.
@@ -327,6 +331,7 @@ impl Default for Server {
             send_buffer_bytes: ByteSize::kib(256),
             allowed_origins: Vec::new(),
             auth: Auth::default(),
+            trusted_proxies: Vec::new(),
             ignored_parameters: Vec::new(),
             drain_delay: Duration::from_secs(5),
             drain: Duration::from_secs(20),

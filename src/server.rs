@@ -17,16 +17,18 @@ mod notice;
 mod origin;
 mod outbound;
 mod plan;
+mod proxy;
 mod query;
 mod route;
 mod session;
+mod sessions;
 mod start;
 mod status;
 mod visit;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -48,6 +50,7 @@ pub use auth::AuthError;
 use auth::Guard;
 pub use listener::PLAIN_CONNECTIONS_MAX;
 use session::Surroundings;
+use sessions::Sessions;
 
 /// Plain connections that scrape or probe during the drain end within this after it.
 const LAST_GRACE: Duration = Duration::from_secs(1);
@@ -78,6 +81,9 @@ pub struct Door {
     notices: Arc<Notices>,
     admission: Arc<Admission>,
     guard: Arc<Guard>,
+    sessions: Arc<Sessions>,
+    /// Done when it was told that a stranger says for whom it comes.
+    told_of_stranger: Once,
     reload: Arc<Notify>,
     has_admin: bool,
     /// Cancelled when plain HTTP connections should end.
@@ -119,6 +125,8 @@ impl Server {
                 limits.max_connections_per_address,
             )),
             guard,
+            sessions: Arc::default(),
+            told_of_stranger: Once::new(),
             reload: sources.reload,
             around: Arc::new(around),
             readiness: sources.readiness,

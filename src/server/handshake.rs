@@ -23,8 +23,9 @@ use super::auth::Pass;
 use super::close::Cause;
 use super::form::{Form, Stream};
 use super::outbound::Bounds;
-use super::query::{Query, Start};
+use super::query::{Query, Start, filter_text};
 use super::session::{Head, Session, Wanted};
+use super::sessions::Seen;
 use super::visit::Visit;
 use super::{Door, origin};
 use crate::config;
@@ -55,7 +56,7 @@ pub enum Outcome {
 
 /// What the session is to do.
 enum Purpose {
-    Serve { wanted: Wanted, admitted: Admitted },
+    Serve { wanted: Wanted, admitted: Admitted, seen: Arc<Seen> },
     Refuse { cause: Cause, head: Vec<u8> },
 }
 
@@ -69,7 +70,9 @@ pub fn answer(
     let way = way(request);
     let refused = match check(request, stream, way, door, &visit) {
         Ok(Checked::Serve(wanted, admitted)) => {
-            let purpose = Purpose::Serve { wanted, admitted };
+            let filter = filter_text(request.uri().query().unwrap_or(""));
+            let seen = Arc::new(Seen::new(visit.peer.ip().to_canonical(), stream, &filter));
+            let purpose = Purpose::Serve { wanted, admitted, seen };
             return Outcome::Open(Opening { purpose, visit });
         }
         Ok(Checked::NothingLeft) => return Outcome::Answer(no_content()),
@@ -199,12 +202,15 @@ impl Opening {
         let Self { purpose, visit } = self;
         let around = Arc::clone(&door.around);
         let (mut session, admitted) = match purpose {
-            Purpose::Serve { wanted, admitted } => {
+            Purpose::Serve { wanted, admitted, seen } => {
                 if wanted.form.wire == Wire::EventStream {
                     find_dead_peer(&transport, &around.limits);
                 }
                 around.metrics.sessions_opened.inc();
-                (Session::new(transport, around, wanted), Some(admitted))
+                let listed = door.sessions.list(&seen);
+                let mut session = Session::new(transport, around, wanted);
+                session.show_in(seen);
+                (session, Some((admitted, listed)))
             }
             Purpose::Refuse { cause, head } => {
                 (Session::refused(transport, around, &cause, head), None)

@@ -88,7 +88,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, door: Arc<Door>, is_admin: b
     let closing = door.closing.clone();
     let opened = Opened::default();
     let service = service_fn(|request| {
-        let visit = Visit { peer, local, is_admin, place: Arc::clone(&place) };
+        let visit = Visit { peer, is_proxied: false, local, is_admin, place: Arc::clone(&place) };
         let outcome = route::answer(&request, &door, visit);
         let opened = &opened;
         async move {

@@ -122,6 +122,13 @@ impl Query {
     }
 }
 
+/// The filters of a URL's query, as they stand there.
+pub fn filter_text(query: &str) -> String {
+    let is_filter = |name: &str| FILTERS.iter().any(|filter| filter.name() == name);
+    let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| is_filter(name));
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
 impl Start {
     /// Reads the `Last-Event-ID` header of Server-Sent Events: `H` or `H.I`.
     ///

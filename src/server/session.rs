@@ -25,6 +25,7 @@ use super::inbound::{Fault, Heard, Inbound};
 use super::outbound::{Bounds, Ending, Outbound, Scratch};
 use super::plan::Slices;
 use super::query::Start;
+use super::sessions::Seen;
 use crate::archive::Archive;
 use crate::config;
 use crate::frame::Wire;
@@ -104,6 +105,8 @@ pub struct Session<T> {
     blocked_since: Option<Instant>,
     drained_at: Option<Instant>,
     pass: Option<Pass>,
+    /// Where others see how far it is.
+    seen: Option<Arc<Seen>>,
     /// Set with the close frame; its end is the session's.
     closing: Option<Closing>,
     is_write_shut: bool,
@@ -172,6 +175,7 @@ impl<T: Transport> Session<T> {
             blocked_since: None,
             drained_at: None,
             pass,
+            seen: None,
             closing: None,
             is_write_shut: false,
         };
@@ -202,6 +206,11 @@ impl<T: Transport> Session<T> {
         poll_fn(|cx| self.poll_run(cx, timer.as_mut())).await
     }
 
+    /// Shows in `seen` how far it is, from now on.
+    pub fn show_in(&mut self, seen: Arc<Seen>) {
+        self.seen = Some(seen);
+    }
+
     pub fn metrics(&self) -> &Metrics {
         &self.around.metrics
     }
@@ -214,7 +223,11 @@ impl<T: Transport> Session<T> {
             if let Some(disconnect) = self.look_at_clock(Instant::now()) {
                 return Poll::Ready(disconnect);
             }
-            match self.turn(cx) {
+            let turn = self.turn(cx);
+            if let Some(seen) = self.seen.as_ref().filter(|_| !self.feed.is_looking()) {
+                seen.is_at(self.outbound.cursor().next_height);
+            }
+            match turn {
                 Turn::Ended(disconnect) => return Poll::Ready(disconnect),
                 Turn::More => {
                     // Behind whoever else has something to do.
@@ -435,6 +448,9 @@ impl<T: Transport> Session<T> {
         self.feed.wrote(&self.outbound);
         metrics.sent_messages.inc_by(messages as u64);
         metrics.sent_bytes.inc_by(written as u64);
+        if let Some(seen) = &self.seen {
+            seen.sent(messages as u64, written as u64);
+        }
         if is_shared && lag.blocks_behind > 0 {
             metrics.session_lag_blocks.observe((lag.blocks_behind - 1) as f64);
         }

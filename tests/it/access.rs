@@ -221,3 +221,54 @@ fn hs256(secret: &[u8], claims: &str) -> String {
     let signature = ring::hmac::sign(&key, message.as_bytes());
     format!("{message}.{}", encode(signature.as_ref()))
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_listed_on_the_admin_address_by_the_clients_own() {
+    let token = "wallet-token-71";
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), tokens_file(&[token])).expect("written");
+    let mut config = config(Broker::shared());
+    config.admin.listen = Some(([127, 0, 0, 1], 0).into());
+    config.server.auth.tokens_file = Some(file.path().into());
+    config.server.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    config.server.max_connections_per_address = 1;
+    let replica = Replica::start_ready(&config).await;
+    let admin = replica.admin.expect("an admin address");
+    let connect = async |client: &str, query: &str| {
+        let url = format!("{}?access_token={token}{query}", replica.url("valid_transactions"));
+        let mut request = url.into_client_request().expect("a request");
+        let told = format!("6.6.6.6, {client}").parse().expect("a header");
+        request.headers_mut().insert("x-forwarded-for", told);
+        connect_async(request).await
+    };
+    let _one = connect("198.51.100.1", "&operation=CREATE").await.expect("connected");
+    let _other = connect("198.51.100.2", "").await.expect("another address");
+    assert!(connect("198.51.100.2", "").await.is_err(), "one place per address");
+    publish(&config, [body(1, "x")]).await;
+    let close = "Connection: close\r\n";
+    let listed = async || {
+        let answer = ask(admin, "/sessions", close).await;
+        assert!(!answer.body.contains(token), "{answer:?}");
+        serde_json::from_str::<serde_json::Value>(&answer.body).expect("JSON")
+    };
+    eventually("both are behind block 1", async || {
+        let listed = listed().await;
+        (0..2).all(|at| listed[at]["next_height"] == 2 && listed[at]["lag_blocks"] == 0)
+    })
+    .await;
+    let listed = listed().await;
+    for (at, address, filter) in [
+        (0, "198.51.100.1", serde_json::json!("operation=CREATE")),
+        (1, "198.51.100.2", serde_json::Value::Null),
+    ] {
+        assert_eq!((&listed[at]["address"], &listed[at]["filter"]), (&address.into(), &filter));
+    }
+    assert_eq!(listed.as_array().map(Vec::len), Some(2));
+    assert_eq!(replica.get("/sessions").await.status, 404);
+    for at in [replica.address, admin] {
+        for path in ["/metrics", "/api/v1/status"] {
+            assert!(!ask(at, path, close).await.body.contains(token));
+        }
+    }
+    replica.stop().await.expect("drained");
+}
