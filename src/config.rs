@@ -3,7 +3,10 @@
 //! The layers are read by [`Config::load`]: the defaults here, a TOML file, the environment, flags.
 //! A key that is not named here is refused. This module connects to nothing and knows no other.
 
+mod auth;
 mod load;
+mod network;
+mod origin;
 mod value;
 
 use std::collections::BTreeMap;
@@ -14,7 +17,10 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+pub use auth::{Auth, Jwt, JwtAlgorithm};
 pub use load::{ConfigError, Layers};
+pub use network::Network;
+pub use origin::AllowedOrigin;
 pub use value::{AmqpUri, Argument, Hold};
 
 /// The whole configuration, checked.
@@ -198,6 +204,11 @@ pub struct Server {
     /// The kernel's send buffer per connection (`SO_SNDBUF`).
     #[serde(with = "value::size")]
     pub send_buffer_bytes: ByteSize,
+    /// Web pages that may open a stream; none, or `*`, for all.
+    pub allowed_origins: Vec<AllowedOrigin>,
+    pub auth: Auth,
+    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<Network>,
     /// Query parameters to pass over in silence.
     pub ignored_parameters: Vec<String>,
     /// After SIGTERM: how long new clients are still taken.
@@ -333,6 +344,9 @@ impl Default for Server {
             write_stall_timeout: Duration::from_secs(30),
             max_message_bytes: ByteSize::kib(64),
             send_buffer_bytes: ByteSize::kib(256),
+            allowed_origins: Vec::new(),
+            auth: Auth::default(),
+            trusted_proxies: Vec::new(),
             ignored_parameters: Vec::new(),
             drain_delay: Duration::from_secs(5),
             drain: Duration::from_secs(20),

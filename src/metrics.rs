@@ -86,6 +86,10 @@ labels! {
         BadRequest = "bad_request",
         MethodNotAllowed = "method_not_allowed",
         NoUpgrade = "no_upgrade",
+        /// From a web page that is not among `server.allowed_origins`.
+        Origin = "origin",
+        /// Without a credential, or with one that lets nobody in.
+        NotAuthorized = "not_authorized",
         Address = "address",
         Full = "full",
         Warming = "warming",
@@ -112,6 +116,8 @@ labels! {
         Drained = "drained",
         /// Another chain took the place of the one it followed.
         Reset = "reset",
+        /// The credential that let it in expired or was taken out.
+        NotAuthorized = "not_authorized",
         /// The connection broke.
         Lost = "lost",
         Error = "error",
@@ -121,6 +127,13 @@ labels! {
     TlsReload {
         Loaded = "loaded",
         /// The old one goes on.
+        Failed = "failed",
+    }
+
+    /// What became of files of credentials that were read again.
+    AuthReload {
+        Loaded = "loaded",
+        /// The old ones stayed in force.
         Failed = "failed",
     }
 
@@ -159,6 +172,7 @@ pub struct Metrics {
     pub sessions: IntGauge,
     pub sessions_opened: IntCounter,
     pub handshakes_refused: CounterPer<Refusal>,
+    pub auth_reloads: CounterPer<AuthReload>,
     pub disconnects: CounterPer<Disconnect>,
     pub sent_messages: IntCounter,
     pub sent_bytes: IntCounter,
@@ -260,6 +274,12 @@ impl Metrics {
                 "handshakes_refused_total",
                 "reason",
                 "Stream requests refused",
+            ),
+            auth_reloads: per(
+                r,
+                "auth_reloads_total",
+                "outcome",
+                "Changed files of tokens and keys, by what became of them",
             ),
             disconnects: per(r, "disconnects_total", "reason", "Sessions ended, by why"),
             sent_messages: counter(r, "sent_messages_total", "WebSocket messages written in full"),

@@ -5,6 +5,7 @@
 mod admission;
 mod answer;
 mod api;
+mod auth;
 mod close;
 mod extensions;
 mod feed;
@@ -13,11 +14,14 @@ mod handshake;
 mod inbound;
 mod listener;
 mod notice;
+mod origin;
 mod outbound;
 mod plan;
+mod proxy;
 mod query;
 mod route;
 mod session;
+mod sessions;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod start;
@@ -27,7 +31,7 @@ mod visit;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -45,8 +49,11 @@ use crate::readiness::Readiness;
 use crate::reload::Reload;
 use crate::shutdown::Drain;
 use admission::Admission;
+pub use auth::AuthError;
+use auth::Guard;
 pub use listener::PLAIN_CONNECTIONS_MAX;
 use session::Surroundings;
+use sessions::Sessions;
 pub use tls::{Tls, TlsError, check as check_certificate};
 
 /// Plain connections that scrape or probe during the drain end within this after it.
@@ -80,6 +87,10 @@ pub struct Door {
     readiness: Arc<Readiness>,
     notices: Arc<Notices>,
     admission: Arc<Admission>,
+    guard: Arc<Guard>,
+    sessions: Arc<Sessions>,
+    /// Done when it was told that a stranger says for whom it comes.
+    told_of_stranger: Once,
     has_admin: bool,
     /// Cancelled when plain HTTP connections should end.
     closing: CancellationToken,
@@ -92,14 +103,16 @@ impl Server {
     /// Binds both listeners. Nothing is accepted yet.
     ///
     /// # Errors
-    /// The address and why: in use, not ours, not allowed.
+    /// The address and why: in use, not ours, not allowed. Or a file of credentials that cannot be
+    /// used.
     pub fn bind(
         limits: &config::Server,
         admin: &config::Admin,
         sources: Sources,
     ) -> Result<Self, BindError> {
+        let guard = Arc::new(Guard::load(&limits.auth)?);
         let bind = |address, bytes| {
-            listener::bind(address, bytes).map_err(|source| BindError { address, source })
+            listener::bind(address, bytes).map_err(|source| BindError::Listen { address, source })
         };
         let send_buffer_bytes =
             usize::try_from(limits.send_buffer_bytes.as_u64()).unwrap_or(usize::MAX);
@@ -117,6 +130,9 @@ impl Server {
                 limits.max_connections,
                 limits.max_connections_per_address,
             )),
+            guard,
+            sessions: Arc::default(),
+            told_of_stranger: Once::new(),
             around: Arc::new(around),
             readiness: sources.readiness,
             notices: sources.notices,
@@ -152,8 +168,15 @@ impl Server {
                         None => std::future::pending().await,
                     }
                 };
+                let watching = {
+                    let Door { guard, around, .. } = &*public;
+                    let (metrics, history) =
+                        (Arc::clone(&around.metrics), Arc::clone(&around.history));
+                    auth::watch(Arc::clone(guard), reload.subscribe(), metrics, history)
+                };
                 let renewing = renew(tls.clone(), reload, Arc::clone(&public));
-                tokio::join!(listener::accept(listener, public, tls, false), admin, renewing);
+                let public = listener::accept(listener, public, tls, false);
+                tokio::join!(public, admin, renewing, watching);
             }
         };
         tokio::select! {
@@ -219,10 +242,11 @@ impl Door {
     }
 }
 
-/// A listener could not be had.
+/// Why a server could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
-pub struct BindError {
-    pub address: SocketAddr,
-    pub source: io::Error,
+pub enum BindError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("who may have a stream is not known: {0}")]
+    Auth(#[from] AuthError),
 }

@@ -13,6 +13,7 @@ use super::{Failure, Outcome};
 use crate::bridge::{BindError, Bridge};
 use crate::config::Config;
 use crate::reload::Reload;
+use crate::server;
 use crate::telemetry;
 
 /// Serves until the first SIGTERM or SIGINT and then drains; a second one ends at once. SIGHUP has
@@ -59,9 +60,15 @@ async fn pass_on(mut hang_ups: HangUps, reload: Arc<Reload>) {
 /// A failure to start, with the key to change where one is at fault.
 fn explain(error: BindError, listen: SocketAddr) -> Failure {
     match error {
-        BindError::Listen(error) => {
-            let key = if error.address == listen { "server.listen" } else { "admin.listen" };
-            anyhow!("cannot start: {error}; set {key} to another address").into()
+        BindError::Listen(server::BindError::Listen { address, source }) => {
+            let key = if address == listen { "server.listen" } else { "admin.listen" };
+            anyhow!(
+                "cannot start: cannot listen on {address}: {source}; set {key} to another address"
+            )
+            .into()
+        }
+        BindError::Listen(error @ server::BindError::Auth(_)) => {
+            anyhow!("cannot start: {error}; see server.auth").into()
         }
         error @ BindError::Address(_) => anyhow!(error).context("cannot start").into(),
         BindError::Tls(error) => Failure::Usage(anyhow!("cannot start: {error}")),

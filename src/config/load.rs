@@ -190,6 +190,13 @@ impl Config {
                 return refuse(key, &"0s", "must be longer than nothing");
             }
         }
+        if server.auth.jwt.key.is_some() && server.auth.jwt.jwks.is_some() {
+            return refuse(
+                "server.auth.jwt.jwks",
+                &"with server.auth.jwt.key",
+                "set one: a key, or a set of keys",
+            );
+        }
         if let Some(scheme) = &server.advertised_scheme
             && !["ws", "wss"].contains(&scheme.as_str())
         {

@@ -13,7 +13,7 @@ pub fn refusal(status: StatusCode, message: &str) -> Answer {
     json_answer(status, &json!({ "status": status.as_u16(), "message": message }))
 }
 
-/// JSON of one line, for everyone (CORS) and for now.
+/// JSON of one line, for now.
 pub fn json_answer(status: StatusCode, body: &Value) -> Answer {
     let mut answer = with_type(format!("{body}\n"), "application/json");
     *answer.status_mut() = status;
@@ -30,7 +30,6 @@ fn with_type(body: String, content_type: &'static str) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     answer
 }
 
@@ -44,6 +43,8 @@ pub fn preflight() -> Answer {
         header::ACCESS_CONTROL_ALLOW_METHODS,
         HeaderValue::from_static("GET, HEAD, OPTIONS"),
     );
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
+    // The asterisk does not stand for `Authorization` (WHATWG Fetch, "CORS protocol").
+    headers
+        .insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization, *"));
     answer
 }

@@ -31,7 +31,10 @@ pub fn api_root(request: &Request<Incoming>, door: &Door, visit: &Visit) -> Valu
 fn advertised(request: &Request<Incoming>, door: &Door, visit: &Visit) -> String {
     let limits = &door.around.limits;
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    // Without a list every proxy's word is taken: the worst is an address that its asker cannot use.
+    let is_believed = visit.is_proxied || limits.trusted_proxies.is_empty();
     let is_tls = header("x-forwarded-proto")
+        .filter(|_| is_believed)
         .and_then(|chain| chain.split(',').next())
         .map_or(visit.is_tls, |scheme| scheme.trim().eq_ignore_ascii_case("https"));
     let own_scheme = if is_tls { "wss" } else { "ws" };

@@ -2,6 +2,7 @@
 //!
 //! The reason begins with where to go on, ready to be put into the next URL, then says why.
 
+use super::auth::Over;
 use crate::metrics::Disconnect;
 
 /// RFC 6455 section 5.5: 125 bytes of payload, two of them the code.
@@ -25,6 +26,10 @@ pub enum Cause {
     TooBig,
     /// 4000: what a handshake with an `Origin` asked for is refused in-band.
     BadRequest(String),
+    /// 4001: what a handshake with an `Origin` is refused for in-band: the credential.
+    NotAuthorized(String),
+    /// 4001: what let the client in does so no more.
+    Over(Over),
     /// 4008: its next block has left the history.
     TooSlow,
     /// 4009: where the client wants to begin is older than all there is.
@@ -44,6 +49,7 @@ impl Cause {
             Self::NotUtf8 => 1007,
             Self::TooBig => 1009,
             Self::BadRequest(_) => 4000,
+            Self::NotAuthorized(_) | Self::Over(_) => 4001,
             Self::TooSlow => 4008,
             Self::NotAvailable { .. } | Self::Ahead { .. } => 4009,
             Self::AnotherChain => 4010,
@@ -57,6 +63,7 @@ impl Cause {
             Self::Draining => Disconnect::Drained,
             Self::NoPong => Disconnect::NoPong,
             Self::Protocol(_) | Self::NotUtf8 | Self::BadRequest(_) => Disconnect::Protocol,
+            Self::NotAuthorized(_) | Self::Over(_) => Disconnect::NotAuthorized,
             Self::TooBig => Disconnect::TooBig,
             Self::TooSlow => Disconnect::Slow,
             Self::AnotherChain => Disconnect::Reset,
@@ -73,7 +80,9 @@ impl Cause {
             Self::NotUtf8 => "text that is not UTF-8",
             Self::TooBig => "message too big",
             // Nothing has been sent.
-            Self::BadRequest(message) => return message.clone(),
+            Self::BadRequest(message) | Self::NotAuthorized(message) => return message.clone(),
+            Self::Over(Over::Expired) => "token expired",
+            Self::Over(Over::Revoked) => "token revoked",
             Self::TooSlow => "too slow",
             Self::NotAvailable { first_height: Some(first) } => {
                 return format!("from_height={first}");
@@ -101,6 +110,9 @@ impl Cause {
             }
             Self::Ahead { .. } => ("410 Gone", format!("the chain is not there yet: {reason}")),
             Self::BadRequest(_) => ("400 Bad Request", reason),
+            Self::NotAuthorized(_) | Self::Over(_) => {
+                ("401 Unauthorized\r\nWWW-Authenticate: Bearer", reason)
+            }
             _ => ("503 Service Unavailable", reason),
         };
         let code = &status[..3];

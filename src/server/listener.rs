@@ -72,6 +72,7 @@ pub async fn accept(listener: TcpListener, door: Arc<Door>, tls: Option<Arc<Tls>
                 let visit = Visit {
                     peer,
                     local: stream.local_addr().ok(),
+                    is_proxied: false,
                     is_admin,
                     is_tls: tls.is_some(),
                     place: Arc::new(place),

@@ -9,6 +9,8 @@ use crate::filter::{Filter, Parameter};
 
 /// Parameters beside the filters.
 const SINGLE: [&str; 6] = ["from_height", "after", "until_height", "limit", "batch", "control"];
+/// A credential, which is read elsewhere; passed over here, and where nobody is asked for one.
+pub const ACCESS_TOKEN: &str = "access_token";
 const FILTERS: [Parameter; 5] = [
     Parameter::PublicKey,
     Parameter::OwnerBefore,
@@ -85,7 +87,7 @@ impl Query {
                 }
                 let added = filter.add(*parameter, &value);
                 added.map_err(|error| QueryError(error.to_string()))?;
-            } else if !ignored.iter().any(|ignored| *ignored == name) {
+            } else if name != ACCESS_TOKEN && !ignored.iter().any(|ignored| *ignored == name) {
                 return Err(unknown(&name));
             }
         }
@@ -118,6 +120,13 @@ impl Query {
         let (until_height, limit) = (until_height.transpose()?, limit.transpose()?);
         Ok(Self { start, until_height, limit, filter, batch, control })
     }
+}
+
+/// The filters of a URL's query, as they stand there.
+pub fn filter_text(query: &str) -> String {
+    let is_filter = |name: &str| FILTERS.iter().any(|filter| filter.name() == name);
+    let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| is_filter(name));
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 impl Start {

@@ -1,17 +1,19 @@
 //! From a request to its answer: paths and methods.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
+use tracing::warn;
 
 use super::answer::{Answer, json_answer, preflight, refusal, text_answer};
 use super::form::Stream;
 use super::handshake::Outcome;
 use super::visit::Visit;
-use super::{Door, api, handshake, status};
+use super::{Door, api, handshake, origin, proxy, status};
 use crate::metrics::Refusal;
 
 /// What there is under which path.
@@ -23,17 +25,43 @@ enum Resource {
     Metrics,
     Live,
     Ready,
+    Sessions,
 }
 
 /// Answers a request. Never waits: what takes time is a session in a task of its own.
 pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Outcome {
     let is_stream_method = request.method() == Method::GET || request.method() == Method::HEAD;
-    match find(request.uri().path(), door, &visit) {
+    let visit = behind_proxies(request, door, visit);
+    let mut outcome = match find(request.uri().path(), door, &visit) {
         Some(Resource::Stream(stream)) if is_stream_method => {
             handshake::answer(request, stream, door, visit)
         }
         found => Outcome::Answer(plain_answer(request, found, door, &visit)),
+    };
+    if let Outcome::Answer(answer) = &mut outcome {
+        origin::tell(request, &door.around.limits.allowed_origins, answer);
     }
+    outcome
+}
+
+/// The visit as it is behind the proxies that are trusted.
+fn behind_proxies(request: &Request<Incoming>, door: &Door, visit: Visit) -> Visit {
+    let trusted = &door.around.limits.trusted_proxies;
+    if proxy::is_trusted(visit.peer.ip(), trusted) {
+        let client = proxy::client(visit.peer.ip(), request.headers(), trusted);
+        let is_itself = client == visit.peer.ip().to_canonical();
+        let peer = if is_itself { visit.peer } else { SocketAddr::new(client, 0) };
+        return Visit { peer, is_proxied: true, ..visit };
+    }
+    if proxy::says_for_whom(request.headers()) {
+        door.told_of_stranger.call_once(|| {
+            warn!(
+                peer = %visit.peer.ip(),
+                "X-Forwarded-For is passed over: the peer is not among server.trusted_proxies"
+            );
+        });
+    }
+    visit
 }
 
 fn plain_answer(
@@ -62,6 +90,10 @@ fn plain_answer(
         Resource::Status => json_answer(StatusCode::OK, &status::status(door)),
         Resource::Live => json_answer(StatusCode::OK, &json!({ "status": "live" })),
         Resource::Ready => status::ready(door),
+        Resource::Sessions => {
+            let tip = door.around.history.summary().tip;
+            json_answer(StatusCode::OK, &door.sessions.to_json(tip))
+        }
         Resource::Metrics => text_answer(status::metrics(door)),
         Resource::Stream(_) => unreachable!("bug: a GET of a stream is a handshake's"),
     }
@@ -73,6 +105,7 @@ fn find(path: &str, door: &Door, visit: &Visit) -> Option<Resource> {
         "/health/live" => Some(Resource::Live),
         "/health/ready" => Some(Resource::Ready),
         "/metrics" if visit.is_admin || !door.has_admin => Some(Resource::Metrics),
+        "/sessions" if visit.is_admin => Some(Resource::Sessions),
         "/" if is_public => Some(Resource::Root),
         "/api/v1" | "/api/v1/" if is_public => Some(Resource::ApiRoot),
         "/api/v1/status" if is_public => Some(Resource::Status),

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::auth::Pass;
 use super::close::{self, Cause};
 use super::feed::{Feed, Offer};
 use super::form::{Form, Part, Stream};
@@ -24,6 +25,7 @@ use super::inbound::{Fault, Heard, Inbound};
 use super::outbound::{Bounds, Ending, Outbound, Scratch};
 use super::plan::Slices;
 use super::query::Start;
+use super::sessions::Seen;
 use crate::archive::Archive;
 use crate::config;
 use crate::frame::Wire;
@@ -70,6 +72,8 @@ pub struct Wanted {
     pub start: Start,
     /// Where to begin when that is not to be had.
     pub fallback: Option<Start>,
+    /// What lets the client in; none where nobody is asked.
+    pub pass: Option<Pass>,
     pub head: Head,
 }
 
@@ -103,6 +107,9 @@ pub struct Session<T> {
     /// Since when the socket takes nothing though there is something.
     blocked_since: Option<Instant>,
     drained_at: Option<Instant>,
+    pass: Option<Pass>,
+    /// Where others see how far it is.
+    seen: Option<Arc<Seen>>,
     /// Set with the close frame; its end is the session's.
     closing: Option<Closing>,
     is_write_shut: bool,
@@ -141,7 +148,7 @@ enum Turn {
 impl<T: Transport> Session<T> {
     pub fn new(transport: T, around: Arc<Surroundings>, wanted: Wanted) -> Self {
         let now = Instant::now();
-        let Wanted { form, bounds, start, fallback, head } = wanted;
+        let Wanted { form, bounds, start, fallback, pass, head } = wanted;
         let inbound = (form.wire == Wire::WebSocket)
             .then(|| Inbound::new(around.limits.max_message_bytes.as_u64(), form.is_compressed));
         let needs = form.needs(Part { first_event: 0, is_limited: bounds.messages_max.is_some() });
@@ -170,6 +177,8 @@ impl<T: Transport> Session<T> {
             pinged: false,
             blocked_since: None,
             drained_at: None,
+            pass,
+            seen: None,
             closing: None,
             is_write_shut: false,
         };
@@ -185,6 +194,7 @@ impl<T: Transport> Session<T> {
             bounds: Bounds::default(),
             start: Start::Live,
             fallback: None,
+            pass: None,
             head: Head::Now(head),
         };
         let mut session = Self::new(transport, around, wanted);
@@ -199,6 +209,11 @@ impl<T: Transport> Session<T> {
         poll_fn(|cx| self.poll_run(cx, timer.as_mut())).await
     }
 
+    /// Shows in `seen` how far it is, from now on.
+    pub fn show_in(&mut self, seen: Arc<Seen>) {
+        self.seen = Some(seen);
+    }
+
     pub fn metrics(&self) -> &Metrics {
         &self.around.metrics
     }
@@ -211,7 +226,11 @@ impl<T: Transport> Session<T> {
             if let Some(disconnect) = self.look_at_clock(Instant::now()) {
                 return Poll::Ready(disconnect);
             }
-            match self.turn(cx) {
+            let turn = self.turn(cx);
+            if let Some(seen) = self.seen.as_ref().filter(|_| !self.feed.is_looking()) {
+                seen.is_at(self.outbound.cursor().next_height);
+            }
+            match turn {
                 Turn::Ended(disconnect) => return Poll::Ready(disconnect),
                 Turn::More => {
                     // Behind whoever else has something to do.
@@ -432,6 +451,9 @@ impl<T: Transport> Session<T> {
         self.feed.wrote(&self.outbound);
         metrics.sent_messages.inc_by(messages as u64);
         metrics.sent_bytes.inc_by(written as u64);
+        if let Some(seen) = &self.seen {
+            seen.sent(messages as u64, written as u64);
+        }
         if is_shared && lag.blocks_behind > 0 {
             metrics.session_lag_blocks.observe((lag.blocks_behind - 1) as f64);
         }

@@ -37,7 +37,7 @@ pub fn open<T: Transport + 'static>(
     };
     let bounds = Bounds { until_height: query.until_height, messages_max: query.limit };
     let head = Head::Now(Vec::new());
-    let wanted = Wanted { form, bounds, start: query.start, fallback: None, head };
+    let wanted = Wanted { form, bounds, start: query.start, fallback: None, pass: None, head };
     let mut session = Session::new(transport, around, wanted);
     async move { session.run().await }
 }

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Where a request came from and arrived.
 #[derive(Clone)]
 pub struct Visit {
+    /// The client, as far as is known; behind a trusted proxy its port is not, and 0.
     pub peer: SocketAddr,
+    /// Whether a trusted proxy asks for it.
+    pub is_proxied: bool,
     pub local: Option<SocketAddr>,
     pub is_admin: bool,
     /// The connection speaks TLS here, not only before a proxy.

@@ -25,6 +25,7 @@ mod amqp_source;
 mod replay;
 
 // The whole.
+mod access;
 mod bad_input;
 mod balanced;
 mod commands;

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::{Session, Transport};
 use crate::metrics::Disconnect;
+use crate::server::auth::Pass;
 use crate::server::close::Cause;
 use crate::server::notice;
 
@@ -41,7 +42,10 @@ impl<T: Transport> Session<T> {
             (self.alive_at, self.pinged) = (now, false);
         }
         let limits = &self.around.limits;
-        if self.drained_at.is_some_and(|at| now >= at) {
+        let over = self.pass.as_ref().and_then(|pass| pass.is_over(now));
+        if let Some(over) = over {
+            self.close(&Cause::Over(over));
+        } else if self.drained_at.is_some_and(|at| now >= at) {
             self.close(&Cause::Draining);
         } else if self.inbound.is_none() {
             // Its heartbeats are unanswered; TCP's own timeout finds a peer that is gone.
@@ -67,7 +71,8 @@ impl<T: Transport> Session<T> {
         let pinged_at = self.inbound.is_some().then(|| self.alive_at + silence);
         let stalled_at = self.blocked_since.map(|since| since + limits.write_stall_timeout);
         let told_at = self.is_told_of_life().then(|| self.told_at + limits.heartbeat_interval);
-        [pinged_at, stalled_at, told_at, self.drained_at, self.feed.deadline()]
+        let expires_at = self.pass.as_ref().and_then(Pass::until);
+        [pinged_at, stalled_at, told_at, expires_at, self.drained_at, self.feed.deadline()]
             .into_iter()
             .flatten()
             .min()

@@ -41,6 +41,7 @@ fn wanted(query: &str, way: Way) -> Wanted {
         bounds: Bounds { until_height: query.until_height, messages_max: query.limit },
         start: query.start,
         fallback: None,
+        pass: None,
         head: match is_websocket {
             true => Head::Now(Vec::new()),
             false => Head::WhenBegun(b"200\n".to_vec()),

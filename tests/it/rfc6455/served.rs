@@ -43,6 +43,8 @@ impl Served {
             readiness,
             notices: Arc::new(Notices::default()),
             drain: Arc::new(Drain::default()),
+            tls: None,
+            reload: Arc::default(),
         };
         let server = Server::bind(&limits, &config::Admin::default(), sources).expect("bound");
         let address = server.address().expect("its address");

@@ -1,0 +1,133 @@
+//! The sessions there are, for an operator whose client gets nothing. Never what a client has sent as
+//! its credential. A session pays for it with a few stores per turn.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::form::Stream;
+
+/// What of a filter is kept.
+const FILTER_BYTES_MAX: usize = 512;
+/// No place yet: its start is being looked for.
+const NOWHERE: u64 = u64::MAX;
+
+/// All sessions, in the order in which they began.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    next_id: AtomicU64,
+    inside: Mutex<BTreeMap<u64, Arc<Seen>>>,
+}
+
+/// What is to be seen of one session, which alone writes it.
+#[derive(Debug)]
+pub struct Seen {
+    address: IpAddr,
+    began_at: Instant,
+    stream: Stream,
+    filter: Option<Box<str>>,
+    next_height: AtomicU64,
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// A session's place in the list, for as long as it is held.
+#[derive(Debug)]
+pub struct Listed {
+    sessions: Arc<Sessions>,
+    id: u64,
+}
+
+impl Sessions {
+    pub fn list(self: &Arc<Self>, seen: &Arc<Seen>) -> Listed {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(id, Arc::clone(seen));
+        Listed { sessions: Arc::clone(self), id }
+    }
+
+    /// One object per session, the oldest first; `tip` is what they are behind.
+    pub fn to_json(&self, tip: Option<u64>) -> Value {
+        // Copied first: whoever begins or ends does not wait for the text.
+        let seen: Vec<Arc<Seen>> = self.lock().values().cloned().collect();
+        seen.iter().map(|seen| seen.to_json(tip)).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Seen>>> {
+        self.inside.lock().expect("bug: nothing panics while it holds this lock")
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.sessions.lock().remove(&self.id);
+    }
+}
+
+impl Seen {
+    /// `filter` is as the client's query says it.
+    pub fn new(address: IpAddr, stream: Stream, filter: &str) -> Self {
+        let filter = &filter[..filter.floor_char_boundary(FILTER_BYTES_MAX)];
+        Self {
+            address,
+            began_at: Instant::now(),
+            stream,
+            filter: (!filter.is_empty()).then(|| filter.into()),
+            next_height: NOWHERE.into(),
+            messages: 0.into(),
+            bytes: 0.into(),
+        }
+    }
+
+    pub fn is_at(&self, next_height: u64) {
+        self.next_height.store(next_height, Ordering::Relaxed);
+    }
+
+    pub fn sent(&self, messages: u64, bytes: u64) {
+        self.messages.fetch_add(messages, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn to_json(&self, tip: Option<u64>) -> Value {
+        let next = Some(self.next_height.load(Ordering::Relaxed)).filter(|next| *next != NOWHERE);
+        let lag = next.zip(tip).map(|(next, tip)| (tip + 1).saturating_sub(next));
+        let stream = match self.stream {
+            Stream::Transactions => "valid_transactions",
+            Stream::Blocks => "valid_blocks",
+        };
+        json!({
+            "address": self.address.to_string(),
+            "age_seconds": self.began_at.elapsed().as_secs(),
+            "stream": stream,
+            "filter": self.filter,
+            "next_height": next,
+            "lag_blocks": lag,
+            "sent_messages": self.messages.load(Ordering::Relaxed),
+            "sent_bytes": self.bytes.load(Ordering::Relaxed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_listed_as_long_as_it_lasts() {
+        let sessions = Arc::new(Sessions::default());
+        let address = "192.0.2.1".parse().expect("an address");
+        let seen = Arc::new(Seen::new(address, Stream::Blocks, ""));
+        let listed = sessions.list(&seen);
+        assert_eq!(sessions.to_json(None)[0]["next_height"], Value::Null);
+        seen.is_at(8);
+        seen.sent(2, 300);
+        let first = &sessions.to_json(Some(10))[0];
+        assert_eq!((&first["next_height"], &first["lag_blocks"]), (&json!(8), &json!(3)));
+        assert_eq!((&first["sent_messages"], &first["sent_bytes"]), (&json!(2), &json!(300)));
+        drop(listed);
+        assert_eq!(sessions.to_json(Some(10)), json!([]));
+    }
+}

@@ -1,0 +1,274 @@
+//! Who may have a stream: web pages by their origin, everyone by a token.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use blockcast::config::JwtAlgorithm;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use crate::broker::Broker;
+use crate::chain::{body, publish};
+use crate::client::Client;
+use crate::eventually::eventually;
+use crate::replica::{Answer, Replica, config, request};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const STREAM: &str = "/api/v1/streams/valid_transactions";
+const UPGRADE: &str = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nConnection: close, Upgrade\r\n";
+
+async fn ask(address: SocketAddr, path: &str, headers: &str) -> Answer {
+    request(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n")).await
+}
+
+/// The head, and the body of a refusal, that a request for a WebSocket is answered with.
+async fn upgrade(address: SocketAddr, query: &str, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let request = format!("GET {STREAM}{query} HTTP/1.1\r\nHost: x\r\n{UPGRADE}{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.expect("written");
+    let mut answer = Vec::new();
+    while !answer.starts_with(b"HTTP/1.1 101") || !answer.ends_with(b"\r\n\r\n") {
+        let read = tokio::time::timeout(DEADLINE, stream.read_buf(&mut answer)).await;
+        if read.expect("an answer in time").expect("read") == 0 {
+            break;
+        }
+    }
+    let answer = String::from_utf8(answer).expect("text");
+    (answer[9..12].parse().expect("a status"), answer.to_lowercase())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_origins_get_no_stream() {
+    let mut config = config(Broker::shared());
+    config.server.allowed_origins = vec![
+        "https://app.example.org".parse().expect("one"),
+        "*.dev.example".parse().expect("one"),
+    ];
+    let replica = Replica::start_ready(&config).await;
+    let at = replica.address;
+    for (origin, status) in [
+        ("https://app.example.org", 101),
+        ("https://app.example.org:443", 101),
+        ("http://a.dev.example", 101),
+        ("https://app.example.org:444", 403),
+        ("http://app.example.org", 403),
+        ("http://dev.example", 403),
+        ("null", 403),
+    ] {
+        let (told, answer) = upgrade(at, "", &format!("Origin: {origin}\r\n")).await;
+        assert_eq!(told, status, "{origin}: {answer}");
+        let is_json = answer.contains("\"status\":403") && answer.contains("\"message\":");
+        assert_eq!(is_json, status == 403, "{answer}");
+        assert!(!answer.contains("access-control-allow-origin"), "{answer}");
+    }
+    // Before everything else: what else is wrong is not told.
+    let headers =
+        "Origin: https://evil.example\r\nAccept: text/event-stream\r\nConnection: close\r\n";
+    assert_eq!(ask(at, &format!("{STREAM}?limt=5"), headers).await.status, 403);
+    assert_eq!(upgrade(at, "", "").await.0, 101, "no page asks");
+    let refused = replica.metric("blockcast_handshakes_refused_total{reason=\"origin\"}").await;
+    assert_eq!(refused, 5.0);
+
+    let allowed = "Origin: https://app.example.org\r\nConnection: close\r\n";
+    let answer = ask(at, "/api/v1", allowed).await;
+    assert_eq!(answer.headers["access-control-allow-origin"], "https://app.example.org");
+    assert_eq!(answer.headers["vary"], "Origin");
+    let answer = ask(at, "/api/v1", "Origin: https://evil.example\r\nConnection: close\r\n").await;
+    assert_eq!(answer.status, 200, "it is public; the browser does not show it to that page");
+    assert!(!answer.headers.contains_key("access-control-allow-origin"));
+    replica.stop().await.expect("drained");
+}
+
+const TOKENS: [&str; 2] = ["wallet-token-71", "explorer-token-93"];
+
+/// A line is a name and what `printf %s TOKEN | sha256sum` says.
+fn tokens_file(tokens: &[&str]) -> String {
+    let line = |token: &&str| {
+        let hash = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+        let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{} {hex}\n", token.replace("token", "name"))
+    };
+    format!("# who may\n{}", tokens.iter().map(line).collect::<String>())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_needs_a_token_and_takes_it_in_three_ways() {
+    let [wallet, explorer] = TOKENS;
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), tokens_file(&[wallet, explorer])).expect("written");
+    let mut config = config(Broker::shared());
+    config.server.auth.tokens_file = Some(file.path().into());
+    let replica = Replica::start_ready(&config).await;
+    let at = replica.address;
+    let ours = "sec-websocket-protocol: blockcast";
+    let by_query = format!("?access_token={wallet}");
+    for (query, headers, expected, has_ours) in [
+        ("", String::new(), 401, false),
+        ("", "Authorization: Bearer wrong\r\n".to_owned(), 401, false),
+        ("", format!("Authorization: Basic {wallet}\r\n"), 401, false),
+        ("", format!("Authorization: Bearer {wallet}\r\n"), 101, false),
+        ("", format!("authorization: bEARER {explorer}\r\n"), 101, false),
+        ("", format!("Sec-WebSocket-Protocol: blockcast, bearer.{wallet}\r\n"), 101, true),
+        // A browser gives up on that one: nothing that it offered may be answered.
+        ("", format!("Sec-WebSocket-Protocol: bearer.{wallet}\r\n"), 101, false),
+        ("", "Sec-WebSocket-Protocol: blockcast, bearer.x\r\n".to_owned(), 401, false),
+        (by_query.as_str(), String::new(), 101, false),
+        ("?access_token=", String::new(), 401, false),
+    ] {
+        let (status, answer) = upgrade(at, query, &headers).await;
+        assert_eq!(status, expected, "{query} {headers}: {answer}");
+        assert_eq!(answer.contains(ours), has_ours, "{answer}");
+        assert_eq!(answer.contains("www-authenticate: bearer"), status == 401, "{answer}");
+        assert!(TOKENS.iter().all(|token| !answer.contains(token)), "{answer}");
+    }
+    // Server-Sent Events are a stream, too; the rest is open.
+    let events = "Accept: text/event-stream\r\nConnection: close\r\n";
+    assert_eq!(ask(at, STREAM, events).await.status, 401);
+    for path in ["/", "/api/v1", "/api/v1/status", "/health/ready", "/metrics"] {
+        assert_eq!(replica.get(path).await.status, 200, "{path}");
+    }
+    let name = "blockcast_handshakes_refused_total{reason=\"not_authorized\"}";
+    assert_eq!(replica.metric(name).await, 6.0);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_is_told_in_band_that_it_is_not_authorized() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), tokens_file(&["some-token"])).expect("written");
+    let mut config = config(Broker::shared());
+    config.server.auth.tokens_file = Some(file.path().into());
+    let replica = Replica::start_ready(&config).await;
+    let mut request = replica.url("valid_blocks").into_client_request().expect("a request");
+    let headers = request.headers_mut();
+    headers.insert("origin", "https://app.example".parse().expect("a header"));
+    headers.insert("sec-websocket-protocol", "blockcast, bearer.wrong".parse().expect("a header"));
+    let (socket, answer) = connect_async(request).await.expect("the socket opens");
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "blockcast");
+    let frame = Client::from(socket).closed().await;
+    let told = (4001, "this token is not known here");
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), told);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_taken_out_ends_its_sessions_and_no_others() {
+    let [wallet, explorer] = TOKENS;
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let write = |text: &str| std::fs::write(file.path(), text).expect("written");
+    write(&tokens_file(&[wallet, explorer]));
+    let mut config = config(Broker::shared());
+    config.server.auth.tokens_file = Some(file.path().into());
+    let replica = Replica::start_ready(&config).await;
+    let url = |token: &str| format!("{}?access_token={token}", replica.url("valid_blocks"));
+    let mut revoked = Client::connect(&url(wallet)).await;
+    let mut kept = Client::connect(&url(explorer)).await;
+    publish(&config, [body(1, "x")]).await;
+    revoked.text().await;
+    kept.text().await;
+
+    write("wallet 12\n");
+    let reloads = "blockcast_auth_reloads_total{outcome=";
+    eventually("the bad file is seen", async || {
+        replica.metric(&format!("{reloads}\"failed\"}}")).await == 1.0
+    })
+    .await;
+    write(&tokens_file(&[explorer]));
+    let frame = revoked.closed().await;
+    let told = (4001, "after=1 token revoked");
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), told);
+    assert_eq!(replica.metric(&format!("{reloads}\"loaded\"}}")).await, 1.0);
+    assert!(Client::try_connect(&url(wallet)).await.is_err());
+    publish(&config, [body(2, "x")]).await;
+    kept.text().await;
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_when_its_signed_token_expires() {
+    let secret = b"a secret of thirty-two bytes, no less";
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), secret).expect("written");
+    let mut config = config(Broker::shared());
+    config.server.auth.jwt.algorithm = JwtAlgorithm::HS256;
+    config.server.auth.jwt.key = Some(file.path().into());
+    config.server.auth.jwt.audience = Some("chain".into());
+    let replica = Replica::start_ready(&config).await;
+    publish(&config, [body(1, "x")]).await;
+    eventually("the block is there", async || replica.status().await["tip_height"] == 1).await;
+    // Past, but within what clocks may differ: what is left is a moment.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let token = hs256(secret, &format!("{{\"exp\":{now},\"aud\":\"chain\"}}"));
+    let url = format!("{}?from_height=oldest&access_token={token}", replica.url("valid_blocks"));
+    let frame = Client::connect(&url).await.closed().await;
+    let told = (4001, "after=1 token expired");
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), told);
+    let ended = replica.metric("blockcast_disconnects_total{reason=\"not_authorized\"}").await;
+    assert_eq!(ended, 1.0);
+    let stranger = hs256(secret, &format!("{{\"exp\":{},\"aud\":\"x\"}}", now + 60));
+    let (status, answer) = upgrade(replica.address, &format!("?access_token={stranger}"), "").await;
+    assert!(status == 401 && answer.contains("`aud`"), "{answer}");
+    replica.stop().await.expect("drained");
+}
+
+fn hs256(secret: &[u8], claims: &str) -> String {
+    let encode = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
+    let message = format!("{}.{}", encode(br#"{"alg":"HS256"}"#), encode(claims.as_bytes()));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
+    let signature = ring::hmac::sign(&key, message.as_bytes());
+    format!("{message}.{}", encode(signature.as_ref()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_listed_on_the_admin_address_by_the_clients_own() {
+    let token = "wallet-token-71";
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), tokens_file(&[token])).expect("written");
+    let mut config = config(Broker::shared());
+    config.admin.listen = Some(([127, 0, 0, 1], 0).into());
+    config.server.auth.tokens_file = Some(file.path().into());
+    config.server.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    config.server.max_connections_per_address = 1;
+    let replica = Replica::start_ready(&config).await;
+    let admin = replica.admin.expect("an admin address");
+    let connect = async |client: &str, query: &str| {
+        let url = format!("{}?access_token={token}{query}", replica.url("valid_transactions"));
+        let mut request = url.into_client_request().expect("a request");
+        let told = format!("6.6.6.6, {client}").parse().expect("a header");
+        request.headers_mut().insert("x-forwarded-for", told);
+        connect_async(request).await
+    };
+    let _one = connect("198.51.100.1", "&operation=CREATE").await.expect("connected");
+    let _other = connect("198.51.100.2", "").await.expect("another address");
+    assert!(connect("198.51.100.2", "").await.is_err(), "one place per address");
+    publish(&config, [body(1, "x")]).await;
+    let close = "Connection: close\r\n";
+    let listed = async || {
+        let answer = ask(admin, "/sessions", close).await;
+        assert!(!answer.body.contains(token), "{answer:?}");
+        serde_json::from_str::<serde_json::Value>(&answer.body).expect("JSON")
+    };
+    eventually("both are behind block 1", async || {
+        let listed = listed().await;
+        (0..2).all(|at| listed[at]["next_height"] == 2 && listed[at]["lag_blocks"] == 0)
+    })
+    .await;
+    let listed = listed().await;
+    for (at, address, filter) in [
+        (0, "198.51.100.1", serde_json::json!("operation=CREATE")),
+        (1, "198.51.100.2", serde_json::Value::Null),
+    ] {
+        assert_eq!((&listed[at]["address"], &listed[at]["filter"]), (&address.into(), &filter));
+    }
+    assert_eq!(listed.as_array().map(Vec::len), Some(2));
+    assert_eq!(replica.get("/sessions").await.status, 404);
+    for at in [replica.address, admin] {
+        for path in ["/metrics", "/api/v1/status"] {
+            assert!(!ask(at, path, close).await.body.contains(token));
+        }
+    }
+    replica.stop().await.expect("drained");
+}
