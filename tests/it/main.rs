@@ -33,6 +33,7 @@ mod deep_history;
 mod event_stream;
 mod following;
 mod http;
+mod limits;
 mod resume;
 mod sessions;
 mod streaming;
