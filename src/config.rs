@@ -184,6 +184,9 @@ pub struct Server {
     pub max_connections: usize,
     /// Connections at once from one IPv4 address or one IPv6 /64; 0 for no limit.
     pub max_connections_per_address: usize,
+    /// Requests for a stream from one IPv4 address or one IPv6 /64, five seconds' worth at once; 0 for
+    /// no limit.
+    pub handshakes_per_second: u32,
     /// For a TLS handshake, and again for a request's head.
     #[serde(with = "value::duration")]
     pub handshake_timeout: Duration,
@@ -336,6 +339,7 @@ impl Default for Server {
             advertised_port: None,
             max_connections: 10_000,
             max_connections_per_address: 0,
+            handshakes_per_second: 0,
             handshake_timeout: Duration::from_secs(5),
             tls: ServerTls::default(),
             ping_interval: Duration::from_secs(25),

@@ -90,6 +90,10 @@ labels! {
         Origin = "origin",
         /// Without a credential, or with one that lets nobody in.
         NotAuthorized = "not_authorized",
+        /// More often than `server.handshakes_per_second`.
+        Rate = "rate",
+        /// A request's head or URL; whatever it asked for.
+        TooLong = "too_long",
         Address = "address",
         Full = "full",
         Warming = "warming",

@@ -19,6 +19,7 @@ mod outbound;
 mod plan;
 mod proxy;
 mod query;
+mod rate;
 mod route;
 mod session;
 mod sessions;
@@ -52,6 +53,7 @@ use admission::Admission;
 pub use auth::AuthError;
 use auth::Guard;
 pub use listener::PLAIN_CONNECTIONS_MAX;
+use rate::Rate;
 use session::Surroundings;
 use sessions::Sessions;
 pub use tls::{Tls, TlsError, check as check_certificate};
@@ -89,6 +91,7 @@ pub struct Door {
     admission: Arc<Admission>,
     guard: Arc<Guard>,
     sessions: Arc<Sessions>,
+    rate: Rate,
     /// Done when it was told that a stranger says for whom it comes.
     told_of_stranger: Once,
     has_admin: bool,
@@ -132,6 +135,7 @@ impl Server {
             )),
             guard,
             sessions: Arc::default(),
+            rate: Rate::new(limits.handshakes_per_second),
             told_of_stranger: Once::new(),
             around: Arc::new(around),
             readiness: sources.readiness,

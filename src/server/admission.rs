@@ -81,7 +81,7 @@ impl Drop for Admitted {
 }
 
 /// What one subscriber is given: an IPv4 address, or an IPv6 /64 (RFC 6177).
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & (u128::MAX << 64)).into()),
         address => address,

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header;
 use hyper::{Request, StatusCode};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::admission::{Admitted, NotAdmitted};
@@ -23,6 +24,7 @@ use super::close::Cause;
 use super::form::{Form, Stream};
 use super::outbound::Bounds;
 use super::query::{Query, Start, filter_text};
+use super::rate::TooOften;
 use super::session::{Head, Session, Transport, Wanted};
 use super::sessions::Seen;
 use super::visit::Visit;
@@ -109,6 +111,10 @@ fn check(
     if !origin::is_allowed(request, &limits.allowed_origins) {
         return Err(Refused::new(StatusCode::FORBIDDEN, Refusal::Origin, OTHER_ORIGIN));
     }
+    door.rate.take(visit.peer.ip(), Instant::now()).map_err(|TooOften| {
+        let message = "your address asks for streams too often (server.handshakes_per_second)";
+        Refused::new(StatusCode::TOO_MANY_REQUESTS, Refusal::Rate, message)
+    })?;
     let pass = match door.guard.is_off() {
         true => None,
         false => {

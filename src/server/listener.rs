@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
@@ -33,6 +34,9 @@ pub const PLAIN_CONNECTIONS_MAX: usize = 1_024;
 /// How long a connection that is no session may last: one that never reads its answers would stay
 /// for ever. A scraper connects again.
 const PLAIN_CONNECTION_TIME: Duration = Duration::from_secs(60);
+/// What is read behind a refused head, and for how long.
+const REST_BYTES_MAX: usize = 1 << 20;
+const REST_TIMEOUT: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -172,8 +176,28 @@ async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>)
             opening.begin(parts.io.into_inner(), parts.read_buf, &door);
         }
         Ok(Ended::Http(Ok(()))) => {}
-        Ok(Ended::Http(Err(error))) => debug!(%peer, %error, "HTTP connection ended"),
+        Ok(Ended::Http(Err(error))) => {
+            debug!(%peer, %error, "HTTP connection ended");
+            if error.is_parse_too_large() {
+                door.around.metrics.handshakes_refused.add(crate::metrics::Refusal::TooLong);
+                let rest = read_out(connection.into_parts().io.into_inner());
+                let _ = tokio::time::timeout(REST_TIMEOUT, rest).await;
+            }
+        }
         Err(_) => debug!(%peer, "HTTP connection cut: it did not read its answers"),
+    }
+}
+
+/// Reads what a client still sends that was refused in the middle of it: a close with bytes unread is a
+/// reset, which takes the answer back.
+async fn read_out(mut stream: impl AsyncRead + Unpin) {
+    let mut bytes = [0; 4_096];
+    let mut left = REST_BYTES_MAX;
+    while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+        left = left.saturating_sub(read);
+        if left == 0 {
+            return;
+        }
     }
 }
 

@@ -16,6 +16,9 @@ use super::visit::Visit;
 use super::{Door, api, handshake, origin, proxy, status};
 use crate::metrics::Refusal;
 
+/// RFC 9110 section 4.1 wants 8,000; a head of 16 KiB has room for it.
+const URL_BYTES_MAX: usize = 8 * 1_024;
+
 /// What there is under which path.
 enum Resource {
     Root,
@@ -33,7 +36,7 @@ pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Ou
     let is_stream_method = request.method() == Method::GET || request.method() == Method::HEAD;
     let visit = behind_proxies(request, door, visit);
     let mut outcome = match find(request.uri().path(), door, &visit) {
-        Some(Resource::Stream(stream)) if is_stream_method => {
+        Some(Resource::Stream(stream)) if is_stream_method && !is_too_long(request) => {
             handshake::answer(request, stream, door, visit)
         }
         found => Outcome::Answer(plain_answer(request, found, door, &visit)),
@@ -70,6 +73,10 @@ fn plain_answer(
     door: &Door,
     visit: &Visit,
 ) -> Answer {
+    if is_too_long(request) {
+        door.around.metrics.handshakes_refused.add(Refusal::TooLong);
+        return refusal(StatusCode::URI_TOO_LONG, "this URL is too long: 8 KiB are read");
+    }
     let Some(resource) = found else {
         return refusal(StatusCode::NOT_FOUND, "there is nothing at this path");
     };
@@ -97,6 +104,10 @@ fn plain_answer(
         Resource::Metrics => text_answer(status::metrics(door)),
         Resource::Stream(_) => unreachable!("bug: a GET of a stream is a handshake's"),
     }
+}
+
+fn is_too_long(request: &Request<Incoming>) -> bool {
+    request.uri().path_and_query().is_some_and(|path| path.as_str().len() > URL_BYTES_MAX)
 }
 
 fn find(path: &str, door: &Door, visit: &Visit) -> Option<Resource> {

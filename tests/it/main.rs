@@ -34,6 +34,7 @@ mod deep_history;
 mod event_stream;
 mod following;
 mod http;
+mod limits;
 mod resume;
 mod rfc6455;
 mod sessions;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use blockcast::config::Config;
@@ -15,6 +16,8 @@ pub struct Process {
     pub address: SocketAddr,
     /// Where it is asked about itself.
     asked_at: SocketAddr,
+    /// What it has logged since it listens.
+    pub log: Arc<Mutex<String>>,
     child: Child,
     /// The configuration file, as long as the process may read it.
     _file: tempfile::NamedTempFile,
@@ -44,9 +47,15 @@ impl Process {
             }
         };
         // The log is read to its end, so that it never fills up.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let log = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                kept.lock().expect("whole").push_str(&format!("{line}\n"));
+            }
+        });
         let asked_at = admin.unwrap_or(address);
-        let process = Self { address, asked_at, child, _file: file };
+        let process = Self { address, asked_at, log, child, _file: file };
         eventually("the process is ready", async || process.get("/health/ready").await.0 == 200)
             .await;
         process

@@ -1,0 +1,88 @@
+//! What is too much, and what is said then.
+
+use std::sync::PoisonError;
+
+use crate::broker::Broker;
+use crate::process::Process;
+use crate::replica::{Replica, config, request};
+
+const STREAM: &str = "/api/v1/streams/valid_blocks";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_too_long_are_told_so() {
+    let replica = Replica::start_ready(&config(Broker::shared())).await;
+    let at = replica.address;
+    let head = |path: &str, lines: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: x\r\n{lines}Connection: close\r\n\r\n")
+    };
+    let many: String = (0..10_000).map(|line| format!("X-Line-{line}: x\r\n")).collect();
+    let few: String = (0..101).map(|line| format!("X-Line-{line}: x\r\n")).collect();
+    let big = format!("X-Big: {}\r\n", "x".repeat(100_000));
+    for lines in [many, few, big] {
+        assert_eq!(request(at, &head("/api/v1", &lines)).await.status, 431);
+    }
+    let answer = request(at, &head(&format!("{STREAM}?x={}", "x".repeat(9_000)), "")).await;
+    assert_eq!(answer.status, 414);
+    assert!(answer.body.contains("\"status\":414"), "{answer:?}");
+    let refused = "blockcast_handshakes_refused_total{reason=\"too_long\"}";
+    assert_eq!(replica.metric(refused).await, 4.0);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_asks_too_often_is_told_to_wait() {
+    let mut config = config(Broker::shared());
+    config.server.handshakes_per_second = 1;
+    let replica = Replica::start_ready(&config).await;
+    let ask = format!("GET {STREAM} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut answers = Vec::new();
+    // A rate that a slow machine cannot stay under would be no test: it is asked until it says so.
+    while answers.last().is_none_or(|status| *status == 426) && answers.len() < 10_000 {
+        let answer = request(replica.address, &ask).await;
+        if answer.status == 429 {
+            assert_eq!(answer.headers["retry-after"], "5");
+        }
+        answers.push(answer.status);
+    }
+    assert_eq!(answers.last(), Some(&429));
+    assert!(answers.len() > 5, "five at once: {answers:?}");
+    assert_eq!(replica.get("/api/v1/status").await.status, 200, "only streams are counted");
+    let refused = "blockcast_handshakes_refused_total{reason=\"rate\"}";
+    assert_eq!(replica.metric(refused).await, 1.0);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_credential_is_in_the_most_talkative_log() {
+    let (secret, wrong) = ("correct-horse-41", "battery-staple-17");
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let hash = ring::digest::digest(&ring::digest::SHA256, secret.as_bytes());
+    let hex = data_encoding::HEXLOWER.encode(hash.as_ref());
+    std::fs::write(file.path(), format!("wallet {hex}\n")).expect("written");
+    let mut config = config(Broker::shared());
+    config.server.auth.tokens_file = Some(file.path().into());
+    config.log.level = "trace".into();
+    let process = Process::start_ready(&config).await;
+    for token in [secret, wrong] {
+        for (query, header) in [
+            (String::new(), format!("Authorization: Bearer {token}\r\n")),
+            (String::new(), format!("Sec-WebSocket-Protocol: bearer.{token}\r\n")),
+            (format!("?access_token={token}"), String::new()),
+            (format!("?access_token={token}&limt=1"), String::new()),
+        ] {
+            let head = format!("GET {STREAM}{query} HTTP/1.1\r\nHost: x\r\n{header}");
+            let answer =
+                request(process.address, &format!("{head}Connection: close\r\n\r\n")).await;
+            assert!((400..500).contains(&answer.status), "{answer:?}");
+            assert!(!format!("{answer:?}").contains(token), "{answer:?}");
+        }
+    }
+    let metrics = process.metrics().await;
+    let log = std::sync::Arc::clone(&process.log);
+    process.stop().await;
+    let log = log.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    assert!(log.contains("stream refused"), "the log is there: {log}");
+    for token in [secret, wrong, hex.as_str()] {
+        assert!(!log.contains(token) && !metrics.contains(token));
+    }
+}
