@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := decode query inbound configuration
 FUZZ_DIRECTORY := target/fuzz
 FUZZ_PLATFORM = $(shell rustc -vV | sed -n 's/^host: //p')
-FUZZ_FLAGS := --cfg fuzzing -C passes=sancov-module \
+FUZZ_FLAGS := --cfg fuzzing -C passes=sancov-module -C codegen-units=1 \
 	-C llvm-args=-sanitizer-coverage-level=4 -C llvm-args=-sanitizer-coverage-inline-8bit-counters \
 	-C llvm-args=-sanitizer-coverage-pc-table -C llvm-args=-sanitizer-coverage-trace-compares
 
