@@ -10,7 +10,17 @@ LISTEN ?= 127.0.0.1:9985
 # Where the bench looks for its Node bridge.
 NODE_BRIDGE := target/bench/node
 
-.PHONY: help run test fmt format-check lint unit it bench peers rabbitmq promtool haproxy
+# How long `make fuzz` has for each target, and what builds them: coverage as libFuzzer wants it, which
+# stable has; no sanitizer, since there is no unsafe code to watch.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := decode query inbound configuration
+FUZZ_DIRECTORY := target/fuzz
+FUZZ_PLATFORM = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_FLAGS := --cfg fuzzing -C passes=sancov-module -C codegen-units=1 \
+	-C llvm-args=-sanitizer-coverage-level=4 -C llvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-C llvm-args=-sanitizer-coverage-pc-table -C llvm-args=-sanitizer-coverage-trace-compares
+
+.PHONY: help run test fmt format-check lint unit it bench fuzz peers rabbitmq promtool haproxy
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -38,6 +48,18 @@ it: rabbitmq promtool haproxy ## integration tests, with private brokers
 
 bench: rabbitmq peers ## the benchmarks: decode to encode, and fan-out beside others (10 minutes)
 	cargo bench --locked --bench decode --bench fanout
+
+fuzz: ## throw bytes at what reads untrusted ones, a minute each (FUZZ_SECONDS=...)
+	@RUSTFLAGS='$(FUZZ_FLAGS)' cargo build --locked --release --manifest-path tests/fuzz/Cargo.toml \
+		--target $(FUZZ_PLATFORM) --target-dir $(FUZZ_DIRECTORY)
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p $(FUZZ_DIRECTORY)/corpus/$$target $(FUZZ_DIRECTORY)/found/$$target; \
+		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+		$(FUZZ_DIRECTORY)/$(FUZZ_PLATFORM)/release/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+			-rss_limit_mb=2048 -verbosity=0 -print_funcs=0 -print_final_stats=1 \
+			-artifact_prefix=$(FUZZ_DIRECTORY)/found/$$target/ -dict=tests/fuzz/seeds/$$target.dict \
+			$(FUZZ_DIRECTORY)/corpus/$$target tests/fuzz/seeds/$$target; \
+	done
 
 # What cannot be had is no failure: the bench names it as skipped.
 peers: ## install what the benchmarks compare with, as far as it can be had

@@ -10,6 +10,8 @@ mod close;
 mod extensions;
 mod feed;
 mod form;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod handshake;
 mod inbound;
 mod listener;

@@ -1,0 +1,6 @@
+//! What `tests/fuzz` throws bytes at: the server's readers of what clients send, which are nobody
+//! else's.
+
+pub use super::form::Stream;
+pub use super::inbound::{Fault, Heard, Inbound};
+pub use super::query::{Query, QueryError, Start};
