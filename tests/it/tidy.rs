@@ -14,7 +14,7 @@ use token::{Token, follow, tokens};
 const LINES_MAX: usize = 500;
 
 /// Words that may stand only under some paths.
-const ENCLOSED: [Enclosed; 2] = [
+const ENCLOSED: [Enclosed; 3] = [
     Enclosed { words: &["lapin", "amq_protocol"], under: &["src/amqp"] },
     Enclosed {
         words: &[
@@ -27,6 +27,11 @@ const ENCLOSED: [Enclosed; 2] = [
             "http_body_util",
         ],
         under: &["src/server", "src/client", "src/cli/publish/node"],
+    },
+    // What the wall's clock says is told, and decides nothing: it may be set back at any time.
+    Enclosed {
+        words: &["SystemTime"],
+        under: &["src/notices", "src/history", "src/server/status", "src/amqp/dead_letter"],
     },
 ];
 const PARSERS: [&str; 6] =
@@ -169,6 +174,8 @@ fn a_crate_outside_its_room_is_found() {
     let tungstenite = "src/cli.rs:1: `tungstenite` stands only under src/server and src/client and src/cli/publish/node";
     check(&[("src/cli.rs", "use x::{y, tungstenite::Z};")], &[tungstenite]);
     check(&[("src/client/a.rs", "use tungstenite::X;"), ("src/server/a.rs", "use hyper::X;")], &[]);
+    let clock = "src/sequence.rs:1: `SystemTime` stands only under src/notices and src/history and src/server/status and src/amqp/dead_letter";
+    check(&[("src/sequence.rs", "use std::time::{Duration, SystemTime};")], &[clock]);
 }
 
 #[test]
