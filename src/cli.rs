@@ -47,12 +47,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let (code, error) = match run(arguments) {
-        Ok(()) => return ExitCode::SUCCESS,
+        Ok(()) => {
+            telemetry::flush();
+            return ExitCode::SUCCESS;
+        }
         Err(Failure::Usage(error)) => (EXIT_USAGE, error),
         Err(Failure::Runtime(error)) => (EXIT_FAILURE, error),
     };
     if telemetry::is_set() {
         error!(error = told(&error), "ended by a failure");
+        telemetry::flush();
     } else {
         say(&format!("blockcast: {}", told(&error)));
     }

@@ -218,8 +218,9 @@ async fn drain(door: &Door, shutdown: &CancellationToken) {
     info!(sessions = door.admission.sessions(), "draining: unready, still accepting");
     tokio::time::sleep(limits.drain_delay).await;
     door.readiness.set_refusing();
-    // A client that does not answer its close takes so long.
-    door.around.drain.begin(limits.drain.saturating_sub(session::CLOSE_TIMEOUT));
+    // A client that does not answer its close takes so long. A short drain is spread all the same.
+    let spread = limits.drain.saturating_sub(session::CLOSE_TIMEOUT).max(limits.drain / 2);
+    door.around.drain.begin(spread);
     door.around.history.wake_readers();
     info!(sessions = door.admission.sessions(), "draining: closing the sessions");
     let emptied = async {

@@ -1,19 +1,28 @@
 //! What the process says about itself: `tracing` events as text or JSON lines on stderr.
 //!
-//! A write that stderr refuses (closed, or its disk full) loses the line and nothing else. Metrics
-//! are not here, and neither is any remote exporter.
+//! A line that stderr refuses (closed, or its disk full) or that nobody reads is lost and nothing
+//! else: no task waits for the log. Metrics are not here, and neither is any remote exporter.
+
+mod lines;
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
+use self::lines::Lines;
 use crate::config::{Log, LogFormat};
 
 /// Lies under what the operator says; the later directive for a name wins.
 const QUIET: &str = "lapin=off,";
+/// For the last lines, when the process ends.
+const LAST_LINES_TIME: Duration = Duration::from_secs(1);
+
+static LINES: OnceLock<Lines> = OnceLock::new();
 
 #[derive(Debug, Error)]
 pub enum TelemetryError {
@@ -27,20 +36,24 @@ pub enum TelemetryError {
     NotALevel { level: String, directive: String },
     #[error("something in this process has set up logging before")]
     AlreadySet,
+    #[error("no thread for the log: {0}")]
+    NoThread(std::io::Error),
 }
 
 /// Sends the whole process's events to stderr, from now on.
 ///
 /// # Errors
-/// As [`directives`]; `AlreadySet` when called twice in a process.
+/// As [`directives`]; `AlreadySet` when called twice in a process; `NoThread` is the system's.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
     let filter = directives(&log.level)?;
     let terminal = std::io::stderr().is_terminal();
+    let to = LINES.get_or_init(Lines::default).clone();
+    to.write_to(std::io::stderr()).map_err(TelemetryError::NoThread)?;
     // With `log_internal_errors`, a line that cannot be written would be told with `eprintln!`,
     // which panics on the same stderr.
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(to)
         .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
         .log_internal_errors(false);
     let text = match log.format {
@@ -54,6 +67,13 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
         lines.json().flatten_event(true).with_current_span(false).try_init()
     };
     outcome.map_err(|_| TelemetryError::AlreadySet)
+}
+
+/// Waits a moment for the lines that are not written yet; the process is about to end.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush(LAST_LINES_TIME);
+    }
 }
 
 /// Whether `init` has been called: what ends the process is logged then, and printed otherwise.

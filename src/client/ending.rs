@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustls::CertificateError;
 use serde::Deserialize;
 use tokio_tungstenite::tungstenite::Error as SocketError;
-use tokio_tungstenite::tungstenite::error::TlsError;
+use tokio_tungstenite::tungstenite::error::{ProtocolError, TlsError};
 use tokio_tungstenite::tungstenite::http::{HeaderMap, Response, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
@@ -51,6 +51,10 @@ pub(super) fn of_connect(error: &SocketError) -> Ending {
         SocketError::Http(response) => of_refusal(response),
         SocketError::Url(_) | SocketError::HttpFormat(_) => {
             protocol(format!("cannot use this address: {error}"))
+        }
+        // Cut before it had answered, as by a replica that is killed.
+        SocketError::Protocol(ProtocolError::HandshakeIncomplete) => {
+            again("cut before the answer was whole".to_owned())
         }
         SocketError::Protocol(_) => protocol(format!("this is no WebSocket server: {error}")),
         SocketError::Io(error) => match rustls_error(error) {
@@ -237,6 +241,14 @@ mod tests {
                 other => panic!("{status}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_server_cut_in_its_handshake_may_come_back_and_another_protocol_does_not() {
+        let cut = of_connect(&SocketError::Protocol(ProtocolError::HandshakeIncomplete));
+        assert!(matches!(cut, Ending::Again { .. }), "{cut:?}");
+        let other = of_connect(&SocketError::Protocol(ProtocolError::WrongHttpVersion));
+        assert!(matches!(other, Ending::Fatal(Error::Protocol(_))), "{other:?}");
     }
 
     #[test]

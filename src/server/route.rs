@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::http::uri::Authority;
+use hyper::{Method, Request, StatusCode, Version};
 use serde_json::json;
 use tracing::warn;
 
@@ -33,6 +34,12 @@ enum Resource {
 
 /// Answers a request. Never waits: what takes time is a session in a task of its own.
 pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Outcome {
+    if let Some(message) = ambiguity(request) {
+        door.around.metrics.handshakes_refused.add(Refusal::BadRequest);
+        let mut answer = refusal(StatusCode::BAD_REQUEST, message);
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return Outcome::Answer(answer);
+    }
     let is_stream_method = request.method() == Method::GET || request.method() == Method::HEAD;
     let visit = behind_proxies(request, door, visit);
     let mut outcome = match find(request.uri().path(), door, &visit) {
@@ -65,6 +72,23 @@ fn behind_proxies(request: &Request<Incoming>, door: &Door, visit: Visit) -> Vis
         });
     }
     visit
+}
+
+/// What a proxy before us could read in another way than we do: the connection ends behind it.
+fn ambiguity<B>(request: &Request<B>) -> Option<&'static str> {
+    let headers = request.headers();
+    let mut hosts = headers.get_all(header::HOST).into_iter();
+    // RFC 9112 section 3.2.
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Some("more than one Host"),
+        (None, _) if request.version() == Version::HTTP_11 => return Some("Host is missing"),
+        (Some(host), _) if !host.is_empty() && Authority::try_from(host.as_bytes()).is_err() => {
+            return Some("Host is not an address");
+        }
+        _ => {}
+    }
+    // No request here has a body, and a length beside it is not shown to us (section 6.3).
+    headers.contains_key(header::TRANSFER_ENCODING).then_some("a body is not understood here")
 }
 
 fn plain_answer(

@@ -6,15 +6,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use blockcast::amqp::Publisher;
-use blockcast::client::{Builder, Message, Start};
-use blockcast::config::Config;
 use tokio::process::{Child, Command};
-use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
-use crate::chain::{body, publish};
 use crate::eventually::eventually;
+use crate::load::{Pace, Producer, all_have_the_chain, followers};
 use crate::ports;
 use crate::process::Process;
 use crate::replica::{config, request};
@@ -74,47 +70,6 @@ impl Balancer {
     }
 }
 
-/// Follows the stream from its first block until the one whose transaction is `end`; what came, by
-/// height and id, and how often it was connected.
-async fn follow(url: String) -> (Vec<(u64, String)>, usize) {
-    let (mut received, mut connections) = (Vec::new(), 0);
-    let mut stream =
-        Builder::new(&url).expect("a URL").start(Start::Height(1)).build().expect("built");
-    loop {
-        match stream.next().await.expect("nothing that waiting does not mend") {
-            Some(Message::Event(event)) => {
-                let is_last = event.transaction_id.starts_with("end");
-                received.push((event.height, event.transaction_id));
-                if is_last {
-                    stream.close().await;
-                    return (received, connections);
-                }
-            }
-            Some(Message::Connected) => connections += 1,
-            Some(Message::Gap { from_height, to_height }) => {
-                panic!("a gap where there is none: {from_height} to {to_height}")
-            }
-            Some(_) => {}
-            None => panic!("nobody ended the stream"),
-        }
-    }
-}
-
-/// Publishes a block every so often until told to stop, then the last. Returns its height.
-async fn produce(config: Config, stop: CancellationToken) -> u64 {
-    let publisher = Publisher::connect(&config.amqp).await.expect("connected");
-    let mut due = tokio::time::interval(EVERY);
-    let mut height = 0;
-    while !stop.is_cancelled() {
-        due.tick().await;
-        height += 1;
-        publisher.publish(body(height, "x")).await.expect("sent").wait().await.expect("confirmed");
-    }
-    publisher.close().await;
-    publish(&config, [body(height + 1, "end")]).await;
-    height + 1
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_killed_in_turn_behind_a_balancer_cost_nobody_anything() {
     let mut config = config(Broker::shared());
@@ -126,9 +81,8 @@ async fn replicas_killed_in_turn_behind_a_balancer_cost_nobody_anything() {
     let second = Process::start_ready(&config).await;
     let balancer = Balancer::start(&addresses).await;
     let url = format!("ws://{}/api/v1/streams/valid_transactions", balancer.address);
-    let stop = CancellationToken::new();
-    let producing = tokio::spawn(produce(config.clone(), stop.clone()));
-    let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(follow(url.clone()))).collect();
+    let producer = Producer::start(&config, Pace { blocks: 1, every: EVERY });
+    let clients = followers(&[url], CLIENTS);
 
     let mut replicas = [Some(first), Some(second)];
     for kill in 0..KILLS {
@@ -143,18 +97,9 @@ async fn replicas_killed_in_turn_behind_a_balancer_cost_nobody_anything() {
         config.server.listen = addresses[place];
         replicas[place] = Some(Process::start_ready(&config).await);
     }
-    stop.cancel();
-    let last = producing.await.expect("published");
-    let expected: Vec<_> = (1..=last)
-        .map(|height| (height, crate::chain::id(height, if height == last { "end" } else { "x" })))
-        .collect();
-    let mut connections = 0;
-    for client in clients {
-        let received = tokio::time::timeout(Duration::from_secs(120), client).await;
-        let (received, of_client) = received.expect("it gets to the end").expect("it did not fail");
-        assert_eq!(received, expected, "every block once, in order");
-        connections += of_client;
-    }
+    let last = producer.end().await;
+    let followed = all_have_the_chain(clients, last).await;
+    let connections: usize = followed.iter().map(|client| client.connected_at.len()).sum();
     println!("{CLIENTS} clients, {last} blocks, {KILLS} kills, {connections} connections");
     assert!(connections > CLIENTS + KILLS, "{connections}: nobody was cut");
     for replica in replicas.into_iter().flatten() {

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use rcgen::{
@@ -32,7 +32,8 @@ pub struct Broker {
     epmd_port: u16,
     dist_port: u16,
     server: Mutex<Option<Guarded>>,
-    _epmd: Guarded,
+    /// Of all nodes of its cluster; its end removes their files.
+    epmd: Arc<Guarded>,
 }
 
 /// A process that is killed when this is dropped and when this process ends.
@@ -68,11 +69,45 @@ impl Broker {
             epmd_port,
             dist_port,
             server: Mutex::new(None),
-            _epmd: epmd,
+            epmd: Arc::new(epmd),
         };
-        broker.write_files();
+        broker.write_files("");
         broker.restart();
         broker
+    }
+
+    /// A cluster of three for a test that kills one.
+    pub fn start_cluster() -> [Self; 3] {
+        let first = Self::start_own();
+        let [second, third] = [(); 2].map(|()| first.start_beside());
+        [first, second, third]
+    }
+
+    /// Another node of this one's cluster.
+    fn start_beside(&self) -> Self {
+        let [port, tls_port, dist_port] = ports::free();
+        let node = Self {
+            home: self.home.join(format!("beside-{port}")),
+            port,
+            tls_port,
+            epmd_port: self.epmd_port,
+            dist_port,
+            server: Mutex::new(None),
+            epmd: Arc::clone(&self.epmd),
+        };
+        std::fs::create_dir(&node.home).expect("a directory");
+        // What proves to the others that it belongs to them.
+        let cookie = ".erlang.cookie";
+        std::fs::copy(self.file(cookie), node.file(cookie)).expect("the first one's cookie");
+        node.write_files(&format!(
+            "cluster_formation.peer_discovery_backend = classic_config\n\
+             cluster_formation.classic_config.nodes.1 = {}\n\
+             cluster_formation.classic_config.nodes.2 = {}\n",
+            self.node(),
+            node.node()
+        ));
+        node.restart();
+        node
     }
 
     pub fn uri(&self) -> String {
@@ -81,6 +116,10 @@ impl Broker {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
     }
 
     /// For `localhost`, with a certificate of [`Broker::file`]`("ca.pem")`. It asks for one of the
@@ -175,7 +214,8 @@ impl Broker {
         command
     }
 
-    fn write_files(&self) {
+    /// `more`: further lines of `rabbitmq.conf`.
+    fn write_files(&self, more: &str) {
         let write = |name: &str, text: &str| {
             std::fs::write(self.home.join(name), text).expect("a file is written");
         };
@@ -191,7 +231,7 @@ impl Broker {
                  ssl_options.keyfile = {home}/server.key\n\
                  ssl_options.verify = verify_peer\n\
                  ssl_options.fail_if_no_peer_cert = true\n\
-                 disk_free_limit.absolute = 1MB\n",
+                 disk_free_limit.absolute = 1MB\n{more}",
                 self.port, self.tls_port
             ),
         );

@@ -1,7 +1,5 @@
 //! What is too much, and what is said then.
 
-use std::sync::PoisonError;
-
 use crate::broker::Broker;
 use crate::process::Process;
 use crate::replica::{Replica, config, request};
@@ -78,11 +76,10 @@ async fn no_credential_is_in_the_most_talkative_log() {
         }
     }
     let metrics = process.metrics().await;
-    let log = std::sync::Arc::clone(&process.log);
-    process.stop().await;
-    let log = log.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    assert!(log.contains("stream refused"), "the log is there: {log}");
+    process.logs("stream refused").await;
     for token in [secret, wrong, hex.as_str()] {
-        assert!(!log.contains(token) && !metrics.contains(token));
+        assert_eq!(process.logged(token), [""; 0]);
+        assert!(!metrics.contains(token));
     }
+    process.stop().await;
 }

@@ -1,7 +1,7 @@
 //! A replica as a process of its own: the real binary, for what only a process shows.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,15 +10,14 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::eventually::eventually;
-use crate::replica::{metric_in, request};
+use crate::replica::{Answer, metric_in, request};
 
 pub struct Process {
     pub address: SocketAddr,
     /// Where it is asked about itself.
     asked_at: SocketAddr,
-    /// What it has logged since it listens.
-    pub log: Arc<Mutex<String>>,
     child: Child,
+    log: Arc<Mutex<Vec<String>>>,
     /// The configuration file, as long as the process may read it.
     _file: tempfile::NamedTempFile,
 }
@@ -26,10 +25,53 @@ pub struct Process {
 impl Process {
     /// Starts `blockcast serve` and waits until it takes clients.
     pub async fn start_ready(config: &Config) -> Self {
+        Self::start_under(config, &[]).await
+    }
+
+    /// The same, by a command that becomes what its last arguments name, such as `prlimit`.
+    pub async fn start_under(config: &Config, wrapper: &[&str]) -> Self {
+        let mut process = Self::spawn(config, wrapper);
+        let stderr = process.child.stderr.take().expect("its log");
+        let mut lines = BufReader::new(stderr).lines();
+        process.address = loop {
+            let line = lines.next_line().await.expect("read").expect("it says where it listens");
+            let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
+            if let Some(address) = line["server"].as_str() {
+                let admin = line["admin"].as_str().unwrap_or(address);
+                process.asked_at = admin.parse().expect("an address");
+                break address.parse().expect("an address");
+            }
+        };
+        // The log is read to its end, so that it never fills up.
+        let log = Arc::clone(&process.log);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                log.lock().expect("nothing panics while it holds this lock").push(line);
+            }
+        });
+        process.ready().await;
+        process
+    }
+
+    /// The same at an address that is known, with a log that nobody reads.
+    pub async fn start_unread(config: &Config, wrapper: &[&str]) -> Self {
+        let process = Self::spawn(config, wrapper);
+        eventually("it listens", async || {
+            tokio::net::TcpStream::connect(process.address).await.is_ok()
+        })
+        .await;
+        process.ready().await;
+        process
+    }
+
+    fn spawn(config: &Config, wrapper: &[&str]) -> Self {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         let uris: Vec<_> = config.amqp.uris.iter().map(|uri| uri.expose().to_owned()).collect();
         std::fs::write(file.path(), config.to_toml()).expect("written");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_blockcast"))
+        let mut words = wrapper.to_vec();
+        words.push(env!("CARGO_BIN_EXE_blockcast"));
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .args(["--config", &file.path().display().to_string(), "serve"])
             .env("BLOCKCAST_AMQP__URIS", uris.join(","))
             .env("BLOCKCAST_LOG__FORMAT", "json")
@@ -37,28 +79,14 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .expect("started");
-        let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
-        let (address, admin) = loop {
-            let line = lines.next_line().await.expect("read").expect("it says where it listens");
-            let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
-            if let Some(address) = line["server"].as_str() {
-                let admin = line["admin"].as_str().map(|admin| admin.parse().expect("an address"));
-                break (address.parse().expect("an address"), admin);
-            }
-        };
-        // The log is read to its end, so that it never fills up.
-        let log = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&log);
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                kept.lock().expect("whole").push_str(&format!("{line}\n"));
-            }
-        });
-        let asked_at = admin.unwrap_or(address);
-        let process = Self { address, asked_at, log, child, _file: file };
-        eventually("the process is ready", async || process.get("/health/ready").await.0 == 200)
+        let log = Arc::default();
+        let address = config.server.listen;
+        Self { address, asked_at: address, child, log, _file: file }
+    }
+
+    async fn ready(&self) {
+        eventually("the process is ready", async || self.get("/health/ready").await.status == 200)
             .await;
-        process
     }
 
     pub fn url(&self, stream: &str) -> String {
@@ -69,8 +97,16 @@ impl Process {
         metric_in(&self.metrics().await, name)
     }
 
+    /// Waits until the block at `height` is in its history.
+    pub async fn reaches(&self, height: u64) {
+        eventually("the block is there", async || {
+            self.metric("blockcast_block_height").await >= height as f64
+        })
+        .await;
+    }
+
     pub async fn metrics(&self) -> String {
-        self.get("/metrics").await.1
+        self.get("/metrics").await.body
     }
 
     /// SIGKILL: nobody is told.
@@ -79,22 +115,36 @@ impl Process {
     }
 
     /// SIGTERM, and the exit code 0 of a drained replica.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         self.signal("TERM").await;
-        let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
-        assert_eq!(ended.expect("it ends in time").expect("waited").code(), Some(0), "drained");
+        assert_eq!(self.ended().await.code(), Some(0), "drained");
     }
 
-    /// Sends a signal, such as `HUP`.
     pub async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("it runs").to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().await.expect("kill");
         assert!(sent.success());
     }
 
-    async fn get(&self, path: &str) -> (u16, String) {
+    /// How it ended, told to before.
+    pub async fn ended(mut self) -> ExitStatus {
+        let ended = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
+        ended.expect("it ends in time").expect("waited")
+    }
+
+    /// Lines of its log, since it listens, in which this stands.
+    pub fn logged(&self, text: &str) -> Vec<String> {
+        let log = self.log.lock().expect("nothing panics while it holds this lock");
+        log.iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+
+    /// Waits until this stands in its log.
+    pub async fn logs(&self, text: &str) {
+        eventually(text, async || !self.logged(text).is_empty()).await;
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
         let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        let answer = request(self.asked_at, &head).await;
-        (answer.status, answer.body)
+        request(self.asked_at, &head).await
     }
 }

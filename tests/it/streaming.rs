@@ -72,64 +72,6 @@ async fn two_replicas_on_one_stream_both_give_everything_though_two_nodes_publis
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_killed_twice_under_publishing_costs_no_height() {
-    const LAST: u64 = 600;
-    let broker = Broker::start_own();
-    let config = config(&broker);
-    let (replica, other) =
-        tokio::join!(Replica::start_ready(&config), Replica::start_ready(&config));
-    let mut client = Client::connect(&replica.url("valid_blocks")).await;
-    let mut client_of_other = Client::connect(&other.url("valid_blocks")).await;
-
-    let publishing = tokio::spawn({
-        let config = config.clone();
-        async move {
-            // Each block until it is confirmed, over as many connections as it takes.
-            let mut height = 1;
-            while height <= LAST {
-                let Ok(publisher) = blockcast::amqp::Publisher::connect(&config.amqp).await else {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                };
-                while height <= LAST {
-                    let Ok(confirm) = publisher.publish(body(height, "x")).await else { break };
-                    if confirm.wait().await.is_err() {
-                        break;
-                    }
-                    height += 1;
-                }
-            }
-        }
-    });
-    let mut seen = Vec::new();
-    for kill_at in [100, 300] {
-        while seen.len() < kill_at {
-            seen.push(height_of(&client.text().await));
-        }
-        broker.kill();
-        assert_eq!(
-            replica.get("/health/live").await.status,
-            200,
-            "life does not depend on the broker"
-        );
-        broker.restart();
-    }
-    while seen.len() < LAST as usize {
-        seen.push(height_of(&client.text().await));
-    }
-    publishing.await.expect("published");
-    assert_eq!(seen, Vec::from_iter(1..=LAST), "every height once, in order");
-    for height in 1..=LAST {
-        assert_eq!(height_of(&client_of_other.text().await), height);
-    }
-    for replica in [replica, other] {
-        assert!(replica.metric("blockcast_amqp_reconnects_total").await >= 1.0);
-        assert_eq!(replica.metric("blockcast_missing_blocks_total").await, 0.0);
-        replica.stop().await.expect("drained");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_late_replica_takes_no_client_before_its_history_reaches_back() {
     let mut config = config(Broker::shared());
     config.amqp.queue.warm_up = 1_500;

@@ -14,7 +14,7 @@ use token::{Token, follow, tokens};
 const LINES_MAX: usize = 500;
 
 /// Words that may stand only under some paths.
-const ENCLOSED: [Enclosed; 5] = [
+const ENCLOSED: [Enclosed; 6] = [
     Enclosed { words: &["jsonwebtoken"], under: &["src/server/auth"] },
     Enclosed { words: &["lapin", "amq_protocol"], under: &["src/amqp"] },
     Enclosed {
@@ -31,6 +31,18 @@ const ENCLOSED: [Enclosed; 5] = [
     },
     Enclosed { words: &["rustls", "tokio_rustls"], under: &["src/server/tls", "src/client"] },
     Enclosed { words: &["x509_parser"], under: &["src/server/tls"] },
+    // What the wall's clock says is told, and decides nothing: it may be set back at any time.
+    Enclosed {
+        words: &["SystemTime"],
+        under: &[
+            "src/notices",
+            "src/history",
+            "src/server/status",
+            "src/amqp/dead_letter",
+            "src/server/tls",
+            "src/server/auth",
+        ],
+    },
 ];
 const PARSERS: [&str; 6] =
     ["from_str", "from_slice", "from_reader", "Deserializer", "StreamDeserializer", "*"];
@@ -177,6 +189,8 @@ fn a_crate_outside_its_room_is_found() {
         &[("src/server/a.rs", "use rustls::X;"), ("src/server/tls/a.rs", "use rustls::X;")],
         &[rustls],
     );
+    let clock = "src/sequence.rs:1: `SystemTime` stands only under src/notices and src/history and src/server/status and src/amqp/dead_letter and src/server/tls and src/server/auth";
+    check(&[("src/sequence.rs", "use std::time::{Duration, SystemTime};")], &[clock]);
 }
 
 #[test]

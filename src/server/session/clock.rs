@@ -52,7 +52,8 @@ impl<T: Transport> Session<T> {
         } else if self.pinged && now >= self.alive_at + limits.ping_interval + limits.pong_timeout {
             self.close(&Cause::NoPong);
         } else if !self.pinged && now >= self.alive_at + limits.ping_interval {
-            self.pinged = true;
+            // The answer has its whole time, also when this process stood still before it asked.
+            (self.alive_at, self.pinged) = (now - limits.ping_interval, true);
             self.outbound.ping();
         }
         None

@@ -1,0 +1,12 @@
+//! The whole program under faults, as processes with a real broker: every block that was confirmed
+//! reaches every client that is connected or resumes, once and in order; or its loss is told in
+//! metric, log and control message.
+
+mod alarms;
+mod broker_lost;
+mod clients;
+mod drain;
+mod link;
+mod process_harmed;
+mod producers;
+pub mod proxy;

@@ -1,0 +1,210 @@
+//! Clients that are broken or mean, beside ones that are neither.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::proxy::{Harm, Proxy};
+use crate::broker::Broker;
+use crate::chain::height_of;
+use crate::client::Client;
+use crate::eventually::eventually;
+use crate::load::{Pace, Producer, all_have_the_chain, followers};
+use crate::process::Process;
+use crate::replica::config;
+
+const UPGRADE: &str = "GET /api/v1/streams/valid_transactions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+/// For an answer, or for a connection to be ended by the server.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A client that has sent these bytes.
+async fn sent(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    // It may be refused before its end.
+    let _refused = stream.write_all(bytes).await;
+    stream
+}
+
+/// All that the server says to this until it ends the connection.
+async fn answers(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = sent(address, bytes).await;
+    let mut answers = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answers)).await;
+    let _reset = ended.expect("the server ends it");
+    String::from_utf8_lossy(&answers).into_owned()
+}
+
+fn upgrade_to(protocol: &str) -> String {
+    UPGRADE.replace("websocket", protocol)
+}
+
+/// One frame from a client, masked with zeros.
+fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(payload.len()).expect("a small frame");
+    let head = match u8::try_from(len) {
+        Ok(len @ ..126) => vec![first_byte, 0x80 | len, 0, 0, 0, 0],
+        _ => [&[first_byte, 0x80 | 126][..], &len.to_be_bytes(), &[0; 4]].concat(),
+    };
+    [head.as_slice(), payload].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_and_mean_clients_are_answered_and_a_good_one_notices_nothing() {
+    let mut config = config(Broker::shared());
+    config.server.handshake_timeout = Duration::from_secs(2);
+    config.server.write_stall_timeout = Duration::from_secs(2);
+    config.server.ping_interval = Duration::from_secs(2);
+    config.server.pong_timeout = Duration::from_secs(1);
+    let replica = Process::start_ready(&config).await;
+    let address = replica.address;
+    let url = replica.url("valid_transactions");
+    let mut producer =
+        Producer::start(&config, Pace { blocks: 5, every: Duration::from_millis(20) });
+    let good = followers(std::slice::from_ref(&url), 10);
+    producer.confirms(50).await;
+
+    malformed_requests_are_answered(address).await;
+    slow_handshakes_are_ended(address).await;
+    resets_in_mid_burst(&url, address).await;
+    a_crowd_that_comes_at_once_gets_a_slice_each(&url).await;
+
+    fragments_without_end_are_ended(address).await;
+    pings_without_end_cost_no_memory(&replica).await;
+    a_half_open_client_is_given_up(&replica).await;
+
+    let followed = all_have_the_chain(good, producer.end().await).await;
+    assert!(followed.iter().all(|client| client.connected_at.len() == 1), "never cut");
+    let logged: Vec<_> = ["ERROR", "WARN"].map(|level| replica.logged(level)).concat();
+    assert_eq!(logged, [""; 0], "no client is worth a line");
+    replica.stop().await;
+}
+
+async fn malformed_requests_are_answered(address: SocketAddr) {
+    let head =
+        |rest: &str| format!("GET /api/v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{rest}\r\n");
+    let many = (0..10_000).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
+    let cases = [
+        ("10,000 header lines", head(&many), "HTTP/1.1 431"),
+        ("one huge header", head(&format!("X: {}\r\n", "y".repeat(1 << 20))), "HTTP/1.1 431"),
+        ("folded", head("X: a\r\n b\r\n"), "HTTP/1.1 400"),
+        ("space before the colon", head("Content-Length : 5\r\n"), "HTTP/1.1 400"),
+        ("a bare CR", head("X: a\rb\r\n"), "HTTP/1.1 400"),
+        ("two lengths", head("Content-Length: 5\r\nContent-Length: 6\r\n"), "HTTP/1.1 400"),
+        (
+            "a length and chunks",
+            head("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
+            "HTTP/1.1 400",
+        ),
+        ("unknown coding", head("Transfer-Encoding: foo\r\n"), "HTTP/1.1 400"),
+        ("two hosts", head("Host: y\r\n"), "HTTP/1.1 400"),
+        ("no host", "GET /api/v1 HTTP/1.1\r\nConnection: close\r\n\r\n".into(), "HTTP/1.1 400"),
+        (
+            "wrong host",
+            "GET /api/v1 HTTP/1.1\r\nConnection: close\r\nHost: a b\r\n\r\n".into(),
+            "HTTP/1.1 400",
+        ),
+        ("no HTTP", "EHLO x\r\n\r\n".into(), "HTTP/1.1 400"),
+        ("TLS", "\x16\x03\x01\x02\x00\x01\x00\x01".into(), "HTTP/1.1 400"),
+        ("h2 at once", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), ""),
+        ("upgrade to h2c", upgrade_to("h2c"), "HTTP/1.1 426"),
+        ("upgrade to foo", upgrade_to("foo"), "HTTP/1.1 426"),
+        ("tunnel", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n".into(), "HTTP/1.1 40"),
+    ];
+    let mut wrong = Vec::new();
+    for (name, request, expected) in cases {
+        let answers = answers(address, request.as_bytes()).await;
+        let count = usize::from(!expected.is_empty());
+        if !answers.starts_with(expected) || answers.matches("HTTP/1.1").count() != count {
+            wrong.push(format!("{name}: {:?}", answers.lines().next()));
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+    // What stands behind a body that was announced in two ways is never taken for a request.
+    let body = "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n";
+    let smuggled = "0\r\n\r\nGET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    let kept_alive = head(body).replace("Connection: close\r\n", "");
+    let answers = answers(address, format!("{kept_alive}{smuggled}").as_bytes()).await;
+    assert!(!answers.contains("live"), "{answers}");
+}
+
+async fn slow_handshakes_are_ended(address: SocketAddr) {
+    let mut slow = Vec::new();
+    for _ in 0..200 {
+        slow.push(sent(address, &UPGRADE.as_bytes()[..60]).await);
+    }
+    for mut stream in slow {
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        let _reset = ended.expect("the server ends it");
+    }
+}
+
+async fn resets_in_mid_burst(url: &str, address: SocketAddr) {
+    for _ in 0..50 {
+        let resumed = UPGRADE.replace("valid_transactions", "valid_transactions?from_height=1");
+        let mut stream = sent(address, resumed.as_bytes()).await;
+        stream.read_exact(&mut [0; 200]).await.expect("the answer and more");
+        // The rest is unread, so the system sends a reset.
+        drop(stream);
+    }
+    let mut client = Client::connect(&format!("{url}?from_height=1")).await;
+    assert_eq!(height_of(&client.text().await), 1, "it goes on");
+}
+
+async fn a_crowd_that_comes_at_once_gets_a_slice_each(url: &str) {
+    let crowd: Vec<_> = (0..1_000)
+        .map(|_| {
+            let url = url.to_owned();
+            tokio::spawn(async move {
+                let mut client = Client::connect(&url).await;
+                let heights: Vec<_> =
+                    client.texts(20).await.iter().map(|text| height_of(text)).collect();
+                let expected = Vec::from_iter(heights[0]..heights[0] + 20);
+                assert_eq!(heights, expected, "a slice of the chain");
+            })
+        })
+        .collect();
+    for client in crowd {
+        client.await.expect("it got its slice");
+    }
+}
+
+async fn fragments_without_end_are_ended(address: SocketAddr) {
+    let mut stream = sent(address, UPGRADE.as_bytes()).await;
+    stream.write_all(&frame(0x02, &[0; 1_000])).await.expect("taken");
+    let more = frame(0x00, &[0; 1_000]);
+    let flood = async { while stream.write_all(&more).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, flood).await.expect("the server ends it");
+}
+
+async fn pings_without_end_cost_no_memory(replica: &Process) {
+    /// Other clients' bursts come in between.
+    const NOISE_BYTES: f64 = 64e6;
+    let resident = async || replica.metric("process_resident_memory_bytes").await;
+    let before = resident().await;
+    let mut client = Client::connect(&replica.url("valid_transactions")).await;
+    for _ in 0..50_000 {
+        client.send(Message::Ping(vec![b'x'; 100].into())).await;
+    }
+    assert!(resident().await < before + NOISE_BYTES, "pongs wait nowhere");
+    let heights: Vec<_> = client.texts(20).await.iter().map(|text| height_of(text)).collect();
+    assert_eq!(heights, Vec::from_iter(heights[0]..heights[0] + 20), "its stream goes on");
+}
+
+async fn a_half_open_client_is_given_up(replica: &Process) {
+    let lost = "blockcast_disconnects_total{reason=\"no_pong\"}";
+    let stalled = "blockcast_disconnects_total{reason=\"stalled\"}";
+    let given_up = async || replica.metric(lost).await + replica.metric(stalled).await;
+    let before = given_up().await;
+    let proxy = Proxy::to(replica.address).await;
+    let url = format!("ws://{}/api/v1/streams/valid_transactions", proxy.address);
+    let mut client = Client::connect(&url).await;
+    client.text().await;
+    proxy.harm(Harm::Swallowed);
+    client.send(Message::text("into the void")).await;
+    eventually("it is given up", async || given_up().await > before).await;
+}

@@ -1,0 +1,175 @@
+//! Links between a replica and its broker that are not what they seem.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use blockcast::config::{AmqpUri, Config};
+use bytesize::ByteSize;
+use serde_json::Value;
+
+use super::proxy::{Harm, Proxy};
+use crate::broker::Broker;
+use crate::chain::{body, id, publish};
+use crate::client::Client;
+use crate::eventually::eventually;
+use crate::load::{Pace, Producer, all_have_the_chain, followers};
+use crate::process::Process;
+use crate::replica::config;
+
+/// Where nobody listens.
+pub const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+const PACE: Pace = Pace { blocks: 5, every: Duration::from_millis(20) };
+
+/// A proxy before the broker, and the configuration that goes through it.
+pub async fn behind_proxy(broker: &Broker, config: &Config) -> (Proxy, Config) {
+    let proxy = Proxy::to(SocketAddr::from(([127, 0, 0, 1], broker.port()))).await;
+    let mut through = config.clone();
+    let port = proxy.address.port();
+    through.amqp.uris = vec![AmqpUri::new(format!("amqp://guest:guest@127.0.0.1:{port}/%2f"))];
+    (proxy, through)
+}
+
+/// A replica whose broker is behind a proxy, beside one with a whole link.
+struct Fixture {
+    proxy: Proxy,
+    /// For who publishes, past the proxy.
+    config: Config,
+    replica: Process,
+    other: Process,
+}
+
+impl Fixture {
+    async fn start(broker: &Broker) -> Self {
+        let mut config = config(broker);
+        // The least there is.
+        config.amqp.heartbeat = Duration::from_secs(1);
+        let (proxy, through) = behind_proxy(broker, &config).await;
+        let replica = Process::start_ready(&through).await;
+        let other = Process::start_ready(&config).await;
+        Self { proxy, config, replica, other }
+    }
+
+    async fn connected_is(&self, connected: f64) {
+        eventually("the broker is lost or found", async || {
+            self.replica.metric("blockcast_amqp_connected").await == connected
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_harmed_link_to_the_broker_is_noticed_and_costs_no_block() {
+    let fixture = Fixture::start(Broker::shared()).await;
+    let urls = [&fixture.replica, &fixture.other].map(|replica| replica.url("valid_transactions"));
+    let mut producer = Producer::start(&fixture.config, PACE);
+    let clients = followers(&urls, 10);
+    producer.confirms(50).await;
+
+    fixture.proxy.harm(Harm::Slow { bytes_per_second: 20_000 });
+    fixture.replica.reaches(producer.confirms(50).await).await;
+    assert_eq!(fixture.replica.metric("blockcast_amqp_reconnects_total").await, 0.0, "only slow");
+
+    let harms = [
+        ("half-open, both ways", Harm::Swallowed, Harm::Swallowed),
+        ("half-open, nothing comes", Harm::Whole, Harm::Swallowed),
+        ("partitioned", Harm::Stalled, Harm::Stalled),
+        ("corrupted, what comes", Harm::Whole, Harm::Misframed),
+        ("corrupted, what is sent", Harm::Misframed, Harm::Whole),
+    ];
+    for (name, there, back) in harms {
+        println!("{name}");
+        fixture.proxy.harm_each(there, back);
+        fixture.connected_is(0.0).await;
+        producer.confirms(50).await;
+        fixture.proxy.harm(Harm::Whole);
+        fixture.connected_is(1.0).await;
+        producer.confirms(50).await;
+    }
+    let reconnects = fixture.replica.metric("blockcast_amqp_reconnects_total").await;
+    assert!(reconnects >= harms.len() as f64, "{reconnects} reconnects");
+    assert!(fixture.proxy.harmed() > 0);
+
+    let last = producer.end().await;
+    all_have_the_chain(clients, last).await;
+    assert_eq!(fixture.replica.metric("blockcast_missing_blocks_total").await, 0.0);
+    for replica in [fixture.replica, fixture.other] {
+        replica.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bits_flipped_under_tls_cut_the_link_and_harm_no_block() {
+    let seed = fastrand::get_seed();
+    println!("seed {seed}");
+    let broker = Broker::shared();
+    let config = config(broker);
+    let target = SocketAddr::from(([127, 0, 0, 1], broker.tls_port()));
+    let proxy = Proxy::to(target).await;
+    let mut through = config.clone();
+    let port = proxy.address.port();
+    through.amqp.uris = vec![AmqpUri::new(format!("amqps://guest:guest@localhost:{port}/%2f"))];
+    through.amqp.tls.ca = Some(broker.file("ca.pem"));
+    through.amqp.tls.certificate = Some(broker.file("client.pem"));
+    through.amqp.tls.key = Some(broker.file("client.key"));
+    let replica = Process::start_ready(&through).await;
+    let mut producer = Producer::start(&config, PACE);
+    let clients = followers(&[replica.url("valid_transactions")], 5);
+    for round in 1..=5 {
+        producer.confirms(20).await;
+        proxy.harm_each(Harm::Whole, Harm::Flipped);
+        eventually("the flip is met", async || proxy.harmed() >= round).await;
+        proxy.harm(Harm::Whole);
+        replica.reaches(producer.confirms(20).await).await;
+    }
+    assert!(replica.metric("blockcast_amqp_reconnects_total").await >= 1.0);
+    all_have_the_chain(clients, producer.end().await).await;
+    replica.stop().await;
+}
+
+/// What retention has taken while nobody was looking cannot be had again, but is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_trims_while_a_replica_is_cut_off_is_told_as_a_gap() {
+    const LAST: u64 = 600;
+    let broker = Broker::shared();
+    let mut config = config(broker);
+    config.amqp.queue.segment_bytes = ByteSize::kb(100);
+    config.amqp.queue.max_length_bytes = ByteSize::kb(300);
+    let (proxy, through) = behind_proxy(broker, &config).await;
+    let replica = Process::start_ready(&through).await;
+    let url = format!("{}?control=true", replica.url("valid_transactions"));
+    let mut client = Client::connect(&url).await;
+    publish(&config, (1..=10).map(|height| body(height, "x"))).await;
+    replica.reaches(10).await;
+
+    proxy.lead_to(NOWHERE);
+    proxy.cut();
+    let padding = "x".repeat(5_000);
+    for heights in Vec::from_iter(11..=LAST).chunks(50) {
+        let large = |height: &u64| {
+            let id = id(*height, "x");
+            format!(
+                r#"{{"height": {height}, "transactions": [{{"id": "{id}", "pad": "{padding}"}}]}}"#
+            )
+        };
+        publish(&config, heights.iter().map(|height| large(height).into_bytes())).await;
+    }
+    proxy.lead_to(SocketAddr::from(([127, 0, 0, 1], broker.port())));
+    replica.reaches(LAST).await;
+
+    let (mut events, mut gaps) = (Vec::new(), Vec::new());
+    while events.last() != Some(&LAST) {
+        let message: Value = serde_json::from_str(&client.text().await).expect("JSON");
+        let height = |key: &str| message[key].as_u64().expect("a height");
+        match message["type"].as_str() {
+            None => events.push(height("height")),
+            Some("gap") => gaps.push((height("from_height"), height("to_height"))),
+            Some(_) => {}
+        }
+    }
+    let [(11, trimmed)] = gaps[..] else { panic!("one gap was due: {gaps:?}") };
+    assert_eq!(events, Vec::from_iter((1..=10).chain(trimmed + 1..=LAST)), "all but the gap");
+    let missing = replica.metric("blockcast_missing_blocks_total").await;
+    assert_eq!(missing, (trimmed - 10) as f64);
+    replica.logs("heights given up").await;
+    replica.stop().await;
+}

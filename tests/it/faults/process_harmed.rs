@@ -1,0 +1,87 @@
+//! A replica that is stopped, out of descriptors, or whose log has nowhere to go.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::broker::Broker;
+use crate::chain::{body, event, publish};
+use crate::client::Client;
+use crate::load::{Pace, Producer, all_have_the_chain, followers};
+use crate::ports;
+use crate::process::Process;
+use crate::replica::config;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stood_still_beyond_every_timeout_loses_no_block() {
+    let mut config = config(Broker::shared());
+    config.amqp.heartbeat = Duration::from_secs(1);
+    config.server.ping_interval = Duration::from_secs(1);
+    config.server.pong_timeout = Duration::from_secs(1);
+    let replica = Process::start_ready(&config).await;
+    let mut producer =
+        Producer::start(&config, Pace { blocks: 1, every: Duration::from_millis(20) });
+    let clients = followers(&[replica.url("valid_transactions")], 20);
+    producer.confirms(20).await;
+    replica.signal("STOP").await;
+    // As a clock: six seconds, beyond all that was set above.
+    producer.confirms(300).await;
+    replica.signal("CONT").await;
+    replica.reaches(producer.confirms(20).await).await;
+    let followed = all_have_the_chain(clients, producer.end().await).await;
+    assert!(followed.iter().all(|client| client.connected_at.len() == 1), "no client was cut");
+    let reconnects = replica.metric("blockcast_amqp_reconnects_total").await;
+    assert!(reconnects >= 1.0, "the broker gave it up");
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_descriptors_it_serves_who_is_there_and_takes_newcomers_when_it_can() {
+    const DESCRIPTORS: usize = 80;
+    let mut config = config(Broker::shared());
+    // So that idle connections hold their descriptors.
+    config.server.handshake_timeout = Duration::from_secs(60);
+    let limit = format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}");
+    let replica = Process::start_under(&config, &["prlimit", &limit]).await;
+    let url = replica.url("valid_transactions");
+    let mut client = Client::connect(&url).await;
+    let mut idle = Vec::new();
+    for _ in 0..2 * DESCRIPTORS {
+        idle.push(TcpStream::connect(replica.address).await.expect("the kernel takes it"));
+    }
+    replica.logs("cannot accept").await;
+    publish(&config, (1..=100).map(|height| body(height, "x"))).await;
+    let expected: Vec<_> = (1..=100).map(|height| event(height, "x")).collect();
+    assert_eq!(client.texts(100).await, expected, "who is there is served");
+    assert_eq!(replica.logged("cannot accept").len(), 1, "told once, not at each attempt");
+    drop(idle);
+    let mut newcomer = Client::connect(&url).await;
+    publish(&config, [body(101, "x")]).await;
+    for client in [&mut client, &mut newcomer] {
+        assert_eq!(client.text().await, event(101, "x"));
+    }
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_closed_full_or_unread_stops_nothing() {
+    let check = async |name: &str, wrapper: &[&str]| {
+        println!("{name}");
+        let mut config = config(Broker::shared());
+        let [port] = ports::free();
+        config.server.listen = SocketAddr::from(([127, 0, 0, 1], port));
+        // Far more than the 64 KiB that a pipe takes.
+        config.log.level = "trace".into();
+        let replica = Process::start_unread(&config, wrapper).await;
+        let pace = Pace { blocks: 20, every: Duration::from_millis(10) };
+        let mut producer = Producer::start(&config, pace);
+        let clients = followers(&[replica.url("valid_transactions")], 5);
+        producer.confirms(400).await;
+        all_have_the_chain(clients, producer.end().await).await;
+        replica.stop().await;
+    };
+    check("closed", &["sh", "-c", "exec \"$@\" 2>&-", "sh"]).await;
+    check("full", &["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"]).await;
+    check("unread", &[]).await;
+}

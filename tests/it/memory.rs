@@ -1,0 +1,123 @@
+//! What bounds a replica's memory, at the bound: history full, as many connections as may be, a tenth
+//! of them never reading. Nothing is kept per client, and of the kernel's memory no more than was set.
+
+use std::net::SocketAddr;
+
+use bytesize::ByteSize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::broker::Broker;
+use crate::chain::publish;
+use crate::eventually::eventually;
+use crate::process::Process;
+use crate::replica::config;
+
+const HISTORY: ByteSize = ByteSize::mib(16);
+const SEND_BUFFER: ByteSize = ByteSize::kib(64);
+const CONNECTIONS: usize = 1_000;
+/// They take what the kernel takes for them, and then nothing.
+const STALLED: usize = CONNECTIONS / 10;
+const TRANSACTIONS: usize = 200;
+/// Its frames, at least.
+const BLOCK_BYTES: usize = TRANSACTIONS * 180;
+/// Twice what fills the history: a block counts with its filter fields too.
+const FILLING_BLOCKS: u64 = 2 * HISTORY.0 / BLOCK_BYTES as u64;
+/// Less than is kept, so that nobody is cut for being slow: what is owed to each that does not read.
+const OWED_BLOCKS: u64 = 60;
+/// The allocator's share of what is kept, and what a process takes in whatever it does.
+const SLACK_BYTES: f64 = 12e6;
+/// A session in a build without optimisation; the benchmark has the figure that matters.
+const SESSION_BYTES: f64 = 8_192.0;
+/// What a socket takes that only waits, both ends, and what other tests' sockets take meanwhile.
+const WAITING_BYTES: u64 = 4_096;
+const OTHERS_BYTES: u64 = 24 << 20;
+const PAGE_BYTES: u64 = 4_096;
+
+fn body(height: u64) -> Vec<u8> {
+    let ids = (0..TRANSACTIONS).map(|place| format!("{{\"id\":\"{:064x}\"}}", place));
+    let transactions = ids.collect::<Vec<_>>().join(",");
+    format!("{{\"height\":{height},\"transactions\":[{transactions}]}}").into_bytes()
+}
+
+async fn connect(address: SocketAddr, receive_buffer_bytes: Option<u32>) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    if let Some(bytes) = receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes).expect("set");
+    }
+    let mut stream = socket.connect(address).await.expect("connected");
+    let request = "GET /api/v1/streams/valid_transactions HTTP/1.1\r\nHost: x\r\n\
+        Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.expect("written");
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 101");
+    stream
+}
+
+/// Of all TCP sockets of this machine; proc(5) counts pages.
+fn socket_bytes() -> u64 {
+    let sockets = std::fs::read_to_string("/proc/net/sockstat").expect("Linux");
+    let tcp = sockets.lines().find(|line| line.starts_with("TCP:")).expect("a line of TCP");
+    let pages = tcp.rsplit(' ').next().expect("its last field");
+    pages.parse::<u64>().expect("a number") * PAGE_BYTES
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_replica_takes_what_was_set_and_no_more() {
+    let mut config = config(Broker::shared());
+    config.history.max_bytes = HISTORY;
+    config.blocks.max_bytes = ByteSize::mib(1);
+    config.server.max_connections = CONNECTIONS;
+    config.server.send_buffer_bytes = SEND_BUFFER;
+    let replica = Process::start_ready(&config).await;
+    let resident = async || replica.metric("process_resident_memory_bytes").await;
+    let at_first = resident().await;
+    publish(&config, (1..=FILLING_BLOCKS).map(body)).await;
+    replica.reaches(FILLING_BLOCKS).await;
+    let oldest = replica.metric("blockcast_first_height").await;
+    assert!(oldest > 1.0, "the history is full");
+
+    let sockets_before = socket_bytes();
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED {
+        stalled.push(connect(replica.address, Some(4_096)).await);
+    }
+    let mut readers: Vec<JoinHandle<()>> = Vec::new();
+    for _ in STALLED..CONNECTIONS {
+        let mut stream = connect(replica.address, None).await;
+        readers.push(tokio::spawn(async move {
+            let mut bytes = vec![0; 16_384];
+            while let Ok(1..) = stream.read(&mut bytes).await {}
+        }));
+    }
+    let last = FILLING_BLOCKS + OWED_BLOCKS;
+    publish(&config, (FILLING_BLOCKS + 1..=last).map(body)).await;
+    replica.reaches(last).await;
+    let read = (OWED_BLOCKS as usize * TRANSACTIONS * (CONNECTIONS - STALLED)) as f64;
+    eventually("everybody else has everything", async || {
+        replica.metric("blockcast_sent_messages_total").await >= read
+    })
+    .await;
+
+    assert_eq!(replica.metric("blockcast_sessions").await, CONNECTIONS as f64, "nobody was cut");
+    let owed = OWED_BLOCKS * BLOCK_BYTES as u64 * STALLED as u64;
+    let (more, allowed) = (
+        resident().await - at_first,
+        HISTORY.0 as f64 + CONNECTIONS as f64 * SESSION_BYTES + SLACK_BYTES,
+    );
+    println!("resident: {more} more than at first, {allowed} allowed; {owed} owed to the stalled");
+    assert!(owed as f64 > 2.0 * allowed, "a queue per client would show");
+    assert!(more <= allowed, "{more} bytes resident, {allowed} allowed");
+    let in_kernel = socket_bytes().saturating_sub(sockets_before);
+    let allowed =
+        STALLED as u64 * 2 * SEND_BUFFER.0 + CONNECTIONS as u64 * WAITING_BYTES + OTHERS_BYTES;
+    println!("sockets: {in_kernel} more, {allowed} allowed");
+    assert!(owed > 2 * allowed, "what the kernel would take, were it let, would show");
+    assert!(in_kernel <= allowed, "{in_kernel} bytes in the kernel, {allowed} allowed");
+    readers.iter().for_each(JoinHandle::abort);
+    drop(stalled);
+    replica.stop().await;
+}
