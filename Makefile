@@ -20,7 +20,11 @@ FUZZ_FLAGS := --cfg fuzzing -C passes=sancov-module -C codegen-units=1 \
 	-C llvm-args=-sanitizer-coverage-level=4 -C llvm-args=-sanitizer-coverage-inline-8bit-counters \
 	-C llvm-args=-sanitizer-coverage-pc-table -C llvm-args=-sanitizer-coverage-trace-compares
 
-.PHONY: help run test fmt format-check lint unit it bench fuzz peers rabbitmq promtool haproxy
+# How long `make soak` has for its faults, and how far its simulation goes before.
+SOAK_SECONDS ?= 1800
+SOAK_STEPS ?= 20000000
+
+.PHONY: help run test fmt format-check lint unit it bench fuzz soak peers rabbitmq promtool haproxy
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -60,6 +64,10 @@ fuzz: ## throw bytes at what reads untrusted ones, a minute each (FUZZ_SECONDS=.
 			-artifact_prefix=$(FUZZ_DIRECTORY)/found/$$target/ -dict=tests/fuzz/seeds/$$target.dict \
 			$(FUZZ_DIRECTORY)/corpus/$$target tests/fuzz/seeds/$$target; \
 	done
+
+soak: rabbitmq ## a long simulation, then load and faults at random for half an hour (SOAK_SECONDS=...)
+	BLOCKCAST_SIMULATION_STEPS=$(SOAK_STEPS) cargo test --locked --release --lib -- simulation --nocapture
+	BLOCKCAST_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked --bin blockcast --test it -- soak:: --nocapture
 
 # What cannot be had is no failure: the bench names it as skipped.
 peers: ## install what the benchmarks compare with, as far as it can be had
