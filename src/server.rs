@@ -215,16 +215,16 @@ async fn drain(door: &Door, shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     let limits = &door.around.limits;
     door.readiness.set_draining();
-    info!(sessions = door.admission.sessions(), "draining: unready, still accepting");
+    info!(sessions = door.admission.inside(), "draining: unready, still accepting");
     tokio::time::sleep(limits.drain_delay).await;
     door.readiness.set_refusing();
     // A client that does not answer its close takes so long. A short drain is spread all the same.
     let spread = limits.drain.saturating_sub(session::CLOSE_TIMEOUT).max(limits.drain / 2);
     door.around.drain.begin(spread);
     door.around.history.wake_readers();
-    info!(sessions = door.admission.sessions(), "draining: closing the sessions");
+    info!(sessions = door.admission.inside(), "draining: closing the sessions");
     let emptied = async {
-        while door.admission.sessions() > 0 {
+        while door.admission.inside() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

@@ -68,7 +68,7 @@ fn explain(error: BindError, listen: SocketAddr) -> Failure {
             .into()
         }
         BindError::Listen(error @ server::BindError::Auth(_)) => {
-            anyhow!("cannot start: {error}; see server.auth").into()
+            Failure::Usage(anyhow!("cannot start: {error}; see server.auth"))
         }
         error @ BindError::Address(_) => anyhow!(error).context("cannot start").into(),
         BindError::Tls(error) => Failure::Usage(anyhow!("cannot start: {error}")),

@@ -1,27 +1,27 @@
-//! Who may still come in: sessions at once in all and per address. A place is given back when its
-//! holder is dropped, however the session ended.
+//! Who may still come in: so many at once in all and per address, be it sessions or connections. A
+//! place is given back when its holder is dropped, however that ended.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-/// The sessions there are.
+/// Those who are inside.
 #[derive(Debug)]
 pub struct Admission {
-    sessions_max: usize,
+    in_all_max: usize,
     /// 0: no limit.
-    sessions_per_address_max: usize,
+    per_address_max: usize,
     inside: Mutex<Inside>,
 }
 
 #[derive(Debug, Default)]
 struct Inside {
-    sessions: usize,
-    /// Only while there is a limit; an entry goes with its last session.
+    in_all: usize,
+    /// Only while there is a limit; an entry goes with its last.
     per_address: HashMap<IpAddr, usize>,
 }
 
-/// A session's place.
+/// One's place.
 #[derive(Debug)]
 pub struct Admitted {
     admission: Arc<Admission>,
@@ -35,29 +35,30 @@ pub enum NotAdmitted {
 }
 
 impl Admission {
-    pub fn new(sessions_max: usize, sessions_per_address_max: usize) -> Self {
-        Self { sessions_max, sessions_per_address_max, inside: Mutex::default() }
+    pub fn new(in_all_max: usize, per_address_max: usize) -> Self {
+        Self { in_all_max, per_address_max, inside: Mutex::default() }
     }
 
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admitted, NotAdmitted> {
-        let address = (self.sessions_per_address_max > 0).then(|| network(address));
+    /// None: one whose address says nothing, such as a proxy's, counts in all alone.
+    pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Admitted, NotAdmitted> {
+        let address = address.filter(|_| self.per_address_max > 0).map(network);
         let mut inside = self.lock();
-        if inside.sessions >= self.sessions_max {
+        if inside.in_all >= self.in_all_max {
             return Err(NotAdmitted::Full);
         }
         if let Some(address) = address {
             let here = inside.per_address.entry(address).or_default();
-            if *here >= self.sessions_per_address_max {
+            if *here >= self.per_address_max {
                 return Err(NotAdmitted::TooManyFromAddress);
             }
             *here += 1;
         }
-        inside.sessions += 1;
+        inside.in_all += 1;
         Ok(Admitted { admission: Arc::clone(self), address })
     }
 
-    pub fn sessions(&self) -> usize {
-        self.lock().sessions
+    pub fn inside(&self) -> usize {
+        self.lock().in_all
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inside> {
@@ -68,7 +69,7 @@ impl Admission {
 impl Drop for Admitted {
     fn drop(&mut self) {
         let mut inside = self.admission.lock();
-        inside.sessions -= 1;
+        inside.in_all -= 1;
         if let Some(address) = self.address
             && let Some(here) = inside.per_address.get_mut(&address)
         {
@@ -95,19 +96,21 @@ mod tests {
     #[test]
     fn places_are_counted_in_all_and_per_network_and_given_back() {
         let admission = Arc::new(Admission::new(3, 2));
-        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let address = |text: &str| Some(text.parse::<IpAddr>().expect("an address"));
         let first = admission.admit(address("2001:db8::1")).expect("room");
         let _second = admission.admit(address("2001:db8::ffff:2")).expect("room");
         let third = admission.admit(address("2001:db8::3")).map(|_| ());
         assert_eq!(third, Err(NotAdmitted::TooManyFromAddress), "one /64");
         let _other = admission.admit(address("192.0.2.1")).expect("room");
         assert_eq!(admission.admit(address("192.0.2.2")).map(|_| ()), Err(NotAdmitted::Full));
+        assert_eq!(admission.admit(None).map(|_| ()), Err(NotAdmitted::Full));
         drop(first);
+        drop(admission.admit(None).expect("room for a proxy"));
         assert!(
             admission.admit(address("::ffff:192.0.2.1")).is_ok(),
             "the second of that IPv4 address"
         );
-        assert_eq!(admission.sessions(), 2);
+        assert_eq!(admission.inside(), 2);
         assert_eq!(admission.lock().per_address.len(), 2);
     }
 }

@@ -143,7 +143,7 @@ fn check(
     if last_event_id.as_ref().is_some_and(is_over) {
         return Ok(Checked::NothingLeft);
     }
-    let admitted = door.admission.admit(visit.peer.ip()).map_err(|reason| match reason {
+    let admitted = door.admission.admit(Some(visit.peer.ip())).map_err(|reason| match reason {
         NotAdmitted::Full => Refused::new(
             StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Full,

@@ -6,7 +6,6 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,11 +17,13 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
+use super::admission::{Admission, NotAdmitted};
 use super::handshake::{Opening, Outcome};
 use super::session::Transport;
 use super::tls::{NoTls, Tls};
-use super::visit::{Place, Visit};
-use super::{Door, route};
+use super::visit::Visit;
+use super::{Door, proxy, route};
+use crate::config;
 use crate::metrics::Refusal;
 
 /// Waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
@@ -31,6 +32,8 @@ const BACKLOG: i32 = 4_096;
 const HEAD_BYTES_MAX: usize = 16 * 1_024;
 /// Connections beside the sessions: scrapes, probes, handshakes under way.
 pub const PLAIN_CONNECTIONS_MAX: usize = 1_024;
+/// The same from one address, when there is a limit on its sessions.
+const PLAIN_CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
 /// How long a connection that is no session may last: one that never reads its answers would stay
 /// for ever. A scraper connects again.
 const PLAIN_CONNECTION_TIME: Duration = Duration::from_secs(60);
@@ -57,19 +60,25 @@ pub fn bind(address: SocketAddr, send_buffer_bytes: usize) -> io::Result<TcpList
 /// Accepts until the task is dropped; each connection gets a task on the door's tracker. With `tls`,
 /// that is where it is spoken: a slow handshake keeps nobody from being accepted.
 pub async fn accept(listener: TcpListener, door: Arc<Door>, tls: Option<Arc<Tls>>, is_admin: bool) {
-    let open = Arc::new(AtomicUsize::new(0));
-    let open_max = door.around.limits.max_connections.saturating_add(PLAIN_CONNECTIONS_MAX);
+    let open = Arc::new(connections(&door.around.limits, is_admin));
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 pause = ACCEPT_PAUSE_MIN;
-                let place = Place::take(&open);
-                if open.load(Ordering::Relaxed) > open_max {
+                let is_proxy = proxy::is_trusted(peer.ip(), &door.around.limits.trusted_proxies);
+                let place = match open.admit(Some(peer.ip()).filter(|_| !is_proxy)) {
+                    Ok(place) => place,
                     // No room even to say so; the client sees a reset and comes back.
-                    door.around.metrics.handshakes_refused.add(Refusal::Full);
-                    continue;
-                }
+                    Err(reason) => {
+                        let reason = match reason {
+                            NotAdmitted::Full => Refusal::Full,
+                            NotAdmitted::TooManyFromAddress => Refusal::Address,
+                        };
+                        door.around.metrics.handshakes_refused.add(reason);
+                        continue;
+                    }
+                };
                 let door_inside = Arc::clone(&door);
                 // A block is one write: nothing is gained by waiting for more.
                 let _ = stream.set_nodelay(true);
@@ -102,6 +111,17 @@ pub async fn accept(listener: TcpListener, door: Arc<Door>, tls: Option<Arc<Tls>
             }
         }
     }
+}
+
+/// The connections that may be open at once: sessions, and some plain ones beside them.
+fn connections(limits: &config::Server, is_admin: bool) -> Admission {
+    let in_all_max = limits.max_connections.saturating_add(PLAIN_CONNECTIONS_MAX);
+    let per_address_max = match limits.max_connections_per_address {
+        0 => 0,
+        _ if is_admin => 0,
+        sessions_max => sessions_max.saturating_add(PLAIN_CONNECTIONS_PER_ADDRESS_MAX),
+    };
+    Admission::new(in_all_max, per_address_max)
 }
 
 async fn serve_tls(stream: TcpStream, visit: Visit, door: Arc<Door>, tls: Arc<Tls>) {

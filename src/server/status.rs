@@ -38,7 +38,7 @@ pub fn status(door: &Door) -> Value {
         "broker_first_height": door.around.archive.first_height(),
         "gaps": gaps,
         "history": { "blocks": summary.blocks, "bytes": summary.bytes },
-        "sessions": door.admission.sessions(),
+        "sessions": door.admission.inside(),
         "last_rejected": rejected,
         "another_chain_published": noticed.another_chain_published,
     })
@@ -72,7 +72,7 @@ pub fn metrics(door: &Door) -> String {
     metrics.history_oldest_timestamp.set(seconds(summary.oldest_time));
     metrics.history_bytes.set(summary.bytes as i64);
     metrics.history_blocks.set(summary.blocks as i64);
-    metrics.sessions.set(door.admission.sessions() as i64);
+    metrics.sessions.set(door.admission.inside() as i64);
     metrics.to_text()
 }
 

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::admission::Admitted;
 
 /// Where a request came from and arrived.
 #[derive(Clone)]
@@ -16,22 +17,5 @@ pub struct Visit {
     /// The connection speaks TLS here, not only before a proxy.
     pub is_tls: bool,
     /// Kept by whatever outlives the request on its connection.
-    pub place: Arc<Place>,
-}
-
-/// One connection's place among the open ones; given back when the last holder drops it.
-#[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    pub fn take(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    pub place: Arc<Admitted>,
 }

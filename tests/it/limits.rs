@@ -1,8 +1,12 @@
 //! What is too much, and what is said then.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::broker::Broker;
+use crate::eventually::eventually;
 use crate::process::Process;
-use crate::replica::{Replica, config, request};
+use crate::replica::{Replica, config, metric_in, request};
 
 const STREAM: &str = "/api/v1/streams/valid_blocks";
 
@@ -47,6 +51,39 @@ async fn an_address_that_asks_too_often_is_told_to_wait() {
     assert_eq!(replica.get("/api/v1/status").await.status, 200, "only streams are counted");
     let refused = "blockcast_handshakes_refused_total{reason=\"rate\"}";
     assert_eq!(replica.metric(refused).await, 1.0);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_gets_no_more_connections_than_its_share_and_some_plain_ones() {
+    let mut config = config(Broker::shared());
+    config.server.max_connections_per_address = 2;
+    config.admin.listen = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let replica = Replica::start_ready(&config).await;
+    let admin = replica.admin.expect("it listens");
+    let mut held = Vec::new();
+    // Those that ask for nothing have a place like others.
+    for _ in 0..18 {
+        held.push(TcpStream::connect(replica.address).await.expect("connected"));
+    }
+    let mut more = TcpStream::connect(replica.address).await.expect("accepted by the kernel");
+    let end = more.read(&mut [0]).await;
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    let refused = "blockcast_handshakes_refused_total{reason=\"address\"}";
+    let metrics =
+        request(admin, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(metric_in(&metrics.body, refused) >= 1.0, "the admin address has no such limit");
+    held.pop();
+    eventually("a place that was given back is had again", async || {
+        let mut next = TcpStream::connect(replica.address).await.expect("connected");
+        let ask = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let mut status = [0; 12];
+        next.write_all(ask).await.is_ok()
+            && next.read_exact(&mut status).await.is_ok()
+            && &status == b"HTTP/1.1 200"
+    })
+    .await;
+    drop(held);
     replica.stop().await.expect("drained");
 }
 
