@@ -281,7 +281,12 @@ impl Client {
         tally: &mut Tally,
     ) {
         assert!(self.taste.has_control, "control messages are asked for: {text}");
+        let known = self.chain;
         let Some(chain) = self.chain_at(stamp, chains) else { return };
+        if kind != "block" {
+            // On its way while another chain took the place: it is no proof of the newest.
+            self.chain = known;
+        }
         let height = number(text, "height");
         match kind {
             "position" => {
@@ -307,10 +312,16 @@ impl Client {
             "gap" => {
                 let from = number(text, "from_height").expect("a height");
                 let to = number(text, "to_height").expect("a height");
-                self.pass((from, 0), stamp, chain, tally);
                 let seen = self.seen();
-                let fair = (from..=to).all(|it| chain.may_be_missing(it, seen.step, stamp.at));
-                assert!(from <= to && fair, "no such gap: {text}, {}", chain.around(from));
+                let is_fair = |chain: &&Chain| {
+                    (from..=to).all(|it| chain.may_be_missing(it, seen.step, stamp.at))
+                };
+                let of = match known {
+                    Some(_) => Some(chain).filter(is_fair),
+                    None => chains.iter().rfind(is_fair),
+                };
+                assert!(from <= to && of.is_some(), "no such gap: {text}, {}", chain.around(from));
+                self.pass((from, 0), stamp, of.unwrap_or(chain), tally);
                 self.next = Some((to + 1, 0));
                 self.connection.iter_mut().for_each(|it| it.gaps.push((from, to)));
                 tally.note(Seen::Gaps);
@@ -318,7 +329,12 @@ impl Client {
             "filled" => {
                 let height = height.expect("a height");
                 assert!(self.next.is_some_and(|next| height < next.0), "yet to come: {text}");
-                assert!(chain.has(height), "nothing filled that: {text}, {}", chain.around(height));
+                let of_another = known.is_none() && chains.iter().any(|chain| chain.has(height));
+                assert!(
+                    chain.has(height) || of_another,
+                    "nothing filled that: {text}, {}",
+                    chain.around(height)
+                );
                 let filled = &mut self.connection.as_mut().expect("bug: it has read").filled;
                 assert!(!filled.contains(&height), "told twice: {text}");
                 filled.push(height);
