@@ -28,8 +28,9 @@ const PACE: Pace = Pace { blocks: 2, every: Duration::from_millis(100) };
 const FAULT_BLOCKS_MAX: u64 = 60;
 /// A broker comes back after some ten seconds: every so many faults.
 const BROKER_EVERY: u64 = 15;
-/// Above what a run's first third took, in all: what is kept once, whatever the length.
-const GROWTH_BYTES_MAX: f64 = 8e6;
+/// Above what a run's first third took, whatever the length: four deep readings of 3 MiB, which may come
+/// late, and as much that the allocator keeps of them.
+const GROWTH_BYTES_MAX: f64 = 24e6;
 /// The same for descriptors: connections that come and go.
 const GROWTH_DESCRIPTORS_MAX: f64 = 60.0;
 
