@@ -15,6 +15,7 @@ mod ports;
 mod process;
 mod replica;
 mod scripted;
+mod sockets;
 
 // The broker's side.
 mod amqp_attach;

@@ -13,6 +13,7 @@ use crate::chain::publish;
 use crate::eventually::eventually;
 use crate::process::Process;
 use crate::replica::config;
+use crate::sockets::socket_bytes;
 
 const HISTORY: ByteSize = ByteSize::mib(16);
 const SEND_BUFFER: ByteSize = ByteSize::kib(64);
@@ -30,7 +31,6 @@ const OWED_BLOCKS: u64 = 60;
 const SLACK_BYTES: f64 = 12e6;
 /// A session in a build without optimisation; the benchmark has the figure that matters.
 const SESSION_BYTES: f64 = 8_192.0;
-const PAGE_BYTES: u64 = 4_096;
 
 fn body(height: u64) -> Vec<u8> {
     let ids = (0..TRANSACTIONS).map(|place| format!("{{\"id\":\"{:064x}\"}}", place));
@@ -52,14 +52,6 @@ async fn connect(address: SocketAddr, receive_buffer_bytes: Option<u32>) -> TcpS
     stream.read_exact(&mut status).await.expect("an answer");
     assert_eq!(&status, b"HTTP/1.1 101");
     stream
-}
-
-/// Of all TCP sockets of this machine, those of other tests too; proc(5) counts pages.
-fn socket_bytes() -> u64 {
-    let sockets = std::fs::read_to_string("/proc/net/sockstat").expect("Linux");
-    let tcp = sockets.lines().find(|line| line.starts_with("TCP:")).expect("a line of TCP");
-    let pages = tcp.rsplit(' ').next().expect("its last field");
-    pages.parse::<u64>().expect("a number") * PAGE_BYTES
 }
 
 /// Bytes that the kernel holds for those who are connected to this port, by the fields of proc(5):

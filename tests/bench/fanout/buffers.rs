@@ -9,6 +9,7 @@ use super::peer::Peer;
 use super::peers::{Entrant, SHAPES, compare};
 use super::process::{Measured, quiet};
 use super::service::Blockcast;
+use super::sockets::socket_bytes;
 use super::table;
 use super::write_loop::WriteLoop;
 
@@ -24,7 +25,6 @@ const SIZES: [(&str, &str); 6] = [
 const STALLED: usize = 20;
 /// Twice what the largest buffer takes.
 const STALLED_BLOCKS: usize = 50;
-const PAGE_BYTES: u64 = 4_096;
 
 /// A table of the first shape, a service per size, and a line per size.
 pub async fn compare_sizes() -> anyhow::Result<()> {
@@ -61,12 +61,4 @@ async fn stalled_bytes(service: &mut Blockcast) -> anyhow::Result<u64> {
     let more = socket_bytes().saturating_sub(before);
     drop(stalled);
     Ok(more / STALLED as u64)
-}
-
-/// Of all TCP sockets of this machine; the file's unit is pages.
-fn socket_bytes() -> u64 {
-    let sockets = std::fs::read_to_string("/proc/net/sockstat").expect("Linux");
-    let tcp = sockets.lines().find(|line| line.starts_with("TCP:")).expect("a line of TCP");
-    let pages = tcp.rsplit(' ').next().expect("its last field");
-    pages.parse::<u64>().expect("a number") * PAGE_BYTES
 }

@@ -27,6 +27,8 @@ mod peer;
 mod peers;
 mod process;
 mod service;
+#[path = "../../it/sockets.rs"]
+mod sockets;
 mod table;
 mod tungstenite;
 mod web_stomp;
