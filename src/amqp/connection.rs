@@ -144,7 +144,10 @@ impl Connector {
         );
         match timeout(CONNECT_DEADLINE, connecting).await {
             Ok(Ok(inner)) => Ok(Connection { inner, address, _socket: socket }),
-            Ok(Err(error)) => Err(reply(&error)),
+            Ok(Err(error)) => Err(match tls::key_to_mend(&error) {
+                Some(key) => format!("{} (see {key})", reply(&error)),
+                None => reply(&error),
+            }),
             Err(_) => Err("no answer within 5 s".to_owned()),
         }
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
+use rustls::{AlertDescription, CertificateError};
 
 use crate::config;
 use crate::pem::{PemError, PemFile};
@@ -42,6 +43,22 @@ pub fn connector(tls: &config::AmqpTls) -> Result<RustlsConnector, TlsError> {
             config.connector_with_single_cert(chain, key).map_err(TlsError::Identity)
         }
         _ => config.connector_with_no_client_auth().map_err(TlsError::Identity),
+    }
+}
+
+/// The key that is at fault when there is no TLS with a broker, where the error tells.
+pub fn key_to_mend(error: &lapin::Error) -> Option<&'static str> {
+    let lapin::ErrorKind::IOError(error) = error.kind() else { return None };
+    match error.get_ref()?.downcast_ref()? {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some("amqp.tls.ca"),
+        rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown,
+        ) => Some("amqp.tls.certificate"),
+        _ => None,
     }
 }
 
