@@ -5,17 +5,18 @@
 //! message in the middle of its own, wherever a write stopped. Nothing of a block is formatted or
 //! copied per client.
 
+mod own;
+
 use crate::history::{Cursor, Entry, Kept, Needs};
 
 use super::close::Cause;
 use super::form::{Form, Part};
 use super::notice::{self, Notice};
 use super::plan::{Cut, Plan, Slices, Told};
+use own::Own;
 
 /// What a session keeps for the next write: a thousand matches.
 const SCRATCH_BYTES_MAX: usize = 4_096;
-const FIN_PING: u8 = 0x89;
-const FIN_PONG: u8 = 0x8a;
 
 /// Room that a session lends for one write: for a filter's matches and a batch's head.
 #[derive(Debug, Default)]
@@ -57,25 +58,7 @@ pub struct Outbound {
     /// The last block that is wanted.
     until_height: Option<u64>,
     is_done: bool,
-    /// Whole messages of this session's own, and how much of them is written.
-    own: Vec<u8>,
-    own_written: usize,
-    /// The newest ping's payload that is not answered: RFC 6455 section 5.5.3 wants no more.
-    pong: Option<Vec<u8>>,
-    ping: bool,
-    /// Since data last went out: another waits for more of that.
-    has_ponged: bool,
-    close: Close,
-}
-
-/// How far the server's own end of the stream is.
-#[derive(Debug, PartialEq, Eq)]
-enum Close {
-    None,
-    Wanted(Ending),
-    /// In `own`; nothing goes after it.
-    Under,
-    Written,
+    own: Own,
 }
 
 /// What goes out last.
@@ -106,12 +89,7 @@ impl Outbound {
             messages_max: bounds.messages_max,
             until_height: bounds.until_height,
             is_done: false,
-            own: head,
-            own_written: 0,
-            pong: None,
-            ping: false,
-            has_ponged: false,
-            close: Close::None,
+            own: Own::of(head),
         }
     }
 
@@ -167,12 +145,12 @@ impl Outbound {
 
     /// Whether messages of one's own wait to be written.
     pub fn has_own(&self) -> bool {
-        !self.own.is_empty() || self.pong.is_some() || self.ping
+        self.own.is_waiting()
     }
 
     /// Whether they may: not in the middle of a data message.
     pub fn may_write_own(&self) -> bool {
-        self.in_message == 0 || self.own_written > 0
+        self.in_message == 0 || self.own.is_under_way()
     }
 
     /// Whether nothing from `height` on is wanted.
@@ -207,38 +185,34 @@ impl Outbound {
     }
 
     pub fn pong(&mut self, payload: Vec<u8>) {
-        self.pong = Some(payload);
+        self.own.pong(payload);
     }
 
     pub fn ping(&mut self) {
-        self.ping = true;
+        self.own.ping();
     }
 
     /// Puts a message in between, behind the data message under way.
     pub fn tell(&mut self, notice: &Notice) {
-        self.put(self.form.own_message(notice));
+        self.own.put(self.form.own_message(notice));
     }
 
     /// Puts bytes in between that are a message already.
-    pub fn put(&mut self, mut message: Vec<u8>) {
-        if !self.is_closing() {
-            self.own.append(&mut message);
-        }
+    pub fn put(&mut self, message: Vec<u8>) {
+        self.own.put(message);
     }
 
     /// Ends after the message under way; only the first end counts.
     pub fn close(&mut self, ending: Ending) {
-        if self.close == Close::None {
-            self.close = Close::Wanted(ending);
-        }
+        self.own.close(ending);
     }
 
     pub fn is_closing(&self) -> bool {
-        self.close != Close::None
+        self.own.is_closing()
     }
 
     pub fn is_close_written(&self) -> bool {
-        self.close == Close::Written
+        self.own.is_close_written()
     }
 
     /// Whether blocks may still be written: not once an end waits, but for a message under way.
@@ -264,7 +238,7 @@ impl Outbound {
         self.collect_control(!entries.is_empty());
         let Scratch { picked, head } = scratch;
         let mut messages_max = self.messages_max;
-        let until_message_end = !self.own.is_empty() || self.is_closing();
+        let until_message_end = !self.own.bytes().is_empty() || self.is_closing();
         let mut own_comes = self.may_write_own();
         for entry in entries {
             if self.is_done() || until_message_end && own_comes {
@@ -306,9 +280,9 @@ impl Outbound {
                 break;
             }
         }
-        if own_comes && !self.own.is_empty() {
+        if own_comes && !self.own.bytes().is_empty() {
             // Without room it goes with the next write: what is offered ends before it.
-            let _ = slices.try_push(std::io::IoSlice::new(&self.own[self.own_written..]));
+            let _ = slices.try_push(std::io::IoSlice::new(self.own.bytes()));
         }
     }
 
@@ -323,12 +297,12 @@ impl Outbound {
         scratch: &mut Scratch,
         finished: &mut impl FnMut(&Kept),
     ) -> usize {
-        if self.own.is_empty() {
+        if self.own.bytes().is_empty() {
             // A message under way that a close waits for is all that was offered.
             return self.advance_blocks(entries, written, scratch, finished);
         }
         let of_message = written.min(self.rest_of_message(entries, scratch));
-        self.advance_own(written - of_message);
+        self.own.advance(written - of_message);
         match of_message {
             0 => 0,
             of_message => self.advance_blocks(entries, of_message, scratch, finished),
@@ -352,7 +326,9 @@ impl Outbound {
         finished: &mut impl FnMut(&Kept),
     ) -> usize {
         let mut messages = 0;
-        self.has_ponged &= written == 0;
+        if written > 0 {
+            self.own.passed_data();
+        }
         for entry in entries {
             if self.is_done() || self.is_closing() && self.in_message == 0 {
                 break;
@@ -435,7 +411,7 @@ impl Outbound {
             Entry::Gap { .. } => None,
         });
         match under_way {
-            Some(kept) if self.in_message > 0 && self.own_written == 0 => {
+            Some(kept) if self.in_message > 0 && !self.own.is_under_way() => {
                 let Scratch { picked, head } = scratch;
                 let cut = self.cut(kept, self.messages_max);
                 let plan = Plan::of(&self.form, kept, cut, picked, head);
@@ -446,43 +422,14 @@ impl Outbound {
         }
     }
 
-    fn advance_own(&mut self, written: usize) {
-        self.own_written += written;
-        if self.own_written == self.own.len() {
-            self.own = Vec::new();
-            self.own_written = 0;
-            if self.close == Close::Under {
-                self.close = Close::Written;
-            }
-        }
-    }
-
     /// Moves what is owed to the protocol among one's own messages when these are written.
     fn collect_control(&mut self, has_data: bool) {
-        if !self.own.is_empty() || matches!(self.close, Close::Under | Close::Written) {
-            return;
-        }
-        // A client that pings all the time gets its blocks all the same.
-        let may_pong = !(self.has_ponged && has_data) || self.is_closing();
-        if let Some(payload) = self.pong.take_if(|_| may_pong) {
-            self.has_ponged = true;
-            self.own.extend([FIN_PONG, payload.len() as u8]);
-            self.own.extend(payload);
-        }
-        if std::mem::take(&mut self.ping) {
-            self.own.extend([FIN_PING, 0]);
-        }
-        // Not before the message under way has ended: it counts for where the client goes on.
-        if self.in_message > 0 || !matches!(self.close, Close::Wanted(_)) {
-            return;
-        }
-        if let Close::Wanted(ending) = std::mem::replace(&mut self.close, Close::Under) {
-            let mut last = match ending {
-                Ending::Bytes(bytes) => bytes,
-                Ending::Cause(cause) => self.form.ending(&cause, &self.position()),
-            };
-            self.own.append(&mut last);
-        }
+        let last = match self.own.collect(has_data, self.in_message == 0) {
+            None => return,
+            Some(Ending::Bytes(bytes)) => bytes,
+            Some(Ending::Cause(cause)) => self.form.ending(&cause, &self.position()),
+        };
+        self.own.put_last(last);
     }
 }
 

@@ -1,3 +1,4 @@
+use super::own::FIN_PONG;
 use super::*;
 use crate::frame::sample::block;
 use crate::history::{Entries, History};
