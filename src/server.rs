@@ -30,6 +30,7 @@ pub(crate) mod simulated;
 mod start;
 mod status;
 mod tls;
+mod transport;
 mod visit;
 
 use std::io;

@@ -20,6 +20,10 @@ impl Drain {
         let _ = self.began.set((Instant::now(), spread));
     }
 
+    pub fn has_begun(&self) -> bool {
+        self.began.get().is_some()
+    }
+
     /// A time for one session to be closed at, drawn evenly; None while there is no drain.
     pub fn draw_close_time(&self) -> Option<Instant> {
         let (began, spread) = self.began.get()?;

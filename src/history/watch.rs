@@ -68,25 +68,32 @@ impl Watch {
         self.needs
     }
 
+    /// From now on the task is woken by every move. Looks at the history after that miss none. Returns
+    /// whether it was another task before, or none.
+    pub fn enter(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.entered.as_ref().is_some_and(|entered| entered.waker.will_wake(cx.waker())) {
+            return false;
+        }
+        let readers = self.history.readers(self.needs);
+        let waker = cx.waker().clone();
+        let key = match &self.entered {
+            Some(entered) => {
+                readers.lock()[entered.key] = waker.clone();
+                entered.key
+            }
+            None => readers.lock().insert(waker.clone()),
+        };
+        self.entered = Some(Entered { key, waker });
+        true
+    }
+
     /// Ready if the history has moved since this was last ready (or made); else the task is woken when
     /// it does. Once polled, the task is woken by every move.
     ///
     /// Polled before the history is looked at, no move is missed.
     pub fn poll_moved(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.enter(cx);
         let readers = self.history.readers(self.needs);
-        let is_entered =
-            self.entered.as_ref().is_some_and(|entered| entered.waker.will_wake(cx.waker()));
-        if !is_entered {
-            let waker = cx.waker().clone();
-            let key = match &self.entered {
-                Some(entered) => {
-                    readers.lock()[entered.key] = waker.clone();
-                    entered.key
-                }
-                None => readers.lock().insert(waker.clone()),
-            };
-            self.entered = Some(Entered { key, waker });
-        }
         let moves = readers.moves.load(Ordering::Acquire);
         match std::mem::replace(&mut self.seen, moves) == moves {
             true => Poll::Pending,

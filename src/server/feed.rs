@@ -118,13 +118,14 @@ impl Feed {
         self.looking = Some(Box::new(looking));
     }
 
-    /// From now on `cx`'s task is woken when there may be more; first that, then look.
-    pub fn wake_when_moved(&mut self, cx: &mut Context<'_>) {
+    /// From now on `cx`'s task is woken when there may be more; first that, then look. Returns whether
+    /// it was another task before, or none.
+    pub fn wake_when_moved(&mut self, cx: &mut Context<'_>) -> bool {
         self.has_changed_source = false;
-        let _ = self.shared.poll_moved(cx);
         if let Source::Reading(deep) = &mut self.source {
-            let _ = deep.watch.poll_moved(cx);
+            deep.watch.enter(cx);
         }
+        self.shared.enter(cx)
     }
 
     /// Whether [`Feed::wake_when_moved`] must be called again.

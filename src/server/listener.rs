@@ -19,8 +19,8 @@ use tracing::{debug, warn};
 
 use super::admission::{Admission, NotAdmitted};
 use super::handshake::{Opening, Outcome};
-use super::session::Transport;
 use super::tls::{NoTls, Tls};
+use super::transport::Transport;
 use super::visit::Visit;
 use super::{Door, proxy, route};
 use crate::config;

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 
 use super::auth::Pass;
@@ -26,6 +27,7 @@ use super::outbound::{Bounds, Ending, Outbound, Scratch};
 use super::plan::Slices;
 use super::query::Start;
 use super::sessions::Seen;
+use super::transport::Transport;
 use crate::archive::Archive;
 use crate::config;
 use crate::frame::Wire;
@@ -43,18 +45,6 @@ const TURN_READS_MAX: usize = 16;
 const TURN_EMPTY_PORTIONS_MAX: usize = 16;
 /// From the decision to close until the socket is dropped, whatever the client does.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A byte stream to a client.
-pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
-    /// Makes dropping it give up at once what the kernel still holds for it.
-    fn reset_on_drop(&self);
-
-    /// Ready when it may take bytes.
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()>;
-
-    /// Ends when what was sent stays unacknowledged for so long, where that is known.
-    fn give_up_after(&self, _silence: Duration) {}
-}
 
 /// What every session looks at.
 pub struct Surroundings {
@@ -85,34 +75,41 @@ pub enum Head {
     WhenBegun(Vec<u8>),
 }
 
+/// What every block touches comes first, and together: when a block comes to thousands, no cache has
+/// any of it, and each line that is fetched costs as much as a hundred instructions.
+#[repr(C)]
 pub struct Session<T> {
-    transport: T,
     around: Arc<Surroundings>,
-    /// None for Server-Sent Events: what such a client sends has no meaning.
-    inbound: Option<Inbound>,
-    outbound: Outbound,
     feed: Feed,
+    outbound: Outbound,
     /// None for a form that needs none.
     scratch: Option<Box<Scratch>>,
+    /// Where others see how far it is.
+    seen: Option<Arc<Seen>>,
+    /// When the clock has something for it, at the earliest.
+    due_at: Instant,
+    /// Since when the socket takes nothing though there is something.
+    blocked_since: Option<Instant>,
+    pass: Option<Pass>,
+    began_at: Instant,
+    /// Whether the timer wakes this task at [`Self::due_at`].
+    is_timer_set: bool,
+    is_write_shut: bool,
+    transport: T,
+    /// None for Server-Sent Events: what such a client sends has no meaning.
+    inbound: Option<Inbound>,
     /// See [`Head::WhenBegun`].
     head: Option<Vec<u8>>,
     /// Whether the client named a place to begin at.
     is_resumed: bool,
-    began_at: Instant,
     /// When bytes last came, or went although the socket had been full.
     alive_at: Instant,
     /// When a message last went out, or began to.
     told_at: Instant,
     pinged: bool,
-    /// Since when the socket takes nothing though there is something.
-    blocked_since: Option<Instant>,
     drained_at: Option<Instant>,
-    pass: Option<Pass>,
-    /// Where others see how far it is.
-    seen: Option<Arc<Seen>>,
     /// Set with the close frame; its end is the session's.
     closing: Option<Closing>,
-    is_write_shut: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -163,24 +160,26 @@ impl<T: Transport> Session<T> {
         feed.look_for(start, fallback);
         let cursor = around.history.live_cursor();
         let mut session = Self {
+            around,
+            feed,
+            outbound: Outbound::new(form, cursor, bounds, head_now),
+            scratch,
+            seen: None,
+            due_at: now,
+            blocked_since: None,
+            pass,
+            began_at: now,
+            is_timer_set: false,
+            is_write_shut: false,
             transport,
             inbound,
-            outbound: Outbound::new(form, cursor, bounds, head_now),
-            feed,
-            scratch,
             head,
             is_resumed,
-            around,
-            began_at: now,
             alive_at: now,
             told_at: now,
             pinged: false,
-            blocked_since: None,
             drained_at: None,
-            pass,
-            seen: None,
             closing: None,
-            is_write_shut: false,
         };
         // Now, before the client is told that it is connected: from then on it misses nothing.
         session.begin(now);
@@ -205,7 +204,7 @@ impl<T: Transport> Session<T> {
     /// Serves the client until one side ends it. Borrowed: a future that takes its session keeps
     /// room for it twice.
     pub async fn run(&mut self) -> Disconnect {
-        let mut timer = pin!(tokio::time::sleep_until(self.deadline()));
+        let mut timer = pin!(tokio::time::sleep_until(self.due_at));
         poll_fn(|cx| self.poll_run(cx, timer.as_mut())).await
     }
 
@@ -222,8 +221,13 @@ impl<T: Transport> Session<T> {
     fn poll_run(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Disconnect> {
         loop {
             // First: what comes after the look wakes this task again.
-            self.feed.wake_when_moved(cx);
-            if let Some(disconnect) = self.look_at_clock(Instant::now()) {
+            if self.feed.wake_when_moved(cx) {
+                self.is_timer_set = false;
+            }
+            let now = Instant::now();
+            if self.is_due(now)
+                && let Some(disconnect) = self.look_at_clock(now)
+            {
                 return Poll::Ready(disconnect);
             }
             let turn = self.turn(cx);
@@ -240,11 +244,14 @@ impl<T: Transport> Session<T> {
                 Turn::Waits if self.feed.has_changed_source() => continue,
                 Turn::Waits => {}
             }
-            let deadline = self.deadline();
-            if deadline < timer.deadline() || timer.is_elapsed() {
-                timer.as_mut().reset(deadline);
+            if self.is_timer_set {
+                return Poll::Pending;
             }
+            timer.as_mut().reset(self.due_at);
+            // Without budget the timer only has this task polled again.
+            self.is_timer_set = coop::has_budget_remaining();
             ready!(timer.as_mut().poll(cx));
+            self.is_timer_set = false;
         }
     }
 
@@ -362,7 +369,7 @@ impl<T: Transport> Session<T> {
                 }
                 Poll::Ready(_) => return Poll::Ready(Err(self.lost())),
                 Poll::Pending => {
-                    self.blocked_since.get_or_insert_with(Instant::now);
+                    self.is_blocked();
                     return Poll::Pending;
                 }
             }
@@ -472,23 +479,6 @@ impl<T: Transport> Session<T> {
 
     fn lost(&self) -> Disconnect {
         self.closing.map_or(Disconnect::Lost, |closing| closing.disconnect)
-    }
-}
-
-impl Transport for tokio::net::TcpStream {
-    fn reset_on_drop(&self) {
-        // Failing only means that the kernel keeps trying for a while.
-        let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // An error shows when something is written.
-        self.poll_write_ready(cx).map(|_| ())
-    }
-
-    fn give_up_after(&self, silence: Duration) {
-        // Failing only means that the kernel keeps trying for longer.
-        let _ = socket2::SockRef::from(self).set_tcp_user_timeout(Some(silence));
     }
 }
 

@@ -87,8 +87,9 @@ impl Seen {
     }
 
     pub fn sent(&self, messages: u64, bytes: u64) {
-        self.messages.fetch_add(messages, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Nobody else writes it: a load and a store are no lock on memory that no cache has.
+        self.messages.store(self.messages.load(Ordering::Relaxed) + messages, Ordering::Relaxed);
+        self.bytes.store(self.bytes.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
     }
 
     fn to_json(&self, tip: Option<u64>) -> Value {

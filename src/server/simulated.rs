@@ -6,8 +6,9 @@ use super::form::Form;
 pub use super::form::Stream;
 use super::outbound::Bounds;
 use super::query::Query;
+pub use super::session::Surroundings;
 use super::session::{Head, Session, Wanted};
-pub use super::session::{Surroundings, Transport};
+pub use super::transport::Transport;
 use crate::frame::Wire;
 use crate::metrics::Disconnect;
 

@@ -9,8 +9,47 @@ use crate::server::close::Cause;
 use crate::server::notice;
 
 impl<T: Transport> Session<T> {
-    /// What is due by now. Returns how the session ended, if it is over.
+    /// Whether [`Self::look_at_clock`] may have something to do.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        // Who was let in may be put out, and a drain begin, at any time.
+        now >= self.due_at
+            || self.pass.is_some()
+            || self.around.drain.has_begun()
+            || self.is_owed_a_message_end()
+    }
+
+    /// Does what is due by now, and says when to look again. Returns how the session ended, if it is
+    /// over.
     pub(super) fn look_at_clock(&mut self, now: Instant) -> Option<Disconnect> {
+        let ended = self.do_what_is_due(now);
+        // A timer that is set too early costs less than setting it again each time.
+        if now < self.due_at {
+            self.look_by(self.deadline());
+        } else {
+            self.due_at = self.deadline();
+            self.is_timer_set = false;
+        }
+        ended
+    }
+
+    /// Has the clock looked at by then.
+    pub(super) fn look_by(&mut self, at: Instant) {
+        if at < self.due_at {
+            self.due_at = at;
+            self.is_timer_set = false;
+        }
+    }
+
+    /// Takes note that the socket takes nothing.
+    pub(super) fn is_blocked(&mut self) {
+        if self.blocked_since.is_none() {
+            let now = Instant::now();
+            self.blocked_since = Some(now);
+            self.look_by(now + self.around.limits.write_stall_timeout);
+        }
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) -> Option<Disconnect> {
         let limits = &self.around.limits;
         if self.around.drain.is_over() {
             self.transport.reset_on_drop();
@@ -60,7 +99,7 @@ impl<T: Transport> Session<T> {
     }
 
     /// When [`Self::look_at_clock`] has something to do next.
-    pub(super) fn deadline(&self) -> Instant {
+    fn deadline(&self) -> Instant {
         let limits = &self.around.limits;
         if let Some(closing) = self.closing {
             return closing.until;

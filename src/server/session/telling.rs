@@ -21,7 +21,12 @@ impl<T: Transport> Session<T> {
             return self.close(&Cause::Done);
         }
         let begun = match self.feed.begin(&mut self.outbound, now) {
-            Ok(None) => return,
+            Ok(None) => {
+                if let Some(at) = self.feed.deadline() {
+                    self.look_by(at);
+                }
+                return;
+            }
             Ok(Some(begun)) => begun,
             Err(end) => {
                 if self.is_resumed {
@@ -104,7 +109,9 @@ impl<T: Transport> Session<T> {
     pub(super) fn begin_close(&mut self, ending: Ending, disconnect: Disconnect) {
         if self.closing.is_none() {
             self.outbound.close(ending);
-            self.closing = Some(Closing { disconnect, until: Instant::now() + CLOSE_TIMEOUT });
+            let until = Instant::now() + CLOSE_TIMEOUT;
+            self.closing = Some(Closing { disconnect, until });
+            self.look_by(until);
         }
     }
 }
