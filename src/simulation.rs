@@ -12,13 +12,14 @@
 mod chain;
 mod client;
 mod pipe;
+mod tally;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::str::FromStr;
 
-use client::{Seen, Tally};
 use fastrand::Rng;
+use tally::{Seen, Tally};
 use world::World;
 
 /// A step is one thing that happens: a message handed over, bytes read, a client that comes.

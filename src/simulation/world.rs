@@ -18,8 +18,9 @@ use tokio::time::{Instant, advance};
 use tokio_util::sync::CancellationToken;
 
 use super::chain::Chain;
-use super::client::{Client, Tally};
+use super::client::Client;
 use super::pipe::Stamp;
+use super::tally::Tally;
 use crate::amqp::{DeadLetters, Input, Source};
 use crate::archive::Archive;
 use crate::config::{self, Config, Hold};

@@ -3,8 +3,9 @@
 use super::{CLIENTS_MAX, World};
 use crate::metrics::Disconnect;
 use crate::server::simulated::{Asked, Stream, open};
-use crate::simulation::client::{Client, Closed, Connection, Place, Seen, Taste};
+use crate::simulation::client::{Client, Closed, Connection, Place, Taste};
 use crate::simulation::pipe::{Stamp, pipe};
+use crate::simulation::tally::Seen;
 
 const CLOSE: u8 = 0x88;
 const TEXT: u8 = 0x81;
