@@ -10,7 +10,8 @@ use super::pipe::Stamp;
 use super::tally::{Seen, Tally};
 use crate::server::simulated::Stream;
 use connection::inflated;
-pub use connection::{Closed, Connection};
+pub use connection::{Bounds, Closed, Connection};
+pub use heard::index_of_id;
 
 const TEXT: u8 = 0x81;
 const DEFLATED: u8 = 0xc1;

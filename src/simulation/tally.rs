@@ -23,6 +23,8 @@ pub enum Seen {
     NotAvailable,
     Ahead,
     OtherChains,
+    Done,
+    Limited,
 }
 
 impl Tally {
@@ -39,7 +41,7 @@ impl Tally {
 }
 
 impl Seen {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Messages,
         Self::Pongs,
         Self::Resumes,
@@ -53,5 +55,7 @@ impl Seen {
         Self::NotAvailable,
         Self::Ahead,
         Self::OtherChains,
+        Self::Done,
+        Self::Limited,
     ];
 }

@@ -12,6 +12,7 @@ const PING: u8 = 0x89;
 pub struct Connection {
     /// The whole query.
     pub asked: String,
+    pub bounds: Bounds,
     pub pipe: Pipe,
     pub session: JoinHandle<Disconnect>,
     /// When a block's newest message, or the opening, was written.
@@ -26,6 +27,14 @@ pub struct Connection {
     pub buffer: Vec<u8>,
 }
 
+/// Where a connection has all that it asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bounds {
+    pub until_height: Option<u64>,
+    /// Data messages that may still come.
+    pub messages_left: Option<u64>,
+}
+
 /// A server's close.
 pub struct Closed {
     pub code: u16,
@@ -37,6 +46,7 @@ impl Connection {
     pub fn new(asked: String, pipe: Pipe, session: JoinHandle<Disconnect>, seen: Stamp) -> Self {
         Self {
             asked,
+            bounds: Bounds::default(),
             pipe,
             session,
             seen,
@@ -75,6 +85,20 @@ impl Connection {
         let first = self.buffer[0];
         self.buffer.drain(..head + len);
         Some((first, payload))
+    }
+}
+
+impl Bounds {
+    /// The query's part that says this.
+    pub fn query(&self) -> String {
+        let until = self.until_height.map(|height| format!("until_height={height}"));
+        let limit = self.messages_left.map(|messages| format!("limit={messages}"));
+        until.into_iter().chain(limit).collect::<Vec<_>>().join("&")
+    }
+
+    /// Whether something of this height may still come.
+    pub fn allow(&self, height: u64) -> bool {
+        self.messages_left != Some(0) && self.until_height.is_none_or(|until| height <= until)
     }
 }
 

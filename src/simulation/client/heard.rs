@@ -30,6 +30,9 @@ impl Client {
             let mine = *self.chain.get_or_insert(at);
             assert_eq!(mine, at, "an event of another chain, untold: {text}");
         }
+        let bounds = &mut self.connection.as_mut().expect("bug: it has read").bounds;
+        assert!(bounds.allow(height), "more than was asked for: {text}");
+        bounds.messages_left = bounds.messages_left.map(|left| left - 1);
         let Some(chain) = self.chain_at(stamp, chains) else { return };
         let inside = self.next.filter(|next| next.0 == height).map_or(0, |next| next.1);
         let (place, next, expected) = if self.taste.stream == Stream::Blocks {
@@ -39,7 +42,7 @@ impl Client {
             assert!(!self.taste.is_filtered || !indices.is_empty(), "an empty batch: {text}");
             // With control messages the block goes on up to its end.
             let next = match self.taste.has_control {
-                true => (height, chain.events(height)),
+                true => (height, chain.events(height).max(1)),
                 false => (height + 1, 0),
             };
             ((height, inside), next, chain.batch(height, &indices))
@@ -61,6 +64,11 @@ impl Client {
         tally: &mut Tally,
     ) {
         assert!(self.taste.has_control, "control messages are asked for: {text}");
+        let bounds = self.bounds();
+        let last = number(text, if kind == "gap" { "to_height" } else { "height" });
+        let is_of_chain = matches!(kind, "block" | "gap");
+        let is_asked_for = !is_of_chain || last.is_some_and(|last| bounds.allow(last));
+        assert!(is_asked_for, "more than was asked for: {text}");
         let known = self.chain;
         let Some(chain) = self.chain_at(stamp, chains) else { return };
         if kind != "block" {
@@ -148,6 +156,10 @@ fn chain_of(text: &str) -> Option<u64> {
 }
 
 fn index_of(text: &str) -> u64 {
-    let id = text.strip_suffix("\"}").expect("an event");
+    index_of_id(text.strip_suffix("\"}").expect("an event"))
+}
+
+/// The index that an id ends with.
+pub fn index_of_id(id: &str) -> u64 {
     u64::from_str_radix(&id[id.len() - 16..], 16).expect("an id of ours")
 }

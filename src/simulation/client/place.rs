@@ -1,7 +1,7 @@
 //! Where a client is in its chain, and what may lie between that and where it is next: nothing that it
 //! is owed.
 
-use super::{Client, Place};
+use super::{Bounds, Client, Place};
 use crate::server::simulated::Stream;
 use crate::simulation::chain::Chain;
 use crate::simulation::pipe::Stamp;
@@ -84,6 +84,11 @@ impl Client {
         let is_filtered = self.taste.is_filtered;
         let all = inside..chain.events(height);
         all.filter(move |index| !is_filtered || chain.is_create(height, *index))
+    }
+
+    /// Where this connection has enough.
+    pub fn bounds(&self) -> Bounds {
+        self.connection.as_ref().expect("bug: it is connected").bounds
     }
 
     pub(super) fn seen(&self) -> Stamp {

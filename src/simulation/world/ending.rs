@@ -74,6 +74,8 @@ impl World {
                 continue;
             }
             let chain = &self.chains[self.current];
+            let is_done = !connection.bounds.allow(tip + 1);
+            assert!(!is_done, "it has all that it asked for: {client:?}");
             if client.next.is_some_and(|next| next.0 <= tip) {
                 client.pass((tip + 1, 0), now, chain, &mut self.tally);
             }

@@ -3,7 +3,7 @@
 use super::{CLIENTS_MAX, World};
 use crate::metrics::Disconnect;
 use crate::server::simulated::{Asked, Stream, open};
-use crate::simulation::client::{Client, Closed, Connection, Place, Taste};
+use crate::simulation::client::{Bounds, Client, Closed, Connection, Place, Taste, index_of_id};
 use crate::simulation::pipe::{Stamp, pipe};
 use crate::simulation::tally::Seen;
 
@@ -64,17 +64,21 @@ impl World {
         }
         client.next = start.next;
         client.chain = start.is_here.then_some(self.current);
-        let query = [start.query, client.query()].join("&");
+        let asked = client.query();
+        let bounds = self.draw_bounds(start.next);
+        let query = [start.query, asked, bounds.query()];
+        let query = query.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
         let room = match self.random.u8(0..4) {
             0 => self.random.usize(16..200),
             _ => self.random.usize(100..20_000),
         };
         let (end, server_end) = pipe(self.random.fork(), self.step.clone(), room);
-        let Taste { stream, is_compressed, .. } = client.taste;
-        let asked = Asked { stream, query: query.trim_matches('&'), is_compressed };
+        let Taste { stream, is_compressed, .. } = self.clients[at].taste;
+        let asked = Asked { stream, query: &query, is_compressed };
         let session = tokio::spawn(open(server_end, self.around.clone(), asked));
         let now = self.now();
-        self.clients[at].connection = Some(Connection::new(query, end, session, now));
+        let connection = Connection { bounds, ..Connection::new(query, end, session, now) };
+        self.clients[at].connection = Some(connection);
     }
 
     fn draw_start(&mut self) -> Start {
@@ -103,6 +107,18 @@ impl World {
             _ => (String::new(), Some(live), true),
         };
         Start { query, next: next.map(|height| (height, 0)), is_here }
+    }
+
+    /// Where a connection that begins at `next` has enough, if it is to end by itself.
+    fn draw_bounds(&mut self, next: Option<Place>) -> Bounds {
+        let kind = self.random.u8(0..12);
+        let from = next.map_or(0, |next| next.0.saturating_sub(2));
+        let until_height = from + self.random.u64(0..12);
+        let messages_left = self.random.u64(1..20);
+        Bounds {
+            until_height: matches!(kind, 0 | 1).then_some(until_height),
+            messages_left: matches!(kind, 1 | 2).then_some(messages_left),
+        }
     }
 
     /// Where the client goes on, in one of the ways that there are to say it.
@@ -201,6 +217,16 @@ impl World {
         let (place, why) = reason.split_once(' ').unwrap_or((reason, ""));
         match (code, why) {
             (1000, "") if has_left => {}
+            (1000, "done") => {
+                self.go_on(at, place, *stamp);
+                let client = &self.clients[at];
+                let (next, bounds) = (client.next.expect("a place"), client.bounds());
+                self.tally.note(match bounds.messages_left {
+                    Some(0) => Seen::Limited,
+                    _ => Seen::Done,
+                });
+                assert!(!bounds.allow(next.0), "done at {reason}? {bounds:?}, {client:?}");
+            }
             (1001, "no pong") => {
                 self.tally.note(Seen::NoPong);
                 self.go_on(at, place, *stamp);
@@ -244,6 +270,14 @@ impl World {
             Disconnect::Stalled => self.tally.note(Seen::Stalled),
             // From here on: the close could not be written in time.
             Disconnect::NoPong => self.tally.note(Seen::NoPong),
+            Disconnect::Done => {
+                let Bounds { until_height, messages_left } = self.clients[at].bounds();
+                assert!(
+                    until_height.is_some() || messages_left.is_some(),
+                    "{:?}",
+                    self.clients[at]
+                );
+            }
             Disconnect::NotAvailable => {
                 let client = &self.clients[at];
                 let is_gone = client.chain.is_none() || self.has_fallen_off(at);
@@ -264,8 +298,8 @@ impl World {
             Some(("from_height", "oldest")) => (0, 0),
             Some(("from_height", height)) => (height.parse().expect("a height"), 0),
             Some(("after", place)) => match place.split_once('.') {
-                Some((height, index)) => {
-                    let index: u64 = index.parse().expect("an index");
+                Some((height, within)) => {
+                    let index = index_within(within);
                     (height.parse().expect("a height"), index + 1)
                 }
                 None => (place.parse::<u64>().expect("a height") + 1, 0),
@@ -286,5 +320,13 @@ impl World {
         let rest = u64::from(client.taste.has_control);
         let is_below = self.history.first_height().is_none_or(|first| next.0 < first + rest);
         is_below || client.chain != Some(self.current)
+    }
+}
+
+/// Of an event, as the server says it: its index, or the transaction that the client had named.
+fn index_within(text: &str) -> u64 {
+    match text.len() {
+        64 => index_of_id(text),
+        _ => text.parse().expect("an index"),
     }
 }
