@@ -25,6 +25,8 @@ pub enum Seen {
     OtherChains,
     Done,
     Limited,
+    Drained,
+    Cut,
 }
 
 impl Tally {
@@ -41,7 +43,7 @@ impl Tally {
 }
 
 impl Seen {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Messages,
         Self::Pongs,
         Self::Resumes,
@@ -57,5 +59,7 @@ impl Seen {
         Self::OtherChains,
         Self::Done,
         Self::Limited,
+        Self::Drained,
+        Self::Cut,
     ];
 }

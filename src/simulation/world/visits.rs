@@ -21,6 +21,9 @@ struct Start {
 impl World {
     /// A client connects: a new one, or one that was here.
     pub(super) fn come(&mut self) {
+        if self.is_draining {
+            return;
+        }
         let away: Vec<usize> =
             (0..self.clients.len()).filter(|at| self.clients[*at].connection.is_none()).collect();
         let at = match away.len() {
@@ -30,6 +33,15 @@ impl World {
             count => away[self.random.usize(0..count)],
         };
         self.connect(at);
+    }
+
+    /// Whoever is away comes back.
+    pub(super) fn come_all(&mut self) {
+        for at in 0..self.clients.len() {
+            if self.clients[at].connection.is_none() && !self.is_draining {
+                self.connect(at);
+            }
+        }
     }
 
     fn add_client(&mut self) -> usize {
@@ -75,16 +87,16 @@ impl World {
         let (end, server_end) = pipe(self.random.fork(), self.step.clone(), room);
         let Taste { stream, is_compressed, .. } = self.clients[at].taste;
         let asked = Asked { stream, query: &query, is_compressed };
-        let session = tokio::spawn(open(server_end, self.around.clone(), asked));
+        let session = tokio::spawn(open(server_end, self.replica.around.clone(), asked));
         let now = self.now();
         let connection = Connection { bounds, ..Connection::new(query, end, session, now) };
         self.clients[at].connection = Some(connection);
     }
 
     fn draw_start(&mut self) -> Start {
-        let first = self.history.first_height();
-        let tip = self.history.summary().tip;
-        let live = self.history.live_cursor().next_height;
+        let first = self.replica.history.first_height();
+        let tip = self.replica.history.summary().tip;
+        let live = self.replica.history.live_cursor().next_height;
         let (query, next, is_here) = match (self.random.u8(0..8), tip.zip(first)) {
             (0, Some((tip, _))) => ("from_height=latest".to_owned(), Some(tip), true),
             (1, Some((tip, first))) => {
@@ -136,7 +148,7 @@ impl World {
             (height, inside) => format!("after={height}.{}", inside - 1),
         };
         // One that waits for what is further ahead may meet another chain.
-        let is_here = next.0 <= self.history.live_cursor().next_height;
+        let is_here = next.0 <= self.replica.history.live_cursor().next_height;
         Start { query, next: Some(next), is_here }
     }
 
@@ -227,6 +239,11 @@ impl World {
                 });
                 assert!(!bounds.allow(next.0), "done at {reason}? {bounds:?}, {client:?}");
             }
+            (1001, "draining") => {
+                self.tally.note(Seen::Drained);
+                assert!(self.is_draining, "draining? {:?}", self.clients[at]);
+                self.go_on(at, place, *stamp);
+            }
             (1001, "no pong") => {
                 self.tally.note(Seen::NoPong);
                 self.go_on(at, place, *stamp);
@@ -267,6 +284,7 @@ impl World {
                 self.tally.note(Seen::Slow);
                 assert!(self.has_fallen_off(at), "too slow? {:?}", self.clients[at]);
             }
+            Disconnect::Drained if self.is_draining => self.tally.note(Seen::Cut),
             Disconnect::Stalled => self.tally.note(Seen::Stalled),
             // From here on: the close could not be written in time.
             Disconnect::NoPong => self.tally.note(Seen::NoPong),
@@ -318,7 +336,8 @@ impl World {
         let Some(next) = client.next else { return true };
         // The mark of the block before may have been under way.
         let rest = u64::from(client.taste.has_control);
-        let is_below = self.history.first_height().is_none_or(|first| next.0 < first + rest);
+        let is_below =
+            self.replica.history.first_height().is_none_or(|first| next.0 < first + rest);
         is_below || client.chain != Some(self.current)
     }
 }
