@@ -2,16 +2,20 @@
 //! all its connections.
 
 mod connection;
+mod event_stream;
 mod heard;
 mod place;
 
 use super::chain::Chain;
 use super::pipe::Stamp;
 use super::tally::{Seen, Tally};
-use crate::server::simulated::Stream;
+use crate::server::simulated::{Stream, Wire};
 use connection::inflated;
 pub use connection::{Bounds, Closed, Connection};
+use event_stream::Event;
+pub use event_stream::EventStream;
 pub use heard::index_of_id;
+pub use place::place_after;
 
 const TEXT: u8 = 0x81;
 const DEFLATED: u8 = 0xc1;
@@ -23,6 +27,7 @@ const PONG: u8 = 0x8a;
 #[derive(Debug, Clone, Copy)]
 pub struct Taste {
     pub stream: Stream,
+    pub wire: Wire,
     pub is_compressed: bool,
     pub is_batch: bool,
     pub has_control: bool,
@@ -41,12 +46,14 @@ pub struct Client {
     pub chain: Option<usize>,
     /// None: wherever the next connection begins.
     pub next: Option<Place>,
+    /// Of its connections of Server-Sent Events, what the newest event with an id had.
+    pub last_event_id: Option<String>,
     pub connection: Option<Connection>,
 }
 
 impl Client {
     pub fn new(taste: Taste) -> Self {
-        Self { taste, chain: None, next: None, connection: None }
+        Self { taste, chain: None, next: None, last_event_id: None, connection: None }
     }
 
     /// The query but for its start.
@@ -65,6 +72,11 @@ impl Client {
             let Some(connection) = &mut self.connection else { break };
             let Some((bytes, stamp)) = connection.pipe.read(left) else { break };
             left -= bytes.len();
+            if let Some(events) = &mut connection.events {
+                events.take(bytes);
+                self.take_events(stamp, chains, tally);
+                continue;
+            }
             connection.buffer.extend(bytes);
             while let Some((first, payload)) = self.connection.as_mut().and_then(Connection::frame)
             {
@@ -72,6 +84,42 @@ impl Client {
             }
         }
         bytes_max - left
+    }
+
+    fn take_events(&mut self, stamp: Stamp, chains: &[Chain], tally: &mut Tally) {
+        let events = |client: &mut Self| client.connection.as_mut()?.events.as_mut()?.next();
+        while let Some(event) = events(self) {
+            let connection = self.connection.as_ref().expect("bug: it has just read");
+            assert!(connection.closed.is_none(), "an event behind the close");
+            self.take_event(event, stamp, chains, tally);
+        }
+        let connection = self.connection.as_mut().expect("bug: it has just read");
+        if let Some(refused) = connection.events.as_ref().and_then(|it| it.refused(stamp)) {
+            connection.closed = Some(refused);
+        }
+    }
+
+    fn take_event(&mut self, event: Event, stamp: Stamp, chains: &[Chain], tally: &mut Tally) {
+        let Event { id, kind, data } = event;
+        if let (Some(data), Some("close")) = (&data, kind.as_deref()) {
+            let connection = self.connection.as_mut().expect("bug: it has just read");
+            connection.closed = Some(closed(data, stamp));
+        } else if let Some(data) = &data {
+            let is_named =
+                kind.is_none_or(|kind| data.starts_with(&format!("{{\"type\": \"{kind}\"")));
+            assert!(is_named, "another event's name: {data}");
+            self.hear(data.as_bytes(), stamp, chains, tally);
+        } else if let Some(id) = &id
+            && let Some(chain) = self.chain_at(stamp, chains)
+        {
+            tally.note(Seen::Ids);
+            self.go_to(place_after(id), stamp, chain, tally);
+        }
+        match id {
+            Some(id) if id.is_empty() => self.last_event_id = None,
+            Some(id) => self.last_event_id = Some(id),
+            None => {}
+        }
     }
 
     fn take(
@@ -113,4 +161,12 @@ impl std::fmt::Debug for Client {
         let Self { taste, next, chain, .. } = self;
         write!(f, "{taste:?} at {next:?} of chain {chain:?}, which asked for {asked:?}")
     }
+}
+
+/// What the last event of a stream says, as the close of a WebSocket would.
+fn closed(data: &str, stamp: Stamp) -> Closed {
+    let (head, reason) = data.split_once(", \"reason\": \"").expect("a reason");
+    let (_, code) = head.split_once("\"code\": ").expect("a code");
+    let reason = reason.strip_suffix("\"}").expect("the end").to_owned();
+    Closed { code: code.parse().expect("a code"), reason, stamp }
 }

@@ -27,6 +27,8 @@ pub enum Seen {
     Limited,
     Drained,
     Cut,
+    Ids,
+    LastEventIds,
 }
 
 impl Tally {
@@ -43,7 +45,7 @@ impl Tally {
 }
 
 impl Seen {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Messages,
         Self::Pongs,
         Self::Resumes,
@@ -61,5 +63,7 @@ impl Seen {
         Self::Limited,
         Self::Drained,
         Self::Cut,
+        Self::Ids,
+        Self::LastEventIds,
     ];
 }

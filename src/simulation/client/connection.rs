@@ -4,15 +4,19 @@
 use flate2::{Decompress, FlushDecompress};
 use tokio::task::JoinHandle;
 
+use super::EventStream;
 use crate::metrics::Disconnect;
 use crate::simulation::pipe::{Pipe, Stamp};
 
+const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 
 pub struct Connection {
     /// The whole query.
     pub asked: String,
     pub bounds: Bounds,
+    /// None: it is a WebSocket.
+    pub events: Option<EventStream>,
     pub pipe: Pipe,
     pub session: JoinHandle<Disconnect>,
     /// When a block's newest message, or the opening, was written.
@@ -47,6 +51,7 @@ impl Connection {
         Self {
             asked,
             bounds: Bounds::default(),
+            events: None,
             pipe,
             session,
             seen,
@@ -63,6 +68,14 @@ impl Connection {
     pub fn ping(&mut self, payload: &[u8]) {
         self.pings.push(payload.to_vec());
         self.send(PING, payload);
+    }
+
+    /// Says that it leaves.
+    pub fn close(&self) {
+        match self.events {
+            None => self.send(CLOSE, &1000_u16.to_be_bytes()),
+            Some(_) => self.pipe.shut(),
+        }
     }
 
     /// A masked frame; the mask is nothing.

@@ -1,7 +1,7 @@
 //! Where a client is in its chain, and what may lie between that and where it is next: nothing that it
 //! is owed.
 
-use super::{Bounds, Client, Place};
+use super::{Bounds, Client, Place, index_of_id};
 use crate::server::simulated::Stream;
 use crate::simulation::chain::Chain;
 use crate::simulation::pipe::Stamp;
@@ -86,6 +86,14 @@ impl Client {
         all.filter(move |index| !is_filtered || chain.is_create(height, *index))
     }
 
+    /// Where the newest event's id has it go on; that has to be where it is.
+    pub fn place_of_id(&self, chain: &Chain) -> Option<Place> {
+        let (place, next) = (place_after(self.last_event_id.as_ref()?), self.next?);
+        let is_end = place == (next.0 + 1, 0) && !self.owes(chain, next.0, next.1);
+        assert!(place == next || is_end, "the newest id leads to {place:?}: {self:?}");
+        Some(place)
+    }
+
     /// Where this connection has enough.
     pub fn bounds(&self) -> Bounds {
         self.connection.as_ref().expect("bug: it is connected").bounds
@@ -93,5 +101,16 @@ impl Client {
 
     pub(super) fn seen(&self) -> Stamp {
         self.connection.as_ref().expect("bug: it has read").seen
+    }
+}
+
+/// The place behind `H`, `H.I` or `H.T`.
+pub fn place_after(text: &str) -> Place {
+    let height = |text: &str| text.parse::<u64>().expect("a height");
+    match text.split_once('.') {
+        None => (height(text) + 1, 0),
+        // The transaction that the client had named itself.
+        Some((block, id)) if id.len() == 64 => (height(block), index_of_id(id) + 1),
+        Some((block, index)) => (height(block), index.parse::<u64>().expect("an index") + 1),
     }
 }

@@ -2,17 +2,19 @@
 
 use super::{CLIENTS_MAX, World};
 use crate::metrics::Disconnect;
-use crate::server::simulated::{Asked, Stream, open};
-use crate::simulation::client::{Bounds, Client, Closed, Connection, Place, Taste, index_of_id};
+use crate::server::simulated::{Asked, Stream, Wire, open};
+use crate::simulation::client::{
+    Bounds, Client, Closed, Connection, EventStream, Place, Taste, place_after,
+};
 use crate::simulation::pipe::{Stamp, pipe};
 use crate::simulation::tally::Seen;
 
-const CLOSE: u8 = 0x88;
 const TEXT: u8 = 0x81;
 
 /// A drawn start: as the query says it, and which event comes first then; none: that is open.
 struct Start {
     query: String,
+    last_event_id: Option<String>,
     next: Option<Place>,
     /// It begins at once, on the chain that is here.
     is_here: bool,
@@ -49,6 +51,7 @@ impl World {
         let is_blocks = random.u8(0..4) == 0;
         let taste = Taste {
             stream: if is_blocks { Stream::Blocks } else { Stream::Transactions },
+            wire: if random.u8(0..4) == 0 { Wire::EventStream } else { Wire::WebSocket },
             is_compressed: random.u8(0..4) == 0,
             is_batch: !is_blocks && random.u8(0..3) == 0,
             has_control: random.u8(0..3) == 0,
@@ -75,6 +78,7 @@ impl World {
             }
         }
         client.next = start.next;
+        client.last_event_id = start.last_event_id.clone();
         client.chain = start.is_here.then_some(self.current);
         let asked = client.query();
         let bounds = self.draw_bounds(start.next);
@@ -85,11 +89,13 @@ impl World {
             _ => self.random.usize(100..20_000),
         };
         let (end, server_end) = pipe(self.random.fork(), self.step.clone(), room);
-        let Taste { stream, is_compressed, .. } = self.clients[at].taste;
-        let asked = Asked { stream, query: &query, is_compressed };
+        let Taste { stream, wire, is_compressed, .. } = self.clients[at].taste;
+        let last_event_id = start.last_event_id.as_deref();
+        let asked = Asked { stream, query: &query, wire, is_compressed, last_event_id };
         let session = tokio::spawn(open(server_end, self.replica.around.clone(), asked));
         let now = self.now();
-        let connection = Connection { bounds, ..Connection::new(query, end, session, now) };
+        let events = (wire == Wire::EventStream).then(EventStream::new);
+        let connection = Connection { bounds, events, ..Connection::new(query, end, session, now) };
         self.clients[at].connection = Some(connection);
     }
 
@@ -118,7 +124,8 @@ impl World {
             }
             _ => (String::new(), Some(live), true),
         };
-        Start { query, next: next.map(|height| (height, 0)), is_here }
+        let next = next.map(|height| (height, 0));
+        Start { query, last_event_id: None, next, is_here }
     }
 
     /// Where a connection that begins at `next` has enough, if it is to end by itself.
@@ -138,6 +145,15 @@ impl World {
         let client = &self.clients[at];
         let next = client.next.expect("bug: a place is known");
         let chain = &self.chains[client.chain.unwrap_or(self.current)];
+        // One that waits for what is further ahead may meet another chain.
+        let is_here = |next: Place| next.0 <= self.replica.history.live_cursor().next_height;
+        if let Some(place) = client.place_of_id(chain) {
+            self.tally.note(Seen::LastEventIds);
+            let last_event_id = client.last_event_id.clone();
+            // What the URL says was so when it was new.
+            let query = "after=0".to_owned();
+            return Start { query, last_event_id, next: Some(place), is_here: is_here(place) };
+        }
         let query = match next {
             (0, 0) => "from_height=0".to_owned(),
             (height, 0) if self.random.bool() => format!("from_height={height}"),
@@ -147,9 +163,7 @@ impl World {
             }
             (height, inside) => format!("after={height}.{}", inside - 1),
         };
-        // One that waits for what is further ahead may meet another chain.
-        let is_here = next.0 <= self.replica.history.live_cursor().next_height;
-        Start { query, next: Some(next), is_here }
+        Start { query, last_event_id: None, next: Some(next), is_here: is_here(next) }
     }
 
     /// A client reads something, everything, or nothing because it is stalled.
@@ -176,7 +190,7 @@ impl World {
         let Some(connection) = &mut client.connection else { return };
         connection.has_left = true;
         match way {
-            0 => connection.send(CLOSE, &1000_u16.to_be_bytes()),
+            0 => connection.close(),
             1 => connection.pipe.shut(),
             _ => client.connection = None,
         }
@@ -194,7 +208,7 @@ impl World {
         let payload = self.random.u64(..).to_be_bytes();
         let is_ping = self.random.bool();
         let Some(connection) = &mut self.clients[at].connection else { return };
-        match is_ping && !connection.has_left {
+        match is_ping && !connection.has_left && connection.events.is_none() {
             true => connection.ping(&payload),
             false => connection.send(TEXT, b"nobody reads this"),
         }
@@ -257,7 +271,7 @@ impl World {
                 self.tally.note(Seen::Ahead);
                 let client = &mut self.clients[at];
                 assert!(client.chain.is_none(), "{reason}: {client:?}");
-                client.next = None;
+                (client.next, client.last_event_id) = (None, None);
             }
             (4009, "") => {
                 self.tally.note(Seen::NotAvailable);
@@ -265,7 +279,7 @@ impl World {
                 let client = &mut self.clients[at];
                 let first: u64 = first.expect("a height");
                 assert!(client.next.is_some_and(|next| next.0 < first), "{reason}: {client:?}");
-                client.next = Some((first, 0));
+                (client.next, client.last_event_id) = (Some((first, 0)), None);
             }
             (4010, "another chain") => {
                 self.tally.note(Seen::OtherChains);
@@ -315,13 +329,7 @@ impl World {
         let next = match place.split_once('=') {
             Some(("from_height", "oldest")) => (0, 0),
             Some(("from_height", height)) => (height.parse().expect("a height"), 0),
-            Some(("after", place)) => match place.split_once('.') {
-                Some((height, within)) => {
-                    let index = index_within(within);
-                    (height.parse().expect("a height"), index + 1)
-                }
-                None => (place.parse::<u64>().expect("a height") + 1, 0),
-            },
+            Some(("after", place)) => place_after(place),
             _ => panic!("no place: {place}"),
         };
         match client.chain_at(stamp, &self.chains) {
@@ -339,13 +347,5 @@ impl World {
         let is_below =
             self.replica.history.first_height().is_none_or(|first| next.0 < first + rest);
         is_below || client.chain != Some(self.current)
-    }
-}
-
-/// Of an event, as the server says it: its index, or the transaction that the client had named.
-fn index_within(text: &str) -> u64 {
-    match text.len() {
-        64 => index_of_id(text),
-        _ => text.parse().expect("an index"),
     }
 }
