@@ -1,9 +1,9 @@
-//! The replica without a network: pipeline, sequencer, history and sessions as they are, messages and
-//! clients drawn from a seed, the clock paused. Whatever happens, what a client received, joined over
-//! its resumes, is a contiguous slice of the chain: what is left out was missing, and told where that
-//! was asked for; nothing comes twice; and every end says why.
+//! Replicas without a network, one after another: pipeline, sequencer, history and sessions as they
+//! are, messages and clients drawn from a seed, the clock paused. Whatever happens, what a client
+//! received, joined over its resumes, is a contiguous slice of the chain: what is left out was missing,
+//! and told where that was asked for; nothing comes twice; and every end says why.
 //!
-//! Absent: AMQP, HTTP, deep reads, threads, and time that passes by itself. So a seed is a story, and
+//! Absent: AMQP, HTTP's requests, deep reads, threads, and time that passes by itself. So a seed is a story, and
 //! the same one each time.
 //!
 //! By itself it tells the same stories each time. `BLOCKCAST_SIMULATION_STEPS` makes it longer and tells
@@ -12,13 +12,14 @@
 mod chain;
 mod client;
 mod pipe;
+mod tally;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::str::FromStr;
 
-use client::{Seen, Tally};
 use fastrand::Rng;
+use tally::{Seen, Tally};
 use world::World;
 
 /// A step is one thing that happens: a message handed over, bytes read, a client that comes.

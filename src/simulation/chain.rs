@@ -48,6 +48,12 @@ impl Chain {
         self.arrivals.insert(height, arrival);
     }
 
+    /// Another replica has read all of it: that waits for nothing.
+    pub fn is_read_again(&mut self) {
+        let now = Instant::now();
+        self.arrivals.values_mut().for_each(|arrival| arrival.due = arrival.due.min(now));
+    }
+
     pub fn has(&self, height: u64) -> bool {
         self.arrivals.contains_key(&height)
     }

@@ -1,8 +1,10 @@
-//! One replica between a broker and its clients, without either: what happens is drawn, a step at a
-//! time.
+//! One replica after another between a broker and its clients, without either: what happens is drawn, a
+//! step at a time.
 
+mod draining;
 mod ending;
 mod messages;
+mod replica;
 mod visits;
 
 use std::collections::VecDeque;
@@ -12,25 +14,17 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use fastrand::Rng;
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, yield_now};
+use tokio::task::yield_now;
 use tokio::time::{Instant, advance};
-use tokio_util::sync::CancellationToken;
 
 use super::chain::Chain;
-use super::client::{Client, Tally};
+use super::client::Client;
 use super::pipe::Stamp;
-use crate::amqp::{DeadLetters, Input, Source};
-use crate::archive::Archive;
-use crate::config::{self, Config, Hold};
-use crate::history::{Cursor, History};
-use crate::metrics::Metrics;
-use crate::notices::Notices;
-use crate::pipeline::{Parts, Pipeline};
-use crate::readiness::Readiness;
-use crate::server::simulated::Surroundings;
-use crate::shutdown::Drain;
+use super::tally::Tally;
+use crate::config::{Blocks, Hold};
+use crate::history::Cursor;
 use messages::{Queued, Sent};
+use replica::{Replica, Settings};
 
 const CLIENTS_MAX: usize = 12;
 /// For ever, as far as a world lasts.
@@ -39,13 +33,9 @@ const FOR_EVER: Duration = Duration::from_secs(1_000_000);
 pub struct World {
     random: Rng,
     step: Arc<AtomicU64>,
-    history: Arc<History>,
-    around: Arc<Surroundings>,
-    inputs: mpsc::Sender<Input>,
-    pipeline: JoinHandle<()>,
-    encoder: JoinHandle<()>,
-    shutdown: CancellationToken,
-    _source: Source,
+    settings: Settings,
+    replica: Replica,
+    is_draining: bool,
     /// How long a block waits for those below it.
     hold: Duration,
     /// Whether a block may wait though the time has passed.
@@ -56,6 +46,8 @@ pub struct World {
     of_current: Cursor,
     /// What the broker has and the replica has not asked for yet.
     queue: VecDeque<Queued>,
+    /// What the replica was handed over of this chain's stream: another reads it again.
+    stream: Vec<Queued>,
     /// What the pipeline has not taken yet.
     sent: Option<(Sent, Instant)>,
     is_warming: bool,
@@ -73,13 +65,11 @@ impl World {
             1 => Hold::Forever,
             _ => Hold::For(Duration::from_millis(random.u64(1..3_000))),
         };
-        let mut config = Config::default();
-        config.amqp.dead_letter.exchange = None;
-        config.blocks.hold = hold;
+        let mut blocks = Blocks { hold, ..Blocks::default() };
         // Little: then memory decides what waits, at any time.
         let is_short = random.u8(0..5) == 0;
         if is_short {
-            config.blocks.hold_bytes = ByteSize::b(random.u64(1_000..20_000));
+            blocks.hold_bytes = ByteSize::b(random.u64(1_000..20_000));
         }
         let waits_for_ever = hold == Hold::Forever;
         let hold = match hold {
@@ -87,55 +77,28 @@ impl World {
             Hold::For(hold) => hold,
             Hold::Forever => FOR_EVER,
         };
-        let history = Arc::new(History::new(match random.bool() {
-            true => random.usize(1..40_000),
-            false => random.usize(100_000..1_000_000),
-        }));
-        let metrics = Arc::new(Metrics::new());
-        let around = Arc::new(Surroundings {
-            limits: config::Server::default(),
-            history: Arc::clone(&history),
-            archive: Arc::new(Archive::none()),
-            metrics: Arc::clone(&metrics),
-            drain: Arc::new(Drain::default()),
-        });
-        let amqp = Arc::new(config.amqp);
-        let readiness = Arc::new(Readiness::new(FOR_EVER));
-        let (source, link) =
-            Source::new(Arc::clone(&amqp), Arc::clone(&metrics), Arc::clone(&readiness));
-        let pipeline = Pipeline::new(Parts {
-            blocks: config.blocks,
-            queue_mode: amqp.queue.mode,
-            queue_name: "simulated".to_owned(),
-            encoded_bytes_max: 1 << 30,
-            link,
-            dead_letters: Arc::new(DeadLetters::new(amqp)),
-            history: Arc::clone(&history),
-            metrics,
-            readiness,
-            notices: Arc::new(Notices::default()),
-        });
-        let shutdown = CancellationToken::new();
-        let (inputs, taken) = mpsc::channel(1);
-        let pipeline = tokio::spawn(pipeline.run(taken, shutdown.clone()));
-        let encoder = tokio::spawn(encode(Arc::clone(&history), random.fork()));
-        let of_current = history.live_cursor();
+        let settings = Settings {
+            blocks,
+            history_bytes_max: match random.bool() {
+                true => random.usize(1..40_000),
+                false => random.usize(100_000..1_000_000),
+            },
+        };
+        let replica = Replica::start(&settings, random.fork());
+        let of_current = replica.history.live_cursor();
         let mut world = Self {
             random,
             step: Arc::new(AtomicU64::new(1)),
-            history,
-            around,
-            inputs,
-            pipeline,
-            encoder,
-            shutdown,
-            _source: source,
+            settings,
+            replica,
+            is_draining: false,
             hold,
             waits_for_ever,
             chains: Vec::new(),
             current: 0,
             of_current,
             queue: VecDeque::new(),
+            stream: Vec::new(),
             sent: None,
             is_warming: true,
             next_height: 0,
@@ -160,8 +123,12 @@ impl World {
             885..910 => self.stall(),
             910..950 => self.speak(),
             950..980 => self.fill(),
-            980..999 => self.disturb(),
+            980..998 => self.disturb(),
+            998 => self.drain(),
             _ => self.reset_chain(),
+        }
+        if self.is_draining && self.random.u8(..) < 2 {
+            self.replace().await;
         }
         let turns = [0, 1, 1, 2, 3, 8][self.random.usize(0..6)];
         for _ in 0..turns {
@@ -170,15 +137,17 @@ impl World {
         self.look();
     }
 
-    /// Lets everyone catch up, and looks whether anything is lost.
+    /// Lets everyone come and catch up, and looks whether anything is lost.
     pub async fn end(mut self) -> Tally {
+        if self.is_draining {
+            self.replace().await;
+        }
+        self.come_all();
         self.settle().await;
         self.check_history();
         self.check_clients();
         self.clients.clear();
-        self.encoder.abort();
-        self.shutdown.cancel();
-        (&mut self.pipeline).await.expect("the pipeline did not panic");
+        self.replica.end().await;
         self.tally
     }
 
@@ -194,36 +163,22 @@ impl World {
 
     /// Takes note of what the replica has done.
     fn look(&mut self) {
-        assert!(!self.pipeline.is_finished(), "the pipeline has ended");
-        assert!(!self.encoder.is_finished(), "the encoder has ended");
-        if self.inputs.capacity() == self.inputs.max_capacity()
+        self.replica.check_runs();
+        if self.replica.has_taken()
             && let Some((Sent::Block { chain, height, hold }, at)) = self.sent.take()
         {
             let sent = Stamp { step: self.step.load(Ordering::Relaxed), at };
             self.chains[chain].take(height, sent, hold);
         }
-        if !self.history.is_of(self.of_current) {
+        if !self.replica.history.is_of(self.of_current) {
             self.current += 1;
             self.chains[self.current].began = Some(self.step.load(Ordering::Relaxed));
-            self.of_current = self.history.live_cursor();
+            self.of_current = self.replica.history.live_cursor();
         }
         self.step.fetch_add(1, Ordering::Relaxed);
     }
 
     fn now(&self) -> Stamp {
         Stamp { step: self.step.load(Ordering::Relaxed), at: Instant::now() }
-    }
-}
-
-/// What [`crate::encoder`] does, here and now: another thread would come at another time with every
-/// run.
-async fn encode(history: Arc<History>, mut random: Rng) {
-    loop {
-        let orders = history.next_orders().await;
-        for _ in 0..random.u8(0..3) {
-            yield_now().await;
-        }
-        orders.iter().for_each(crate::history::Order::make);
-        history.count(orders);
     }
 }

@@ -52,18 +52,22 @@ impl World {
     pub(super) fn check_history(&self) {
         let chain = &self.chains[self.current];
         assert_eq!(self.current + 1, self.chains.len(), "the newest chain is not begun");
-        for (from, to) in self.history.gaps(usize::MAX) {
+        for (from, to) in self.replica.history.gaps(usize::MAX) {
             let lost = (from..=to).find(|height| chain.has(*height));
             assert_eq!(lost, None, "it came, and is a gap");
         }
         if !self.waits_for_ever {
-            assert_eq!(self.history.summary().tip, chain.tip(), "the newest did not get in");
+            assert_eq!(
+                self.replica.history.summary().tip,
+                chain.tip(),
+                "the newest did not get in"
+            );
         }
     }
 
     /// Who is still connected has everything.
     pub(super) fn check_clients(&mut self) {
-        let Some(tip) = self.history.summary().tip else { return };
+        let Some(tip) = self.replica.history.summary().tip else { return };
         let now = self.now();
         for client in &self.clients {
             let Some(connection) = client.connection.as_ref().filter(|it| !it.has_left) else {
@@ -74,12 +78,14 @@ impl World {
                 continue;
             }
             let chain = &self.chains[self.current];
+            let is_done = !connection.bounds.allow(tip + 1);
+            assert!(!is_done, "it has all that it asked for: {client:?}");
             if client.next.is_some_and(|next| next.0 <= tip) {
                 client.pass((tip + 1, 0), now, chain, &mut self.tally);
             }
             let told = connection.gaps.iter().flat_map(|(from, to)| *from..=*to);
             let can_be_told = |height: &u64| {
-                chain.has(*height) && matches!(self.history.place(*height), Placed::At(_))
+                chain.has(*height) && matches!(self.replica.history.place(*height), Placed::At(_))
             };
             let untold =
                 told.filter(can_be_told).find(|height| !connection.filled.contains(height));

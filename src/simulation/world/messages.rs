@@ -9,7 +9,7 @@ use crate::amqp::{Delivery, Input};
 use crate::simulation::chain::Chain;
 
 /// What the broker has.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Queued {
     Begin,
     CaughtUp,
@@ -135,12 +135,17 @@ impl World {
 
     /// Hands over what comes next, if the pipeline has room for it.
     pub(super) fn deliver(&mut self) {
-        if self.inputs.capacity() == 0 || self.sent.is_some() {
+        if !self.replica.has_taken() || self.sent.is_some() {
             return;
         }
         let Some(queued) = self.queue.pop_front() else { return };
         let delivery = |body: Vec<u8>| Input::Delivery(Delivery::detached(body, Some(1)));
         let mut sent = Sent::Other;
+        match queued {
+            Queued::Begin => self.stream.clear(),
+            Queued::Block { .. } | Queued::Noise(_) => self.stream.push(queued.clone()),
+            Queued::CaughtUp | Queued::Anew => {}
+        }
         let input = match queued {
             Queued::Begin => {
                 self.is_warming = true;
@@ -158,13 +163,13 @@ impl World {
             }
             Queued::Noise(body) => delivery(body),
         };
-        self.inputs.try_send(input).expect("bug: there was room");
+        self.replica.inputs.try_send(input).expect("bug: there was room");
         self.sent = Some((sent, Instant::now()));
     }
 
     /// A known height with other content.
     fn conflict(&self) -> Vec<u8> {
-        let height = self.history.summary().tip.unwrap_or(self.next_height);
+        let height = self.replica.history.summary().tip.unwrap_or(self.next_height);
         format!("{{\"height\":{height},\"transactions\":[{{\"id\":\"of another\"}}]}}").into_bytes()
     }
 

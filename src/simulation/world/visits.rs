@@ -2,16 +2,19 @@
 
 use super::{CLIENTS_MAX, World};
 use crate::metrics::Disconnect;
-use crate::server::simulated::{Asked, Stream, open};
-use crate::simulation::client::{Client, Closed, Connection, Place, Seen, Taste};
+use crate::server::simulated::{Asked, Stream, Wire, open};
+use crate::simulation::client::{
+    Bounds, Client, Closed, Connection, EventStream, Place, Taste, place_after,
+};
 use crate::simulation::pipe::{Stamp, pipe};
+use crate::simulation::tally::Seen;
 
-const CLOSE: u8 = 0x88;
 const TEXT: u8 = 0x81;
 
 /// A drawn start: as the query says it, and which event comes first then; none: that is open.
 struct Start {
     query: String,
+    last_event_id: Option<String>,
     next: Option<Place>,
     /// It begins at once, on the chain that is here.
     is_here: bool,
@@ -20,6 +23,9 @@ struct Start {
 impl World {
     /// A client connects: a new one, or one that was here.
     pub(super) fn come(&mut self) {
+        if self.is_draining {
+            return;
+        }
         let away: Vec<usize> =
             (0..self.clients.len()).filter(|at| self.clients[*at].connection.is_none()).collect();
         let at = match away.len() {
@@ -31,11 +37,21 @@ impl World {
         self.connect(at);
     }
 
+    /// Whoever is away comes back.
+    pub(super) fn come_all(&mut self) {
+        for at in 0..self.clients.len() {
+            if self.clients[at].connection.is_none() && !self.is_draining {
+                self.connect(at);
+            }
+        }
+    }
+
     fn add_client(&mut self) -> usize {
         let random = &mut self.random;
         let is_blocks = random.u8(0..4) == 0;
         let taste = Taste {
             stream: if is_blocks { Stream::Blocks } else { Stream::Transactions },
+            wire: if random.u8(0..4) == 0 { Wire::EventStream } else { Wire::WebSocket },
             is_compressed: random.u8(0..4) == 0,
             is_batch: !is_blocks && random.u8(0..3) == 0,
             has_control: random.u8(0..3) == 0,
@@ -62,24 +78,31 @@ impl World {
             }
         }
         client.next = start.next;
+        client.last_event_id = start.last_event_id.clone();
         client.chain = start.is_here.then_some(self.current);
-        let query = [start.query, client.query()].join("&");
+        let asked = client.query();
+        let bounds = self.draw_bounds(start.next);
+        let query = [start.query, asked, bounds.query()];
+        let query = query.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
         let room = match self.random.u8(0..4) {
             0 => self.random.usize(16..200),
             _ => self.random.usize(100..20_000),
         };
         let (end, server_end) = pipe(self.random.fork(), self.step.clone(), room);
-        let Taste { stream, is_compressed, .. } = client.taste;
-        let asked = Asked { stream, query: query.trim_matches('&'), is_compressed };
-        let session = tokio::spawn(open(server_end, self.around.clone(), asked));
+        let Taste { stream, wire, is_compressed, .. } = self.clients[at].taste;
+        let last_event_id = start.last_event_id.as_deref();
+        let asked = Asked { stream, query: &query, wire, is_compressed, last_event_id };
+        let session = tokio::spawn(open(server_end, self.replica.around.clone(), asked));
         let now = self.now();
-        self.clients[at].connection = Some(Connection::new(query, end, session, now));
+        let events = (wire == Wire::EventStream).then(EventStream::new);
+        let connection = Connection { bounds, events, ..Connection::new(query, end, session, now) };
+        self.clients[at].connection = Some(connection);
     }
 
     fn draw_start(&mut self) -> Start {
-        let first = self.history.first_height();
-        let tip = self.history.summary().tip;
-        let live = self.history.live_cursor().next_height;
+        let first = self.replica.history.first_height();
+        let tip = self.replica.history.summary().tip;
+        let live = self.replica.history.live_cursor().next_height;
         let (query, next, is_here) = match (self.random.u8(0..8), tip.zip(first)) {
             (0, Some((tip, _))) => ("from_height=latest".to_owned(), Some(tip), true),
             (1, Some((tip, first))) => {
@@ -101,7 +124,20 @@ impl World {
             }
             _ => (String::new(), Some(live), true),
         };
-        Start { query, next: next.map(|height| (height, 0)), is_here }
+        let next = next.map(|height| (height, 0));
+        Start { query, last_event_id: None, next, is_here }
+    }
+
+    /// Where a connection that begins at `next` has enough, if it is to end by itself.
+    fn draw_bounds(&mut self, next: Option<Place>) -> Bounds {
+        let kind = self.random.u8(0..12);
+        let from = next.map_or(0, |next| next.0.saturating_sub(2));
+        let until_height = from + self.random.u64(0..12);
+        let messages_left = self.random.u64(1..20);
+        Bounds {
+            until_height: matches!(kind, 0 | 1).then_some(until_height),
+            messages_left: matches!(kind, 1 | 2).then_some(messages_left),
+        }
     }
 
     /// Where the client goes on, in one of the ways that there are to say it.
@@ -109,6 +145,15 @@ impl World {
         let client = &self.clients[at];
         let next = client.next.expect("bug: a place is known");
         let chain = &self.chains[client.chain.unwrap_or(self.current)];
+        // One that waits for what is further ahead may meet another chain.
+        let is_here = |next: Place| next.0 <= self.replica.history.live_cursor().next_height;
+        if let Some(place) = client.place_of_id(chain) {
+            self.tally.note(Seen::LastEventIds);
+            let last_event_id = client.last_event_id.clone();
+            // What the URL says was so when it was new.
+            let query = "after=0".to_owned();
+            return Start { query, last_event_id, next: Some(place), is_here: is_here(place) };
+        }
         let query = match next {
             (0, 0) => "from_height=0".to_owned(),
             (height, 0) if self.random.bool() => format!("from_height={height}"),
@@ -118,9 +163,7 @@ impl World {
             }
             (height, inside) => format!("after={height}.{}", inside - 1),
         };
-        // One that waits for what is further ahead may meet another chain.
-        let is_here = next.0 <= self.history.live_cursor().next_height;
-        Start { query, next: Some(next), is_here }
+        Start { query, last_event_id: None, next: Some(next), is_here: is_here(next) }
     }
 
     /// A client reads something, everything, or nothing because it is stalled.
@@ -147,7 +190,7 @@ impl World {
         let Some(connection) = &mut client.connection else { return };
         connection.has_left = true;
         match way {
-            0 => connection.send(CLOSE, &1000_u16.to_be_bytes()),
+            0 => connection.close(),
             1 => connection.pipe.shut(),
             _ => client.connection = None,
         }
@@ -165,7 +208,7 @@ impl World {
         let payload = self.random.u64(..).to_be_bytes();
         let is_ping = self.random.bool();
         let Some(connection) = &mut self.clients[at].connection else { return };
-        match is_ping && !connection.has_left {
+        match is_ping && !connection.has_left && connection.events.is_none() {
             true => connection.ping(&payload),
             false => connection.send(TEXT, b"nobody reads this"),
         }
@@ -200,6 +243,21 @@ impl World {
         let (place, why) = reason.split_once(' ').unwrap_or((reason, ""));
         match (code, why) {
             (1000, "") if has_left => {}
+            (1000, "done") => {
+                self.go_on(at, place, *stamp);
+                let client = &self.clients[at];
+                let (next, bounds) = (client.next.expect("a place"), client.bounds());
+                self.tally.note(match bounds.messages_left {
+                    Some(0) => Seen::Limited,
+                    _ => Seen::Done,
+                });
+                assert!(!bounds.allow(next.0), "done at {reason}? {bounds:?}, {client:?}");
+            }
+            (1001, "draining") => {
+                self.tally.note(Seen::Drained);
+                assert!(self.is_draining, "draining? {:?}", self.clients[at]);
+                self.go_on(at, place, *stamp);
+            }
             (1001, "no pong") => {
                 self.tally.note(Seen::NoPong);
                 self.go_on(at, place, *stamp);
@@ -213,7 +271,7 @@ impl World {
                 self.tally.note(Seen::Ahead);
                 let client = &mut self.clients[at];
                 assert!(client.chain.is_none(), "{reason}: {client:?}");
-                client.next = None;
+                (client.next, client.last_event_id) = (None, None);
             }
             (4009, "") => {
                 self.tally.note(Seen::NotAvailable);
@@ -221,7 +279,7 @@ impl World {
                 let client = &mut self.clients[at];
                 let first: u64 = first.expect("a height");
                 assert!(client.next.is_some_and(|next| next.0 < first), "{reason}: {client:?}");
-                client.next = Some((first, 0));
+                (client.next, client.last_event_id) = (Some((first, 0)), None);
             }
             (4010, "another chain") => {
                 self.tally.note(Seen::OtherChains);
@@ -240,9 +298,18 @@ impl World {
                 self.tally.note(Seen::Slow);
                 assert!(self.has_fallen_off(at), "too slow? {:?}", self.clients[at]);
             }
+            Disconnect::Drained if self.is_draining => self.tally.note(Seen::Cut),
             Disconnect::Stalled => self.tally.note(Seen::Stalled),
             // From here on: the close could not be written in time.
             Disconnect::NoPong => self.tally.note(Seen::NoPong),
+            Disconnect::Done => {
+                let Bounds { until_height, messages_left } = self.clients[at].bounds();
+                assert!(
+                    until_height.is_some() || messages_left.is_some(),
+                    "{:?}",
+                    self.clients[at]
+                );
+            }
             Disconnect::NotAvailable => {
                 let client = &self.clients[at];
                 let is_gone = client.chain.is_none() || self.has_fallen_off(at);
@@ -262,13 +329,7 @@ impl World {
         let next = match place.split_once('=') {
             Some(("from_height", "oldest")) => (0, 0),
             Some(("from_height", height)) => (height.parse().expect("a height"), 0),
-            Some(("after", place)) => match place.split_once('.') {
-                Some((height, index)) => {
-                    let index: u64 = index.parse().expect("an index");
-                    (height.parse().expect("a height"), index + 1)
-                }
-                None => (place.parse::<u64>().expect("a height") + 1, 0),
-            },
+            Some(("after", place)) => place_after(place),
             _ => panic!("no place: {place}"),
         };
         match client.chain_at(stamp, &self.chains) {
@@ -283,7 +344,8 @@ impl World {
         let Some(next) = client.next else { return true };
         // The mark of the block before may have been under way.
         let rest = u64::from(client.taste.has_control);
-        let is_below = self.history.first_height().is_none_or(|first| next.0 < first + rest);
+        let is_below =
+            self.replica.history.first_height().is_none_or(|first| next.0 < first + rest);
         is_below || client.chain != Some(self.current)
     }
 }

@@ -1,0 +1,106 @@
+//! One replica: pipeline, history and sessions as they are, without a broker and without a network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, yield_now};
+use tokio_util::sync::CancellationToken;
+
+use crate::amqp::{DeadLetters, Input, Source};
+use crate::archive::Archive;
+use crate::config::{self, Blocks, Config};
+use crate::history::History;
+use crate::metrics::Metrics;
+use crate::notices::Notices;
+use crate::pipeline::{Parts, Pipeline};
+use crate::readiness::Readiness;
+use crate::server::simulated::Surroundings;
+use crate::shutdown::Drain;
+
+/// What all replicas of a world are made with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub blocks: Blocks,
+    pub history_bytes_max: usize,
+}
+
+pub struct Replica {
+    pub history: Arc<History>,
+    pub around: Arc<Surroundings>,
+    /// Sender: the world. Receiver: the pipeline. Bound: 1; the world waits in its queue.
+    pub inputs: mpsc::Sender<Input>,
+    pipeline: JoinHandle<()>,
+    encoder: JoinHandle<()>,
+    shutdown: CancellationToken,
+    _source: Source,
+}
+
+impl Replica {
+    /// Begins to run it.
+    pub fn start(settings: &Settings, random: Rng) -> Self {
+        let Settings { blocks, history_bytes_max } = settings.clone();
+        let mut amqp = Config::default().amqp;
+        amqp.dead_letter.exchange = None;
+        let history = Arc::new(History::new(history_bytes_max));
+        let metrics = Arc::new(Metrics::new());
+        let around = Arc::new(Surroundings {
+            limits: config::Server::default(),
+            history: Arc::clone(&history),
+            archive: Arc::new(Archive::none()),
+            metrics: Arc::clone(&metrics),
+            drain: Arc::new(Drain::default()),
+        });
+        let amqp = Arc::new(amqp);
+        let readiness = Arc::new(Readiness::new(Duration::MAX));
+        let (source, link) =
+            Source::new(Arc::clone(&amqp), Arc::clone(&metrics), Arc::clone(&readiness));
+        let pipeline = Pipeline::new(Parts {
+            blocks,
+            queue_mode: amqp.queue.mode,
+            queue_name: "simulated".to_owned(),
+            encoded_bytes_max: 1 << 30,
+            link,
+            dead_letters: Arc::new(DeadLetters::new(amqp)),
+            history: Arc::clone(&history),
+            metrics,
+            readiness,
+            notices: Arc::new(Notices::default()),
+        });
+        let shutdown = CancellationToken::new();
+        let (inputs, taken) = mpsc::channel(1);
+        let pipeline = tokio::spawn(pipeline.run(taken, shutdown.clone()));
+        let encoder = tokio::spawn(encode(Arc::clone(&history), random));
+        Self { history, around, inputs, pipeline, encoder, shutdown, _source: source }
+    }
+
+    pub fn check_runs(&self) {
+        assert!(!self.pipeline.is_finished(), "the pipeline has ended");
+        assert!(!self.encoder.is_finished(), "the encoder has ended");
+    }
+
+    /// Whether everything that was handed over is taken.
+    pub fn has_taken(&self) -> bool {
+        self.inputs.capacity() == self.inputs.max_capacity()
+    }
+
+    pub async fn end(&mut self) {
+        self.encoder.abort();
+        self.shutdown.cancel();
+        (&mut self.pipeline).await.expect("the pipeline did not panic");
+    }
+}
+
+/// What [`crate::encoder`] does, here and now: another thread would come at another time with every
+/// run.
+async fn encode(history: Arc<History>, mut random: Rng) {
+    loop {
+        let orders = history.next_orders().await;
+        for _ in 0..random.u8(0..3) {
+            yield_now().await;
+        }
+        orders.iter().for_each(crate::history::Order::make);
+        history.count(orders);
+    }
+}
