@@ -10,3 +10,4 @@ mod link;
 mod process_harmed;
 mod producers;
 pub mod proxy;
+mod trickle;
