@@ -5,6 +5,7 @@
 mod alarms;
 mod broker_lost;
 mod clients;
+mod clock;
 mod drain;
 mod link;
 mod process_harmed;

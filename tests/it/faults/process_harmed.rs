@@ -1,4 +1,4 @@
-//! A replica that is stopped, whose clock is set back, out of descriptors, or whose log has nowhere to go.
+//! A replica that is stopped, out of descriptors, or whose log has nowhere to go.
 
 use std::net::SocketAddr;
 use std::time::Duration;
