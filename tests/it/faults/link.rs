@@ -19,6 +19,8 @@ use crate::replica::config;
 
 /// Where nobody listens.
 pub const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+/// For messages that are due.
+const PATIENCE: Duration = Duration::from_secs(60);
 const PACE: Pace = Pace { blocks: 5, every: Duration::from_millis(20) };
 
 /// A proxy before the broker, and the configuration that goes through it.
@@ -231,15 +233,18 @@ async fn a_body_corrupted_on_the_way_is_dead_lettered_and_its_height_told_as_a_g
 
 /// The next `count` messages that tell more than where the client is.
 async fn texts_but_blocks(client: &mut Client, count: usize) -> Vec<String> {
+    let names = ["block", "position", "heartbeat"].map(|name| format!("{{\"type\": \"{name}\""));
     let mut texts = Vec::new();
-    while texts.len() < count {
-        let text = client.text().await;
-        if !["block", "position", "heartbeat"]
-            .iter()
-            .any(|name| text.contains(&format!("{{\"type\": \"{name}\"")))
-        {
-            texts.push(text);
+    let reading = async {
+        while texts.len() < count {
+            let text = client.text().await;
+            if !names.iter().any(|name| text.starts_with(name)) {
+                texts.push(text);
+            }
         }
-    }
+    };
+    // Heartbeats come for ever.
+    let all = tokio::time::timeout(PATIENCE, reading).await;
+    assert!(all.is_ok(), "only {texts:?}");
     texts
 }
