@@ -24,7 +24,7 @@ FUZZ_FLAGS := --cfg fuzzing -C passes=sancov-module -C codegen-units=1 \
 SOAK_SECONDS ?= 1800
 SOAK_STEPS ?= 20000000
 
-.PHONY: help run test fmt format-check lint unit it bench fuzz soak peers rabbitmq promtool haproxy
+.PHONY: help run test fmt format-check lint unit it bench fuzz soak peers rabbitmq promtool haproxy faketime
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -47,7 +47,7 @@ lint: ## clippy, warnings are errors
 unit: ## unit tests, without a broker
 	cargo test --locked --lib
 
-it: rabbitmq promtool haproxy ## integration tests, with private brokers
+it: rabbitmq promtool haproxy faketime ## integration tests, with private brokers
 	cargo test --locked --bin blockcast --test it
 
 bench: rabbitmq peers ## the benchmarks: decode to encode, and fan-out beside others (10 minutes)
@@ -83,3 +83,6 @@ promtool: ## install Prometheus' promtool if it is missing; its service stays of
 
 haproxy: ## install HAProxy if it is missing; its service stays off
 	@deploy/rabbitmq.sh install-haproxy
+
+faketime: ## install libfaketime if it is missing
+	@deploy/rabbitmq.sh install-faketime

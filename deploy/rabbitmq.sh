@@ -3,9 +3,10 @@
 #
 #   rabbitmq.sh install   installs rabbitmq-server if it is missing; its own service is neither
 #                         started nor enabled
-#   rabbitmq.sh install-promtool | install-haproxy
-#                         the same for Prometheus, whose promtool the tests use, and for HAProxy,
-#                         behind which they put replicas
+#   rabbitmq.sh install-promtool | install-haproxy | install-faketime
+#                         the same for Prometheus, whose promtool the tests use, for HAProxy,
+#                         behind which they put replicas, and for libfaketime, with which they set
+#                         a replica's clock
 #   rabbitmq.sh install-nchan
 #                         the same for nginx with nchan, which the benchmarks set beside Blockcast
 #   rabbitmq.sh run DIR   runs a private broker, on loopback only, until SIGTERM or SIGINT; all its
@@ -18,6 +19,8 @@ set -euo pipefail
 # The real script: the one in /usr/sbin insists on the system's own user and directories.
 readonly SERVER=/usr/lib/rabbitmq/bin/rabbitmq-server
 readonly HAPROXY=/usr/sbin/haproxy
+# In a directory that is named for the machine's kind.
+readonly FAKETIME='/usr/lib/*/faketime/libfaketimeMT.so.1'
 readonly NCHAN=/usr/lib/nginx/modules/ngx_nchan_module.so
 readonly POLICY=/usr/sbin/policy-rc.d
 # What the broker prints when it has booted: its port is open a moment before its queues are there.
@@ -69,6 +72,14 @@ install_haproxy() {
     install_package haproxy haproxy.service
 }
 
+install_faketime() {
+    if compgen -G "$FAKETIME" >/dev/null; then return; fi
+    if ! command -v apt-get >/dev/null; then
+        fail "libfaketime is missing: the tests set a replica's clock with it, as $FAKETIME."
+    fi
+    install_package libfaketime
+}
+
 install_nchan() {
     if [ -x /usr/sbin/nginx ] && [ -e "$NCHAN" ]; then return; fi
     if ! command -v apt-get >/dev/null; then
@@ -78,7 +89,7 @@ install_nchan() {
     [ -e "$NCHAN" ] || fail "libnginx-mod-nchan is installed, but $NCHAN is missing."
 }
 
-# Installs a package; the units that come with it, named behind it, stay off.
+# Installs a package; the units that come with it, named behind it if there are any, stay off.
 install_package() {
     local package=$1
     shift
@@ -115,6 +126,7 @@ allow_services() {
 }
 
 disable() {
+    if [ $# -eq 0 ]; then return; fi
     if command -v systemctl >/dev/null; then
         as_root systemctl --quiet disable "$@" 2>/dev/null || true
     elif command -v update-rc.d >/dev/null; then
@@ -250,7 +262,9 @@ case ${1:-} in
     install) install ;;
     install-promtool) install_promtool ;;
     install-haproxy) install_haproxy ;;
+    install-faketime) install_faketime ;;
     install-nchan) install_nchan ;;
     run) run "${2:?the directory for its files}" ;;
-    *) fail "usage: rabbitmq.sh install | install-promtool | install-haproxy | install-nchan | run DIR" ;;
+    *) fail "usage: rabbitmq.sh install | install-promtool | install-haproxy | install-faketime | \
+install-nchan | run DIR" ;;
 esac

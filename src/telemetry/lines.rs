@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use tracing::warn;
@@ -20,6 +21,8 @@ pub struct Lines(Arc<Shared>);
 struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
+    /// The thread that writes, and says what is lost.
+    writer: OnceLock<ThreadId>,
 }
 
 #[derive(Default)]
@@ -30,6 +33,8 @@ struct Queue {
     is_writing: bool,
     /// Since it was last told.
     lost: u64,
+    /// Lines that are written before it is told again: one such line waits at a time.
+    before_telling: usize,
 }
 
 impl Lines {
@@ -39,7 +44,7 @@ impl Lines {
     /// The system has no thread to give.
     pub fn write_to(&self, to: impl Write + Send + 'static) -> io::Result<()> {
         let shared = Arc::clone(&self.0);
-        std::thread::Builder::new().name("log".into()).spawn(move || shared.write_all_to(to))?;
+        thread::Builder::new().name("log".into()).spawn(move || shared.write_all_to(to))?;
         Ok(())
     }
 
@@ -54,7 +59,9 @@ impl Lines {
 impl Shared {
     fn put(&self, line: &[u8]) {
         let mut queue = self.lock();
-        if queue.bytes + line.len() > WAITING_BYTES_MAX {
+        // The writer's own says how many are lost, and must not be one of them.
+        let is_writers = self.writer.get() == Some(&thread::current().id());
+        if queue.bytes + line.len() > WAITING_BYTES_MAX && !is_writers {
             queue.lost += 1;
             return;
         }
@@ -65,6 +72,7 @@ impl Shared {
     }
 
     fn write_all_to(&self, mut to: impl Write) {
+        let _first = self.writer.set(thread::current().id());
         loop {
             let line = self.next();
             // Closed, or its disk full: the line is lost and nothing else.
@@ -72,7 +80,13 @@ impl Shared {
             let lost = {
                 let mut queue = self.lock();
                 queue.is_writing = false;
-                if is_written { std::mem::take(&mut queue.lost) } else { 0 }
+                match is_written && queue.before_telling == 0 && queue.lost > 0 {
+                    true => {
+                        queue.before_telling = queue.lines.len() + 1;
+                        std::mem::take(&mut queue.lost)
+                    }
+                    false => 0,
+                }
             };
             self.changed.notify_all();
             if lost > 0 {
@@ -88,6 +102,7 @@ impl Shared {
         let mut queue = queue.expect("bug: nothing panics while it holds this lock");
         let line = queue.lines.pop_front().expect("bug: it was waited for");
         queue.bytes -= line.len();
+        queue.before_telling = queue.before_telling.saturating_sub(1);
         queue.is_writing = true;
         line
     }

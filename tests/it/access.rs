@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use blockcast::config::JwtAlgorithm;
+use blockcast::config::{Config, JwtAlgorithm};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::connect_async;
@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::broker::Broker;
 use crate::chain::{body, publish};
 use crate::client::Client;
+use crate::event_client::{self, EventStream};
 use crate::eventually::eventually;
 use crate::replica::{Answer, Replica, config, request};
 
@@ -188,27 +189,99 @@ async fn a_token_that_is_taken_out_ends_its_sessions_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_ends_when_its_signed_token_expires() {
-    let secret = b"a secret of thirty-two bytes, no less";
+async fn an_event_stream_whose_token_is_taken_out_ends_with_an_event_and_returns_to_a_refusal() {
+    let [wallet, explorer] = TOKENS;
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), tokens_file(&[wallet, explorer])).expect("written");
+    let mut config = config(Broker::shared());
+    config.server.auth.tokens_file = Some(file.path().into());
+    let replica = Replica::start_ready(&config).await;
+    let by_query = format!("access_token={wallet}");
+    let by_header = format!("Authorization: Bearer {explorer}\r\n");
+    let (_, mut revoked) = EventStream::open(&replica, &by_query, "").await;
+    let (_, mut kept) = EventStream::open(&replica, "", &by_header).await;
+    publish(&config, [body(1, "x")]).await;
+    for stream in [&mut revoked, &mut kept] {
+        assert!(stream.event().await.starts_with("retry: "));
+        assert!(stream.event().await.starts_with("id: 1.0\n"));
+    }
+    std::fs::write(file.path(), tokens_file(&[explorer])).expect("written");
+    let close = "id: 1\nevent: close\n\
+        data: {\"type\": \"close\", \"code\": 4001, \"reason\": \"after=1 token revoked\"}";
+    assert_eq!(revoked.event().await, close);
+    revoked.is_over().await;
+    let ended = "blockcast_disconnects_total{reason=\"not_authorized\"}";
+    eventually("it is counted", async || replica.metric(ended).await == 1.0).await;
+
+    // A browser comes back by itself, until it is told a status.
+    let again = "Last-Event-ID: 1\r\nConnection: close\r\n";
+    let answer = event_client::ask(&replica, &by_query, again).await;
+    assert_eq!((answer.status, answer.headers["www-authenticate"].as_str()), (401, "Bearer"));
+    publish(&config, [body(2, "x")]).await;
+    assert!(kept.event().await.starts_with("id: 2.0\n"));
+    drop(kept);
+    replica.stop().await.expect("drained");
+}
+
+/// A secret, and a configuration that takes what is signed with it.
+fn signed(file: &tempfile::NamedTempFile) -> (&'static [u8], Config) {
+    let secret = b"a secret of thirty-two bytes, no less";
     std::fs::write(file.path(), secret).expect("written");
     let mut config = config(Broker::shared());
     config.server.auth.jwt.algorithm = JwtAlgorithm::HS256;
     config.server.auth.jwt.key = Some(file.path().into());
     config.server.auth.jwt.audience = Some("chain".into());
+    (secret, config)
+}
+
+/// Past, but within what clocks may differ: what is left is a moment.
+fn expires_soon(secret: &[u8]) -> String {
+    hs256(secret, &format!("{{\"exp\":{},\"aud\":\"chain\"}}", now_seconds()))
+}
+
+fn now_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_stream_ends_when_its_signed_token_expires_and_one_that_waits_has_a_status() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let (secret, config) = signed(&file);
     let replica = Replica::start_ready(&config).await;
     publish(&config, [body(1, "x")]).await;
     eventually("the block is there", async || replica.status().await["tip_height"] == 1).await;
-    // Past, but within what clocks may differ: what is left is a moment.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    let token = hs256(secret, &format!("{{\"exp\":{now},\"aud\":\"chain\"}}"));
+    let token = expires_soon(secret);
+    let ask = async |start: &str| {
+        event_client::ask(&replica, &format!("{start}&access_token={token}"), "").await
+    };
+    // The chain does not get to the one's start: nothing is sent to it before it is refused.
+    let (begun, waiting) = tokio::join!(ask("from_height=oldest"), ask("from_height=50"));
+    let events: Vec<_> = begun.body.trim_end().split("\n\n").collect();
+    let close = "id: 1\nevent: close\n\
+        data: {\"type\": \"close\", \"code\": 4001, \"reason\": \"after=1 token expired\"}";
+    assert_eq!((begun.status, events.len(), events.last()), (200, 3, Some(&close)), "{begun:?}");
+    assert_eq!((waiting.status, waiting.headers["www-authenticate"].as_str()), (401, "Bearer"));
+    assert!(waiting.body.contains("after=49 token expired"), "{waiting:?}");
+    let ended = "blockcast_disconnects_total{reason=\"not_authorized\"}";
+    eventually("both are counted", async || replica.metric(ended).await == 2.0).await;
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_when_its_signed_token_expires() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let (secret, config) = signed(&file);
+    let replica = Replica::start_ready(&config).await;
+    publish(&config, [body(1, "x")]).await;
+    eventually("the block is there", async || replica.status().await["tip_height"] == 1).await;
+    let token = expires_soon(secret);
     let url = format!("{}?from_height=oldest&access_token={token}", replica.url("valid_blocks"));
     let frame = Client::connect(&url).await.closed().await;
     let told = (4001, "after=1 token expired");
     assert_eq!((u16::from(frame.code), frame.reason.as_str()), told);
     let ended = replica.metric("blockcast_disconnects_total{reason=\"not_authorized\"}").await;
     assert_eq!(ended, 1.0);
-    let stranger = hs256(secret, &format!("{{\"exp\":{},\"aud\":\"x\"}}", now + 60));
+    let stranger = hs256(secret, &format!("{{\"exp\":{},\"aud\":\"x\"}}", now_seconds() + 60));
     let (status, answer) = upgrade(replica.address, &format!("?access_token={stranger}"), "").await;
     assert!(status == 401 && answer.contains("`aud`"), "{answer}");
     replica.stop().await.expect("drained");

@@ -1,64 +1,15 @@
 //! Server-Sent Events on real sockets: the head, a browser's way to go on, ends, and compression.
 
 use std::io::Read;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::broker::Broker;
 use crate::chain::{body, event, publish};
+use crate::event_client::{EventStream, ask, head};
 use crate::eventually::eventually;
-use crate::replica::{Answer, Replica, config, request};
-
-const TRANSACTIONS: &str = "/api/v1/streams/valid_transactions";
-
-/// An event stream that is being read.
-struct EventStream {
-    socket: TcpStream,
-    unread: Vec<u8>,
-}
-
-impl EventStream {
-    async fn open(replica: &Replica, query: &str, headers: &str) -> (String, Self) {
-        let mut socket = TcpStream::connect(replica.address).await.expect("connected");
-        socket.write_all(head(query, headers).as_bytes()).await.expect("written");
-        let mut stream = Self { socket, unread: Vec::new() };
-        let head = stream.up_to("\r\n\r\n").await;
-        (head, stream)
-    }
-
-    /// The text up to `end`, without it.
-    async fn up_to(&mut self, end: &str) -> String {
-        loop {
-            let found = self.unread.windows(end.len()).position(|here| here == end.as_bytes());
-            if let Some(at) = found {
-                let rest = self.unread.split_off(at + end.len());
-                self.unread.truncate(at);
-                let text = std::mem::replace(&mut self.unread, rest);
-                return String::from_utf8(text).expect("text");
-            }
-            let read = self.socket.read_buf(&mut self.unread);
-            let read = tokio::time::timeout(Duration::from_secs(60), read).await;
-            assert_ne!(read.expect("more in time").expect("read"), 0, "the stream ended");
-        }
-    }
-
-    /// The next event, its fields by line.
-    async fn event(&mut self) -> String {
-        self.up_to("\n\n").await
-    }
-}
-
-fn head(query: &str, headers: &str) -> String {
-    format!(
-        "GET {TRANSACTIONS}?{query} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{headers}\r\n"
-    )
-}
-
-async fn ask(replica: &Replica, query: &str, headers: &str) -> Answer {
-    request(replica.address, &head(query, headers)).await
-}
+use crate::replica::{Replica, config};
 
 /// A replica with the blocks of these heights, one event each.
 async fn replica_with(

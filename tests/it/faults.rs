@@ -5,8 +5,10 @@
 mod alarms;
 mod broker_lost;
 mod clients;
+mod clock;
 mod drain;
 mod link;
 mod process_harmed;
 mod producers;
 pub mod proxy;
+mod trickle;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use blockcast::config::Config;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
 
 use crate::eventually::eventually;
 use crate::replica::{Answer, metric_in, request};
@@ -42,15 +42,25 @@ impl Process {
                 break address.parse().expect("an address");
             }
         };
-        // The log is read to its end, so that it never fills up.
-        let log = Arc::clone(&process.log);
+        process.read(lines);
+        process.ready().await;
+        process
+    }
+
+    /// Reads the log to its end, so that it never fills up.
+    fn read(&self, mut lines: Lines<BufReader<ChildStderr>>) {
+        let log = Arc::clone(&self.log);
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 log.lock().expect("nothing panics while it holds this lock").push(line);
             }
         });
-        process.ready().await;
-        process
+    }
+
+    /// Begins to read a log that nobody read so far.
+    pub fn read_log(&mut self) {
+        let stderr = self.child.stderr.take().expect("nobody reads it");
+        self.read(BufReader::new(stderr).lines());
     }
 
     /// The same at an address that is known, with a log that nobody reads.

@@ -9,15 +9,18 @@ use serde_json::Value;
 
 use super::proxy::{Harm, Proxy};
 use crate::broker::Broker;
-use crate::chain::{body, id, publish};
+use crate::chain::{body, event, id, publish};
 use crate::client::Client;
 use crate::eventually::eventually;
+use crate::letters::Letters;
 use crate::load::{Pace, Producer, all_have_the_chain, followers};
 use crate::process::Process;
 use crate::replica::config;
 
 /// Where nobody listens.
 pub const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+/// For messages that are due.
+const PATIENCE: Duration = Duration::from_secs(60);
 const PACE: Pace = Pace { blocks: 5, every: Duration::from_millis(20) };
 
 /// A proxy before the broker, and the configuration that goes through it.
@@ -172,4 +175,76 @@ async fn what_retention_trims_while_a_replica_is_cut_off_is_told_as_a_gap() {
     assert_eq!(missing, (trimmed - 10) as f64);
     replica.logs("heights given up").await;
     replica.stop().await;
+}
+
+/// AMQP itself knows nothing of it: no checksum is in its frames.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_corrupted_on_the_way_is_dead_lettered_and_its_height_told_as_a_gap_until_it_comes_again()
+ {
+    const STRUCK: u64 = 4;
+    let broker = Broker::shared();
+    let fixture = Fixture::start(broker).await;
+    let letters = Letters::of(broker, fixture.config.amqp.dead_letter.exchange.as_deref()).await;
+    let (replica, other) = (&fixture.replica, &fixture.other);
+    let url = format!("{}?control=true", replica.url("valid_transactions"));
+    let mut client = Client::connect(&url).await;
+    let mut far = Client::connect(&other.url("valid_transactions")).await;
+    let published = body(STRUCK, "x");
+    fixture.proxy.harm_each(Harm::Whole, Harm::Struck("{\"height\":4,"));
+    publish(&fixture.config, (1..STRUCK).map(|height| body(height, "x"))).await;
+    publish(&fixture.config, [published.clone()]).await;
+    eventually("it is struck", async || fixture.proxy.harmed() > 0).await;
+    publish(&fixture.config, (STRUCK + 1..=10).map(|height| body(height, "x"))).await;
+
+    let expected: Vec<_> = (1..=10).map(|height| event(height, "x")).collect();
+    assert_eq!(far.texts(10).await, expected, "elsewhere the link is whole");
+    let gap = format!("{{\"type\": \"gap\", \"from_height\": {STRUCK}, \"to_height\": {STRUCK}}}");
+    let mut due = expected.clone();
+    due[STRUCK as usize - 1] = gap;
+    assert_eq!(texts_but_blocks(&mut client, 10).await, due, "the next ones stream on");
+    assert_eq!(replica.metric("blockcast_missing_blocks_total").await, 1.0);
+    assert_eq!(replica.metric("blockcast_dead_letters_total{reason=\"not_json\"}").await, 1.0);
+    assert_eq!(replica.metric("blockcast_amqp_reconnects_total").await, 0.0, "its frame was whole");
+    for told in ["bad message dead-lettered", "heights given up"] {
+        replica.logs(told).await;
+    }
+    let given_up = replica.logged("heights given up").concat();
+    assert!(given_up.contains(&format!("\"from_height\":{STRUCK}")), "{given_up}");
+    let letter = letters.take().await;
+    assert_eq!(letter.header("x-blockcast-reason").as_deref(), Some("not_json"));
+    assert_eq!(letter.body[1..], published[1..], "as it came");
+    assert_ne!(letter.body[0], published[0]);
+    assert_eq!(letters.count().await, 0, "nobody else writes one");
+
+    fixture.proxy.harm(Harm::Whole);
+    publish(&fixture.config, [published]).await;
+    let filled = format!("{{\"type\": \"filled\", \"height\": {STRUCK}}}");
+    assert_eq!(texts_but_blocks(&mut client, 1).await, [filled]);
+    publish(&fixture.config, [body(11, "x")]).await;
+    assert_eq!(texts_but_blocks(&mut client, 1).await, [event(11, "x")]);
+    assert_eq!(far.text().await, event(11, "x"));
+    let mut newcomer =
+        Client::connect(&format!("{}?from_height=1", replica.url("valid_transactions"))).await;
+    assert_eq!(newcomer.texts(10).await, expected, "nothing is missing any more");
+    for replica in [fixture.replica, fixture.other] {
+        replica.stop().await;
+    }
+}
+
+/// The next `count` messages that tell more than where the client is.
+async fn texts_but_blocks(client: &mut Client, count: usize) -> Vec<String> {
+    let names = ["block", "position", "heartbeat"].map(|name| format!("{{\"type\": \"{name}\""));
+    let mut texts = Vec::new();
+    let reading = async {
+        while texts.len() < count {
+            let text = client.text().await;
+            if !names.iter().any(|name| text.starts_with(name)) {
+                texts.push(text);
+            }
+        }
+    };
+    // Heartbeats come for ever.
+    let all = tokio::time::timeout(PATIENCE, reading).await;
+    assert!(all.is_ok(), "only {texts:?}");
+    texts
 }

@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::broker::Broker;
 use crate::chain::{body, event, publish};
 use crate::client::Client;
+use crate::eventually::eventually;
 use crate::load::{Pace, Producer, all_have_the_chain, followers};
 use crate::ports;
 use crate::process::Process;
@@ -21,11 +23,11 @@ async fn a_replica_that_stood_still_beyond_every_timeout_loses_no_block() {
     config.server.pong_timeout = Duration::from_secs(1);
     let replica = Process::start_ready(&config).await;
     let mut producer =
-        Producer::start(&config, Pace { blocks: 1, every: Duration::from_millis(20) });
+        Producer::start(&config, Pace { blocks: 1, every: Duration::from_millis(100) });
     let clients = followers(&[replica.url("valid_transactions")], 20);
     producer.confirms(20).await;
     replica.signal("STOP").await;
-    // As a clock: six seconds, beyond all that was set above.
+    // As a clock: thirty seconds, beyond all that was set above.
     producer.confirms(300).await;
     replica.signal("CONT").await;
     replica.reaches(producer.confirms(20).await).await;
@@ -84,4 +86,44 @@ async fn a_log_that_is_closed_full_or_unread_stops_nothing() {
     check("closed", &["sh", "-c", "exec \"$@\" 2>&-", "sh"]).await;
     check("full", &["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"]).await;
     check("unread", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lost_of_a_log_that_nobody_reads_is_counted_when_somebody_does() {
+    /// Twice what may wait and a pipe takes, at the least that such a line has.
+    const REQUESTS: usize = 10_000;
+    let mut config = config(Broker::shared());
+    let [port] = ports::free();
+    config.server.listen = SocketAddr::from(([127, 0, 0, 1], port));
+    // One line per request, and what is told of the log itself.
+    config.log.level = "off,blockcast::server::handshake=debug,blockcast::telemetry=warn".into();
+    let mut replica = Process::start_unread(&config, &[]).await;
+    let refused = "blockcast_handshakes_refused_total{reason=\"bad_request\"}";
+    let request =
+        format!("GET /api/v1/streams/valid_blocks?{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(100));
+    let mut stream = TcpStream::connect(replica.address).await.expect("connected");
+    let (mut answers, mut requests) = stream.split();
+    let reading = async { tokio::io::copy(&mut answers, &mut tokio::io::sink()).await };
+    let writing = async {
+        for _ in 0..REQUESTS {
+            requests.write_all(request.as_bytes()).await.expect("taken");
+        }
+        eventually("all are answered", async || replica.metric(refused).await == REQUESTS as f64)
+            .await;
+        requests.shutdown().await.expect("shut");
+    };
+    let (read, ()) = tokio::join!(reading, writing);
+    read.expect("answers");
+    replica.read_log();
+    replica.logs("log lines lost").await;
+    let told = replica.logged("log lines lost");
+    let [line] = told.as_slice() else { panic!("one line was due: {told:?}") };
+    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    let lost = line["lines"].as_u64().expect("a number") as usize;
+    assert!(lost > 0);
+    eventually("the rest is there", async || {
+        replica.logged("stream refused").len() + lost == REQUESTS
+    })
+    .await;
+    replica.stop().await;
 }

@@ -31,6 +31,9 @@ pub enum Harm {
     Misframed,
     /// One bit of each piece read is another, anywhere.
     Flipped,
+    /// The first byte of this text is another wherever it stands whole in a piece: of what is carried,
+    /// and not of what carries it.
+    Struck(&'static str),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -160,6 +163,10 @@ impl Pump {
                 }
                 Harm::Misframed => piece[0] ^= 0x55,
                 Harm::Flipped => piece[fastrand::usize(..count)] ^= 1 << fastrand::u8(..8),
+                Harm::Struck(text) => {
+                    let strikes = strike(piece, text.as_bytes());
+                    self.harmed.fetch_add(strikes, Ordering::Relaxed);
+                }
             }
             if matches!(harm, Harm::Misframed | Harm::Flipped) {
                 self.harmed.fetch_add(1, Ordering::Relaxed);
@@ -176,4 +183,16 @@ impl Pump {
         while let Ok(1..) = self.from.read(piece).await {}
         std::future::pending().await
     }
+}
+
+/// Returns how often `text` stood in `piece`.
+fn strike(piece: &mut [u8], text: &[u8]) -> u64 {
+    let mut strikes = 0;
+    for at in 0..(piece.len() + 1).saturating_sub(text.len()) {
+        if piece[at..].starts_with(text) {
+            piece[at] ^= 0x55;
+            strikes += 1;
+        }
+    }
+    strikes
 }

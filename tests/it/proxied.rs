@@ -1,0 +1,102 @@
+//! What is believed of a proxy's word, and of a stranger's.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+
+use crate::broker::Broker;
+use crate::eventually::eventually;
+use crate::process::Process;
+use crate::replica::{Replica, config, request};
+
+/// Addresses of this machine, like all below 127.
+const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+
+/// The address of the streams as the API root tells it to one at `from` that sends these header lines.
+async fn told(replica: &Replica, from: Ipv4Addr, headers: &str) -> String {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((from, 0).into()).expect("an address of loopback");
+    let mut stream = socket.connect(replica.address).await.expect("connected");
+    let head = format!(
+        "GET /api/v1 HTTP/1.1\r\nHost: chain.example\r\nConnection: close\r\n{headers}\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("read");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let root: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    let (scheme, rest) =
+        root["streams"].as_str().expect("a URL").split_once(':').expect("a scheme");
+    assert_eq!(rest, "//chain.example/api/v1/streams/valid_transactions");
+    let blocks = root["streamedblocks"].as_str().expect("a URL");
+    assert_eq!(blocks.split_once(':').expect("a scheme").0, scheme);
+    scheme.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scheme_that_a_proxy_tells_is_believed_of_those_that_are_trusted() {
+    let proto = |text: &str| format!("X-Forwarded-Proto: {text}\r\n");
+    let for_whom = |text: &str| format!("X-Forwarded-For: {text}\r\n");
+    let mut config = config(Broker::shared());
+    config.server.trusted_proxies = vec!["127.0.0.2/32".parse().expect("a network")];
+    let replica = Replica::start(&config).await;
+    for (from, headers, scheme) in [
+        (PROXY, String::new(), "ws"),
+        (PROXY, proto("https"), "wss"),
+        (PROXY, proto("HTTPS"), "wss"),
+        (PROXY, proto("http"), "ws"),
+        // The first is what the client asked the outermost for.
+        (PROXY, proto("https, http"), "wss"),
+        (PROXY, proto("http, https"), "ws"),
+        (PROXY, proto("gopher"), "ws"),
+        // It is the proxy's word, not its client's.
+        (PROXY, proto("https") + &for_whom("198.51.100.1"), "wss"),
+        (STRANGER, String::new(), "ws"),
+        (STRANGER, proto("https"), "ws"),
+        (STRANGER, proto("https") + &for_whom("127.0.0.2"), "ws"),
+    ] {
+        assert_eq!(told(&replica, from, &headers).await, scheme, "{from} {headers}");
+    }
+    replica.stop().await.expect("drained");
+
+    config.server.advertised_scheme = Some("wss".into());
+    let replica = Replica::start(&config).await;
+    for from in [PROXY, STRANGER] {
+        assert_eq!(told(&replica, from, &proto("http")).await, "wss", "what is set wins");
+    }
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_that_says_for_whom_it_comes_is_told_of_once_and_counted_as_itself() {
+    const REQUESTS: usize = 50;
+    let mut config = config(Broker::shared());
+    config.server.trusted_proxies = vec!["127.0.0.2/32".parse().expect("a network")];
+    config.log.level = "info,blockcast=debug".into();
+    let process = Process::start_ready(&config).await;
+    let at = process.address;
+    let ask = move |number: usize| async move {
+        let path = ["/api/v1", "/api/v1/status", "/api/v1/streams/valid_blocks"][number % 3];
+        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        request(at, &format!("{head}X-Forwarded-For: 198.51.100.{number}\r\n\r\n")).await;
+    };
+    let asking: Vec<_> = (0..REQUESTS).map(|number| tokio::spawn(ask(number))).collect();
+    for asked in asking {
+        asked.await.expect("an answer");
+    }
+    // Each refused stream has a line behind what is looked for.
+    let refused = REQUESTS / 3;
+    eventually("all is logged", async || process.logged("stream refused").len() == refused).await;
+    let told = process.logged("X-Forwarded-For");
+    let [line] = told.as_slice() else { panic!("one line was due: {told:?}") };
+    let stranger = IpAddr::V4(Ipv4Addr::LOCALHOST).to_string();
+    assert!(
+        line.contains("\"level\":\"WARN\"") && line.contains("server.trusted_proxies"),
+        "{line}"
+    );
+    assert!(line.contains(&format!("\"peer\":\"{stranger}\"")), "{line}");
+    assert_eq!(process.logged("198.51.100."), [""; 0], "nothing of what it says is taken for true");
+    process.stop().await;
+}
