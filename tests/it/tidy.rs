@@ -29,7 +29,10 @@ const ENCLOSED: [Enclosed; 6] = [
         ],
         under: &["src/server", "src/client", "src/cli/publish/node"],
     },
-    Enclosed { words: &["rustls", "tokio_rustls"], under: &["src/server/tls", "src/client"] },
+    Enclosed {
+        words: &["rustls", "tokio_rustls"],
+        under: &["src/server/tls", "src/amqp/tls", "src/client"],
+    },
     Enclosed { words: &["x509_parser"], under: &["src/server/tls"] },
     // What the wall's clock says is told, and decides nothing: it may be set back at any time.
     Enclosed {
@@ -184,7 +187,7 @@ fn a_crate_outside_its_room_is_found() {
     let tungstenite = "src/cli.rs:1: `tungstenite` stands only under src/server and src/client and src/cli/publish/node";
     check(&[("src/cli.rs", "use x::{y, tungstenite::Z};")], &[tungstenite]);
     check(&[("src/client/a.rs", "use tungstenite::X;"), ("src/server/a.rs", "use hyper::X;")], &[]);
-    let rustls = "src/server/a.rs:1: `rustls` stands only under src/server/tls and src/client";
+    let rustls = "src/server/a.rs:1: `rustls` stands only under src/server/tls and src/amqp/tls and src/client";
     check(
         &[("src/server/a.rs", "use rustls::X;"), ("src/server/tls/a.rs", "use rustls::X;")],
         &[rustls],
