@@ -101,6 +101,11 @@ async fn a_full_replica_takes_what_was_set_and_no_more() {
         replica.metric("blockcast_sent_messages_total").await >= read
     })
     .await;
+    // A message counts when the kernel has it, and those who stalled took some too.
+    eventually("everybody else has read it", async || {
+        unsent_bytes(replica.address.port()).iter().filter(|bytes| **bytes > 0).count() == STALLED
+    })
+    .await;
 
     assert_eq!(replica.metric("blockcast_sessions").await, CONNECTIONS as f64, "nobody was cut");
     let owed = OWED_BLOCKS * BLOCK_BYTES as u64 * STALLED as u64;
