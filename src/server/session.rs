@@ -217,18 +217,12 @@ impl<T: Transport> Session<T> {
         &self.around.metrics
     }
 
-    /// One turn: the clock, what the client sent, what there is for it; then it waits for any of these.
+    /// One turn: what the client sent, the clock, what there is for it; then it waits for any of these.
     fn poll_run(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Disconnect> {
         loop {
             // First: what comes after the look wakes this task again.
             if self.feed.wake_when_moved(cx) {
                 self.is_timer_set = false;
-            }
-            let now = Instant::now();
-            if self.is_due(now)
-                && let Some(disconnect) = self.look_at_clock(now)
-            {
-                return Poll::Ready(disconnect);
             }
             let turn = self.turn(cx);
             if let Some(seen) = self.seen.as_ref().filter(|_| !self.feed.is_looking()) {
@@ -255,7 +249,7 @@ impl<T: Transport> Session<T> {
         }
     }
 
-    /// Reads what there is, then writes what goes.
+    /// Reads what there is, does what is due, then writes what goes.
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let read = self.poll_read(cx);
         if let Poll::Ready(Read::Ended(disconnect)) = read {
@@ -263,6 +257,13 @@ impl<T: Transport> Session<T> {
                 // A client that closed and shut its side at once may still read our answer.
                 let _ = self.poll_write(cx);
             }
+            return Turn::Ended(disconnect);
+        }
+        // Not before reading: a pong may lie in the socket since before this process stood still.
+        let now = Instant::now();
+        if self.is_due(now)
+            && let Some(disconnect) = self.look_at_clock(now)
+        {
             return Turn::Ended(disconnect);
         }
         let write = self.poll_write(cx);

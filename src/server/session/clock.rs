@@ -1,5 +1,7 @@
 //! A session's clock: what is due, and when it must be looked at next. Waits for nothing itself.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{Session, Transport};
@@ -7,6 +9,12 @@ use crate::metrics::Disconnect;
 use crate::server::auth::Pass;
 use crate::server::close::Cause;
 use crate::server::notice;
+
+/// A look that comes later than this judges nobody: this process stood still (its machine was
+/// suspended, say), and what its clients did meanwhile is still to be seen.
+const LATE_MAX: Duration = Duration::from_secs(1);
+/// In which that is seen.
+const LATE_GRACE: Duration = Duration::from_secs(1);
 
 impl<T: Transport> Session<T> {
     /// Whether [`Self::look_at_clock`] may have something to do.
@@ -21,6 +29,11 @@ impl<T: Transport> Session<T> {
     /// Does what is due by now, and says when to look again. Returns how the session ended, if it is
     /// over.
     pub(super) fn look_at_clock(&mut self, now: Instant) -> Option<Disconnect> {
+        let late = now.saturating_duration_since(self.due_at);
+        if late > LATE_MAX {
+            self.alive_at += late + LATE_GRACE;
+            self.blocked_since = self.blocked_since.map(|since| since + late + LATE_GRACE);
+        }
         let ended = self.do_what_is_due(now);
         // A timer that is set too early costs less than setting it again each time.
         if now < self.due_at {

@@ -160,6 +160,16 @@ async fn a_silent_client_is_pinged_and_closed_but_any_sign_of_life_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_came_while_the_process_stood_still_counts() {
+    let mut bench = Bench::new(usize::MAX, 1 << 20);
+    assert_eq!(bench.frame().await, (0x89, vec![]));
+    bench.send(0x8a, b"").await;
+    // Nobody has run since.
+    tokio::time::advance(Duration::from_secs(1_000)).await;
+    assert_eq!(bench.frame().await, (0x89, vec![]), "asked again, not closed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_clients_close_is_answered_with_its_code() {
     let mut bench = Bench::new(usize::MAX, 1 << 20);
     bench.send(0x88, &3000_u16.to_be_bytes()).await;
@@ -231,6 +241,21 @@ async fn a_write_without_progress_is_cut_after_its_timeout() {
     bench.around.history.append(block(1, 1));
     assert_eq!(bench.session.await.expect("ended"), Disconnect::Stalled);
     assert_eq!(began.elapsed().as_secs(), 30, "server.write_stall_timeout");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_read_while_the_process_stood_still_counts() {
+    let mut bench = Bench::new(usize::MAX, 16);
+    bench.around.history.append(block(1, 1));
+    let expected = block(1, 1).events;
+    let mut seen = vec![0; expected.len()];
+    bench.client.read_exact(&mut seen[..1]).await.expect("the first byte");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Nobody runs in between.
+    bench.client.read_exact(&mut seen[1..17]).await.expect("what was written");
+    tokio::time::advance(Duration::from_secs(1_000)).await;
+    bench.client.read_exact(&mut seen[17..]).await.expect("the rest");
+    assert_eq!(seen, expected);
 }
 
 #[tokio::test(start_paused = true)]
