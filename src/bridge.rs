@@ -25,6 +25,7 @@ use crate::reload::Reload;
 use crate::replay::{self, Replay};
 use crate::server::{self, Server, Sources};
 use crate::shutdown::Drain;
+use crate::telemetry;
 
 /// From the source (sender) to the pipeline (receiver). When it is full the source waits, the broker
 /// is not given credit, and deliveries stop at `amqp.prefetch`: that is the bound.
@@ -80,6 +81,7 @@ impl Bridge {
     pub async fn bind(config: Config) -> Result<Self, BindError> {
         raise_descriptor_limit(config.server.max_connections);
         let metrics = Arc::new(Metrics::new());
+        telemetry::count_lost(&metrics.log_lines_lost);
         let readiness = Arc::new(Readiness::new(config.amqp.unready_after));
         let notices = Arc::new(Notices::default());
         let history_bytes_max = config.history.max_bytes.as_u64();

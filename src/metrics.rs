@@ -183,6 +183,7 @@ pub struct Metrics {
     pub resumes: CounterPer<Resume>,
     tls_certificate_expiry: IntGauge,
     pub tls_reloads: CounterPer<TlsReload>,
+    pub log_lines_lost: IntCounter,
     pub session_lag_blocks: Histogram,
     pub delivery_to_append_seconds: Histogram,
     pub append_to_write_seconds: Histogram,
@@ -298,6 +299,11 @@ impl Metrics {
                 "tls_reloads_total",
                 "outcome",
                 "Times that the TLS certificate was read again",
+            ),
+            log_lines_lost: counter(
+                r,
+                "log_lines_lost_total",
+                "Log lines that nobody read in time",
             ),
             session_lag_blocks: histogram(
                 r,

@@ -1,7 +1,7 @@
 //! What the process says about itself: `tracing` events as text or JSON lines on stderr.
 //!
 //! A line that stderr refuses (closed, or its disk full) or that nobody reads is lost and nothing
-//! else: no task waits for the log. Metrics are not here, and neither is any remote exporter.
+//! else: no task waits for the log. No remote exporter is here.
 
 mod lines;
 
@@ -9,6 +9,7 @@ use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use prometheus::IntCounter;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
@@ -67,6 +68,13 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
         lines.json().flatten_event(true).with_current_span(false).try_init()
     };
     outcome.map_err(|_| TelemetryError::AlreadySet)
+}
+
+/// Counts the lines that are lost from now on in `counter`. Nothing without [`init`] before.
+pub fn count_lost(counter: &IntCounter) {
+    if let Some(lines) = LINES.get() {
+        lines.count_lost(counter.clone());
+    }
 }
 
 /// Waits a moment for the lines that are not written yet; the process is about to end.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use prometheus::IntCounter;
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -23,6 +24,7 @@ struct Shared {
     changed: Condvar,
     /// The thread that writes, and says what is lost.
     writer: OnceLock<ThreadId>,
+    counter: OnceLock<IntCounter>,
 }
 
 #[derive(Default)]
@@ -48,6 +50,11 @@ impl Lines {
         Ok(())
     }
 
+    /// Counts what is lost from now on in `counter`; the first one stays.
+    pub fn count_lost(&self, counter: IntCounter) {
+        let _first = self.0.counter.set(counter);
+    }
+
     /// Waits until all is written, for at most `patience`: nobody may read any more.
     pub fn flush(&self, patience: Duration) {
         let queue = self.0.lock();
@@ -63,6 +70,7 @@ impl Shared {
         let is_writers = self.writer.get() == Some(&thread::current().id());
         if queue.bytes + line.len() > WAITING_BYTES_MAX && !is_writers {
             queue.lost += 1;
+            self.counter.get().inspect(|counter| counter.inc());
             return;
         }
         queue.bytes += line.len();
@@ -164,6 +172,8 @@ mod tests {
     #[test]
     fn whoever_logs_does_not_wait_and_what_is_too_much_is_counted() {
         let (lines, read) = slow();
+        let counter = IntCounter::new("lost", "lost").expect("a counter");
+        lines.count_lost(counter.clone());
         let line = vec![b'x'; WAITING_BYTES_MAX / 4];
         for _ in 0..10 {
             lines.make_writer().write_all(&line).expect("taken");
@@ -171,6 +181,7 @@ mod tests {
         // Four wait, and perhaps one more is being written.
         let lost = lines.0.lock().lost;
         assert!((5..=6).contains(&lost), "{lost}");
+        assert_eq!(counter.get(), lost);
         for _ in lost..10 {
             assert_eq!(read.recv().expect("a line"), line);
         }

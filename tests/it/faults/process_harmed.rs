@@ -122,6 +122,7 @@ async fn what_is_lost_of_a_log_that_nobody_reads_is_counted_when_somebody_does()
     let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
     let lost = line["lines"].as_u64().expect("a number") as usize;
     assert!(lost > 0);
+    assert_eq!(replica.metric("blockcast_log_lines_lost_total").await, lost as f64);
     eventually("the rest is there", async || {
         replica.logged("stream refused").len() + lost == REQUESTS
     })
