@@ -31,6 +31,11 @@ const BROKER_EVERY: u64 = 15;
 /// Above what a run's first third took, whatever the length: four deep readings of 3 MiB, which may come
 /// late, and as much that the allocator keeps of them.
 const GROWTH_BYTES_MAX: f64 = 24e6;
+/// From here on a run is long: then its typical third is compared too, which the highest reading hides.
+const LONG_SECONDS: u64 = 600;
+/// Above what a long run's second third took in the median; the first still fills the history and the
+/// allocator's arenas.
+const DRIFT_BYTES_MAX: f64 = 6e6;
 /// The same for descriptors: connections that come and go.
 const GROWTH_DESCRIPTORS_MAX: f64 = 60.0;
 
@@ -149,29 +154,45 @@ const FAULTS: [&str; 6] = [
     "replica stopped",
 ];
 
+/// What they ask for: streams, query parameters and headers, and so all that a block is made into.
+const ASKED: [(&str, &str); 7] = [
+    ("valid_transactions?from_height=oldest", UPGRADE),
+    ("valid_transactions?from_height=oldest&control=true&batch=block", UPGRADE),
+    ("valid_transactions?from_height=oldest", DEFLATE),
+    ("valid_transactions?operation=CREATE", UPGRADE),
+    ("valid_blocks?from_height=oldest", UPGRADE),
+    ("valid_transactions?from_height=oldest", "Accept: text/event-stream"),
+    // Below the history of a megabyte: from the RabbitMQ stream.
+    ("valid_transactions?from_height=1", UPGRADE),
+];
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
+const DEFLATE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+                       Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover";
+
 /// Clients as nobody wants them, one after the other, until it is aborted.
 async fn misbehave(addresses: [SocketAddr; 2], seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut kept = std::collections::VecDeque::new();
-    let stream = "/api/v1/streams/valid_transactions?from_height=oldest";
-    let upgrade = format!(
-        "GET {stream} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    );
     loop {
         let address = *random.choice(&addresses).expect("two");
         let Ok(mut client) = TcpStream::connect(address).await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let request = match random.u8(..4) {
-            0 => &upgrade[..random.usize(..upgrade.len())],
+        let (stream, headers) = random.choice(&ASKED).expect("some");
+        let whole =
+            format!("GET /api/v1/streams/{stream} HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n");
+        let request = match random.u8(..8) {
+            0 => &whole[..random.usize(..whole.len())],
             1 => "\x16\x03\x01 this is no HTTP\r\n\r\n",
-            _ => &upgrade,
+            _ => &whole,
         };
         let _ = client.write_all(request.as_bytes()).await;
-        let mut some = vec![0; random.usize(1..4_096)];
+        let mut some = vec![0; random.usize(16..4_096)];
         let _ = tokio::time::timeout(Duration::from_millis(100), client.read(&mut some)).await;
+        assert!(request != whole || !some.starts_with(b"HTTP/1.1 400"), "refused: {whole}");
         match random.u8(..4) {
             // Rubbish in the place of a frame.
             0 => drop(client.write_all(&[0xff; 64]).await),
@@ -184,6 +205,13 @@ async fn misbehave(addresses: [SocketAddr; 2], seed: u64) {
             kept.pop_front();
         }
     }
+}
+
+/// In megabytes.
+fn median_resident(usages: &[Usage]) -> f64 {
+    let mut all: Vec<_> = usages.iter().map(|usage| usage.resident_bytes / 1e6).collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +247,13 @@ async fn whatever_happens_clients_get_the_chain_and_a_replica_does_not_grow() {
             );
         }
     }
-    rude.iter().for_each(JoinHandle::abort);
+    for rude in rude {
+        rude.abort();
+        assert!(
+            rude.await.expect_err("it has no end").is_cancelled(),
+            "it is as rude as it should be"
+        );
+    }
     let World { steady, other, producer, happened, .. } = world;
     let last = producer.end().await;
     let followed = all_have_the_chain(clients, last).await;
@@ -239,6 +273,11 @@ async fn whatever_happens_clients_get_the_chain_and_a_replica_does_not_grow() {
         descriptors[1],
     );
     assert!(resident[1] <= resident[0] + GROWTH_BYTES_MAX, "memory grows: {resident:?}");
+    let medians: Vec<_> = usages.chunks(usages.len().div_ceil(3)).map(median_resident).collect();
+    println!("resident in the median of each third: {medians:.1?} MB");
+    if seconds >= LONG_SECONDS {
+        assert!(medians[2] * 1e6 <= medians[1] * 1e6 + DRIFT_BYTES_MAX, "memory drifts");
+    }
     assert!(
         descriptors[1] <= descriptors[0] + GROWTH_DESCRIPTORS_MAX,
         "descriptors grow: {descriptors:?}"
