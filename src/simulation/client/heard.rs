@@ -33,7 +33,10 @@ impl Client {
         let bounds = &mut self.connection.as_mut().expect("bug: it has read").bounds;
         assert!(bounds.allow(height), "more than was asked for: {text}");
         bounds.messages_left = bounds.messages_left.map(|left| left - 1);
-        let Some(chain) = self.chain_at(stamp, chains) else { return };
+        let Some(chain) = self.chain_at(stamp, chains) else {
+            self.next = None;
+            return;
+        };
         let inside = self.next.filter(|next| next.0 == height).map_or(0, |next| next.1);
         let (place, next, expected) = if self.taste.stream == Stream::Blocks {
             ((height, 0), (height + 1, 0), chain.summary(height))
@@ -70,7 +73,10 @@ impl Client {
         let is_asked_for = !is_of_chain || last.is_some_and(|last| bounds.allow(last));
         assert!(is_asked_for, "more than was asked for: {text}");
         let known = self.chain;
-        let Some(chain) = self.chain_at(stamp, chains) else { return };
+        let Some(chain) = self.chain_at(stamp, chains) else {
+            self.next = None;
+            return;
+        };
         if kind != "block" {
             // On its way while another chain took the place: it is no proof of the newest.
             self.chain = known;
@@ -93,7 +99,10 @@ impl Client {
                     Stream::Transactions => {
                         self.pass((height, events.max(1)), stamp, chain, tally);
                     }
-                    Stream::Blocks => assert_eq!(self.next, Some((height + 1, 0)), "{text}"),
+                    Stream::Blocks => {
+                        let is_next = self.next.is_none_or(|next| next == (height + 1, 0));
+                        assert!(is_next, "{text}, next is {:?}", self.next);
+                    }
                 }
                 self.next = Some((height + 1, 0));
             }
@@ -116,7 +125,7 @@ impl Client {
             }
             "filled" => {
                 let height = height.expect("a height");
-                assert!(self.next.is_some_and(|next| height < next.0), "yet to come: {text}");
+                assert!(self.next.is_none_or(|next| height < next.0), "yet to come: {text}");
                 let of_another = known.is_none() && chains.iter().any(|chain| chain.has(height));
                 assert!(
                     chain.has(height) || of_another,

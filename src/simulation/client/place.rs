@@ -9,12 +9,14 @@ use crate::simulation::tally::{Seen, Tally};
 
 impl Client {
     /// The chain that this client follows; one that waited for its start learns it with what comes
-    /// first. None: that tells of none, in the very step that one chain took another's place.
+    /// first. None: that tells of none, where one chain took another's place since it was opened.
     pub fn chain_at<'a>(&mut self, stamp: Stamp, chains: &'a [Chain]) -> Option<&'a Chain> {
         if self.chain.is_none() {
             let began = |chain: &Chain| chain.began.is_some_and(|began| began <= stamp.step);
             let newest = chains.iter().rposition(began).unwrap_or(0);
-            if chains[newest].began == Some(stamp.step) {
+            // It may have waited for room, and be of the chain before.
+            let opened = self.connection.as_ref().map_or(stamp, |connection| connection.seen).step;
+            if chains[newest].began.is_some_and(|began| began > opened || began == stamp.step) {
                 return None;
             }
             self.chain = Some(newest);

@@ -342,8 +342,10 @@ impl World {
     fn has_fallen_off(&self, at: usize) -> bool {
         let client = &self.clients[at];
         let Some(next) = client.next else { return true };
-        // The mark of the block before may have been under way.
-        let rest = u64::from(client.taste.has_control);
+        // The mark of the block before may have been under way, or what ends a compressed piece: a text
+        // is whole before it.
+        let Taste { wire, has_control, is_compressed, .. } = client.taste;
+        let rest = u64::from(has_control || is_compressed && wire == Wire::EventStream);
         let is_below =
             self.replica.history.first_height().is_none_or(|first| next.0 < first + rest);
         is_below || client.chain != Some(self.current)
