@@ -68,7 +68,7 @@ async fn broken_and_mean_clients_are_answered_and_a_good_one_notices_nothing() {
     producer.confirms(50).await;
 
     malformed_requests_are_answered(address).await;
-    slow_handshakes_are_ended(address).await;
+    slow_handshakes_are_ended(&replica).await;
     resets_in_mid_burst(&url, address).await;
     a_crowd_that_comes_at_once_gets_a_slice_each(&url).await;
 
@@ -131,16 +131,48 @@ async fn malformed_requests_are_answered(address: SocketAddr) {
     assert!(!answers.contains("live"), "{answers}");
 }
 
-async fn slow_handshakes_are_ended(address: SocketAddr) {
-    let mut slow = Vec::new();
-    for _ in 0..200 {
-        slow.push(sent(address, &UPGRADE.as_bytes()[..60]).await);
+async fn slow_handshakes_are_ended(replica: &Process) {
+    let slow = "blockcast_handshakes_refused_total{reason=\"slow\"}";
+    let before = replica.metric(slow).await;
+    let address = replica.address;
+    let dripping: Vec<_> = (0..200).map(|_| tokio::spawn(drip(address))).collect();
+    // What is not asked is not refused: behind an answer, and before a first byte.
+    let live = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert!(answers(address, live.as_bytes()).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(answers(address, b"").await, "");
+    for answer in dripping {
+        let answer = answer.await.expect("it was ended");
+        let close = "\r\nConnection: close\r\n";
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains(close), "{answer}");
     }
-    for mut stream in slow {
-        let mut answer = Vec::new();
-        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
-        let _reset = ended.expect("the server ends it");
+    assert_eq!(replica.metric(slow).await, before + 200.0);
+    // Where another answer was before, nothing is said.
+    let begun = format!("{live}GET /");
+    assert_eq!(answers(address, begun.as_bytes()).await.matches("HTTP/1.1").count(), 1);
+    assert_eq!(replica.metric(slow).await, before + 201.0);
+}
+
+/// What is said to a request that comes byte by byte: whole it would be after more than half a minute.
+async fn drip(address: SocketAddr) -> String {
+    let (mut reading, mut writing) = sent(address, b"").await.into_split();
+    let drip = async {
+        let mut drops = tokio::time::interval(Duration::from_millis(200));
+        for byte in UPGRADE.bytes() {
+            drops.tick().await;
+            if writing.write_all(&[byte]).await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        () = drip => {}
+        ended = tokio::time::timeout(PATIENCE, reading.read_to_end(&mut answer)) => {
+            let _reset = ended.expect("the server ends it");
+        }
     }
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 async fn resets_in_mid_burst(url: &str, address: SocketAddr) {
