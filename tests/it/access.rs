@@ -287,7 +287,31 @@ async fn a_session_ends_when_its_signed_token_expires() {
     replica.stop().await.expect("drained");
 }
 
-fn hs256(secret: &[u8], claims: &str) -> String {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_for_new_requests_and_who_is_in_stays() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let (old, config) = signed(&file);
+    let new = b"another secret of thirty-two bytes";
+    let replica = Replica::start_ready(&config).await;
+    let claims = format!("{{\"exp\":{},\"aud\":\"chain\"}}", now_seconds() + 3_600);
+    let url = |secret: &[u8]| {
+        format!("{}?access_token={}", replica.url("valid_blocks"), hs256(secret, &claims))
+    };
+    let mut inside = Client::connect(&url(old)).await;
+    assert!(Client::try_connect(&url(new)).await.is_err());
+    std::fs::write(file.path(), new).expect("written");
+    let loaded = "blockcast_auth_reloads_total{outcome=\"loaded\"}";
+    eventually("the new key is read", async || replica.metric(loaded).await == 1.0).await;
+    assert!(Client::try_connect(&url(old)).await.is_err(), "no request with the old one");
+    let mut newcomer = Client::connect(&url(new)).await;
+    publish(&config, [body(1, "x")]).await;
+    for client in [&mut inside, &mut newcomer] {
+        client.text().await;
+    }
+    replica.stop().await.expect("drained");
+}
+
+pub fn hs256(secret: &[u8], claims: &str) -> String {
     let encode = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
     let message = format!("{}.{}", encode(br#"{"alg":"HS256"}"#), encode(claims.as_bytes()));
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
