@@ -1,5 +1,7 @@
 //! What is too much, and what is said then.
 
+use std::time::Duration;
+
 use blockcast::config::JwtAlgorithm;
 use futures_util::SinkExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +16,8 @@ use crate::eventually::eventually;
 use crate::process::Process;
 use crate::replica::{Replica, config, metric_in, request};
 
+/// Beside the sessions, as README has it.
+const PLAIN_CONNECTIONS_MAX: usize = 1_024;
 const STREAM: &str = "/api/v1/streams/valid_blocks";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,6 +95,39 @@ async fn one_address_gets_no_more_connections_than_its_share_and_some_plain_ones
     .await;
     drop(held);
     replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_no_more_connections_in_all_than_sessions_and_plain_ones() {
+    let mut config = config(Broker::shared());
+    config.server.max_connections = 1;
+    // Those that ask for nothing stay for so long.
+    config.server.handshake_timeout = Duration::from_secs(600);
+    config.admin.listen = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let process = Process::start_ready(&config).await;
+    let mut held = Vec::new();
+    for _ in 0..1 + PLAIN_CONNECTIONS_MAX {
+        held.push(TcpStream::connect(process.address).await.expect("connected"));
+    }
+    let ask = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut last = held.pop().expect("one of them");
+    last.write_all(ask).await.expect("sent");
+    last.read_exact(&mut [0; 12]).await.expect("answered, like all before it");
+    held.push(last);
+    for _ in 0..2 {
+        let mut more = TcpStream::connect(process.address).await.expect("accepted by the kernel");
+        let end = more.read(&mut [0]).await;
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    }
+    let refused = "blockcast_handshakes_refused_total{reason=\"full\"}";
+    assert_eq!(process.metric(refused).await, 2.0);
+    drop(held);
+    eventually("places that were given back are had again", async || {
+        let mut next = TcpStream::connect(process.address).await.expect("connected");
+        next.write_all(ask).await.is_ok() && next.read_exact(&mut [0; 12]).await.is_ok()
+    })
+    .await;
+    process.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
