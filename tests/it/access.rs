@@ -47,6 +47,7 @@ async fn pages_of_other_origins_get_no_stream() {
     config.server.allowed_origins = vec![
         "https://app.example.org".parse().expect("one"),
         "*.dev.example".parse().expect("one"),
+        "http://localhost:5173".parse().expect("one"),
     ];
     let replica = Replica::start_ready(&config).await;
     let at = replica.address;
@@ -58,6 +59,9 @@ async fn pages_of_other_origins_get_no_stream() {
         ("http://app.example.org", 403),
         ("http://dev.example", 403),
         ("null", 403),
+        ("http://localhost:3000", 403),
+        ("http://127.0.0.1:3000", 403),
+        ("http://localhost:5173", 101),
     ] {
         let (told, answer) = upgrade(at, "", &format!("Origin: {origin}\r\n")).await;
         assert_eq!(told, status, "{origin}: {answer}");
@@ -71,7 +75,7 @@ async fn pages_of_other_origins_get_no_stream() {
     assert_eq!(ask(at, &format!("{STREAM}?limt=5"), headers).await.status, 403);
     assert_eq!(upgrade(at, "", "").await.0, 101, "no page asks");
     let refused = replica.metric("blockcast_handshakes_refused_total{reason=\"origin\"}").await;
-    assert_eq!(refused, 5.0);
+    assert_eq!(refused, 7.0);
 
     let allowed = "Origin: https://app.example.org\r\nConnection: close\r\n";
     let answer = ask(at, "/api/v1", allowed).await;
