@@ -99,6 +99,22 @@ async fn malformed_requests_are_answered(address: SocketAddr) {
             head("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
             "HTTP/1.1 400",
         ),
+        ("a body", head("Content-Length: 5\r\n") + "hello", "HTTP/1.1 400"),
+        (
+            "space before the coding's colon",
+            head("Transfer-Encoding : chunked\r\n") + "0\r\n\r\n",
+            "HTTP/1.1 400",
+        ),
+        (
+            "two codings",
+            head("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n") + "0\r\n\r\n",
+            "HTTP/1.1 400",
+        ),
+        (
+            "the same coding twice",
+            head("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n",
+            "HTTP/1.1 400",
+        ),
         ("unknown coding", head("Transfer-Encoding: foo\r\n"), "HTTP/1.1 400"),
         ("two hosts", head("Host: y\r\n"), "HTTP/1.1 400"),
         ("no host", "GET /api/v1 HTTP/1.1\r\nConnection: close\r\n\r\n".into(), "HTTP/1.1 400"),
@@ -123,12 +139,32 @@ async fn malformed_requests_are_answered(address: SocketAddr) {
         }
     }
     assert_eq!(wrong, [""; 0]);
-    // What stands behind a body that was announced in two ways is never taken for a request.
-    let body = "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n";
-    let smuggled = "0\r\n\r\nGET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
-    let kept_alive = head(body).replace("Connection: close\r\n", "");
-    let answers = answers(address, format!("{kept_alive}{smuggled}").as_bytes()).await;
-    assert!(!answers.contains("live"), "{answers}");
+    bodies_are_no_requests_and_no_frames(address).await;
+    // RFC 9112 section 3.2.2.
+    let absolute =
+        "GET http://target.example/api/v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = answers(address, absolute.as_bytes()).await;
+    assert!(answer.contains("\"ws://target.example/"), "{answer}");
+}
+
+async fn bodies_are_no_requests_and_no_frames(address: SocketAddr) {
+    let kept_alive = "GET /api/v1 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let live = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    let chunks = format!("0\r\n\r\n{live}");
+    let length = |body: &[u8]| format!("Content-Length: {}\r\n", body.len());
+    let coded = "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n".to_owned();
+    let ping = frame(0x89, b"live");
+    for (request, headers, body) in [
+        (kept_alive, coded, chunks.as_bytes()),
+        (kept_alive, length(live.as_bytes()), live.as_bytes()),
+        (UPGRADE, length(live.as_bytes()), live.as_bytes()),
+        (UPGRADE, length(&ping), &ping),
+    ] {
+        let head = request.strip_suffix("\r\n").expect("a head's end");
+        let request = [head.as_bytes(), headers.as_bytes(), b"\r\n", body].concat();
+        let answers = answers(address, &request).await;
+        assert!(answers.starts_with("HTTP/1.1 400") && !answers.contains("live"), "{answers}");
+    }
 }
 
 async fn slow_handshakes_are_ended(replica: &Process) {
