@@ -94,6 +94,8 @@ labels! {
         Rate = "rate",
         /// A request's head or URL; whatever it asked for.
         TooLong = "too_long",
+        /// A request's head that began and did not come to its end in time.
+        TooSlow = "slow",
         Address = "address",
         Full = "full",
         Warming = "warming",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use config::{File, FileFormat, Value, ValueKind};
 use thiserror::Error;
 
-use super::{Config, Hold, QueueMode};
+use super::{Config, Hold, JwtAlgorithm, QueueMode};
 
 /// Only names with this prefix and a `__` further on are ours: Kubernetes injects others.
 const PREFIX: &str = "BLOCKCAST_";
@@ -197,6 +197,18 @@ impl Config {
                 "set one: a key, or a set of keys",
             );
         }
+        let jwt = &server.auth.jwt;
+        if jwt.key.is_none() && jwt.jwks.is_none() {
+            const WAY_OUT: &str = "without server.auth.jwt.key or server.auth.jwt.jwks no token \
+                is looked at; set one of them";
+            if let Some(audience) = &jwt.audience {
+                return refuse("server.auth.jwt.audience", audience, WAY_OUT);
+            }
+            if jwt.algorithm != JwtAlgorithm::default() {
+                let name = format!("{:?}", jwt.algorithm);
+                return refuse("server.auth.jwt.algorithm", &name, WAY_OUT);
+            }
+        }
         if let Some(scheme) = &server.advertised_scheme
             && !["ws", "wss"].contains(&scheme.as_str())
         {
@@ -376,6 +388,8 @@ mod tests {
             ("server.tls.certificate", "server.pem", "server.tls.key"),
             ("server.tls.key", "server.key", "server.tls.key"),
             ("amqp.queue.mode", "steam", "mode"),
+            ("server.auth.jwt.algorithm", "HS256", "`server.auth.jwt.algorithm`"),
+            ("server.auth.jwt.audience", "chain", "`server.auth.jwt.audience`"),
         ] {
             let message = load(&[], &[(key, value)]).expect_err(value).to_string();
             assert!(message.contains(told), "{key} = {value}: {message}");

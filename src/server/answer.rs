@@ -13,6 +13,17 @@ pub fn refusal(status: StatusCode, message: &str) -> Answer {
     json_answer(status, &json!({ "status": status.as_u16(), "message": message }))
 }
 
+/// A refusal as bytes, for a client that HTTP has given up: its request's head did not come in time.
+pub fn too_slow() -> String {
+    let message = "the request did not come in time (server.handshake_timeout)";
+    let body = format!("{}\n", json!({ "status": 408, "message": message }));
+    format!(
+        "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\n\
+         Cache-Control: no-store\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
 /// JSON of one line, for now.
 pub fn json_answer(status: StatusCode, body: &Value) -> Answer {
     let mut answer = with_type(format!("{body}\n"), "application/json");

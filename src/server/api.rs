@@ -39,8 +39,11 @@ fn advertised(request: &Request<Incoming>, door: &Door, visit: &Visit) -> String
         .map_or(visit.is_tls, |scheme| scheme.trim().eq_ignore_ascii_case("https"));
     let own_scheme = if is_tls { "wss" } else { "ws" };
     let scheme = limits.advertised_scheme.as_deref().unwrap_or(own_scheme);
-    let host = header(header::HOST.as_str())
-        .and_then(|host| host.parse::<hyper::http::uri::Authority>().ok());
+    // RFC 9112 section 3.2.2: a target that names a host wins.
+    let host = request.uri().authority().cloned().or_else(|| {
+        header(header::HOST.as_str())
+            .and_then(|host| host.parse::<hyper::http::uri::Authority>().ok())
+    });
     let own_host = match (&host, visit.local) {
         (Some(authority), _) => authority.host().to_owned(),
         (None, Some(local)) => local.ip().to_canonical().to_string(),

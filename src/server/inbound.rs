@@ -123,6 +123,9 @@ impl Inbound {
                 FrameHeader::parse(&mut cursor).map_err(|_| Fault::Protocol("reserved opcode"))?;
             if let Some((header, length)) = parsed {
                 self.header_bytes = 0;
+                if !is_shortest(self.header[1], length) {
+                    return Err(Fault::Protocol("length not in its shortest form"));
+                }
                 self.frame = Some(self.begin(&header, length)?);
                 return Ok(true);
             }
@@ -205,6 +208,15 @@ impl Inbound {
     }
 }
 
+/// RFC 6455 section 5.2: `second` says how many bytes the length takes, which must be the least.
+fn is_shortest(second: u8, length: u64) -> bool {
+    match second & 0x7f {
+        126 => length > 125,
+        127 => length > 65_535,
+        _ => true,
+    }
+}
+
 /// RFC 6455 sections 5.5.1 and 7.4: nothing, or a code that may be sent and UTF-8.
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Fault> {
     match payload {
@@ -276,6 +288,13 @@ mod tests {
         bytes
     }
 
+    /// A binary frame's header with its length in the form that `second` says, whatever it is.
+    fn long_form(second: u8, length: u64) -> Vec<u8> {
+        let length = length.to_be_bytes();
+        let length = if second == 126 { &length[6..] } else { &length };
+        [&[0x82, 0x80 | second], length, &[0; 4]].concat()
+    }
+
     /// What is heard when the bytes arrive in pieces of `step`.
     fn hear(bytes: &[u8], is_deflated: bool, step: usize) -> Result<Vec<Heard>, Fault> {
         let mut inbound = Inbound::new(1_000, is_deflated);
@@ -292,6 +311,7 @@ mod tests {
     #[test]
     fn rfc_6455_case_by_case_and_byte_by_byte() {
         let ping = || Heard::Ping(b"hi".to_vec());
+        let not_shortest = || Err(Fault::Protocol("length not in its shortest form"));
         let long_text = "ü€😀".repeat(100).into_bytes();
         type Case = (&'static str, Vec<u8>, Result<Vec<Heard>, Fault>);
         let cases: Vec<Case> = vec![
@@ -362,6 +382,10 @@ mod tests {
                 [frame(0x01, b""), frame(0x81, b"")].concat(),
                 Err(Fault::Protocol("new message before the last one's end")),
             ),
+            ("16 bits of length for 125", long_form(126, 125), not_shortest()),
+            ("16 bits of length for 126", frame(0x82, &[0; 126]), Ok(vec![])),
+            ("64 bits of length for 65,535", long_form(127, 65_535), not_shortest()),
+            ("64 bits of length for 65,536", long_form(127, 65_536), Err(Fault::TooBig)),
             ("not masked", vec![0x81, 0x00], Err(Fault::Protocol("client frames must be masked"))),
             ("1,000 bytes", frame(0x82, &[0; 1_000]), Ok(vec![])),
             ("1,001 bytes", frame(0x82, &[0; 1_001]), Err(Fault::TooBig)),

@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,11 +14,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
 use super::admission::{Admission, NotAdmitted};
+use super::answer::too_slow;
 use super::handshake::{Opening, Outcome};
 use super::tls::{NoTls, Tls};
 use super::transport::Transport;
@@ -146,12 +148,16 @@ async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>)
     let handshake_timeout = door.around.limits.handshake_timeout;
     let closing = door.closing.clone();
     let opened = Opened::default();
+    let has_answered = AtomicBool::new(false);
     let service = service_fn(|request| {
         let outcome = route::answer(&request, &door, visit.clone());
-        let opened = &opened;
+        let (opened, has_answered) = (&opened, &has_answered);
         async move {
             match outcome {
-                Outcome::Answer(answer) => Ok::<_, std::convert::Infallible>(answer),
+                Outcome::Answer(answer) => {
+                    has_answered.store(true, Ordering::Relaxed);
+                    Ok::<_, std::convert::Infallible>(answer)
+                }
                 Outcome::Open(opening) => {
                     opened.put(opening);
                     // HTTP never answers: the connection is taken from it.
@@ -198,13 +204,30 @@ async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>)
         Ok(Ended::Http(Ok(()))) => {}
         Ok(Ended::Http(Err(error))) => {
             debug!(%peer, %error, "HTTP connection ended");
+            let parts = connection.into_parts();
+            let stream = parts.io.into_inner();
+            let refused = &door.around.metrics.handshakes_refused;
             if error.is_parse_too_large() {
-                door.around.metrics.handshakes_refused.add(crate::metrics::Refusal::TooLong);
-                let rest = read_out(connection.into_parts().io.into_inner());
-                let _ = tokio::time::timeout(REST_TIMEOUT, rest).await;
+                refused.add(Refusal::TooLong);
+                let _ = tokio::time::timeout(REST_TIMEOUT, read_out(stream)).await;
+            // A connection on which nothing was asked, or nothing more, was refused nothing.
+            } else if error.is_timeout() && !parts.read_buf.is_empty() {
+                refused.add(Refusal::TooSlow);
+                // The rest of an answer before may still be due: this would be taken for it.
+                if !has_answered.load(Ordering::Relaxed) {
+                    let _ = tokio::time::timeout(REST_TIMEOUT, say_too_slow(stream)).await;
+                }
             }
         }
         Err(_) => debug!(%peer, "HTTP connection cut: it did not read its answers"),
+    }
+}
+
+/// Answers in the place of HTTP, which has no word for a head that does not come to its end.
+async fn say_too_slow(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let is_told = stream.write_all(too_slow().as_bytes()).await.is_ok();
+    if is_told && stream.shutdown().await.is_ok() {
+        read_out(stream).await;
     }
 }
 

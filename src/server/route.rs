@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode, Version};
@@ -75,7 +75,7 @@ fn behind_proxies(request: &Request<Incoming>, door: &Door, visit: Visit) -> Vis
 }
 
 /// What a proxy before us could read in another way than we do: the connection ends behind it.
-fn ambiguity<B>(request: &Request<B>) -> Option<&'static str> {
+fn ambiguity(request: &Request<Incoming>) -> Option<&'static str> {
     let headers = request.headers();
     let mut hosts = headers.get_all(header::HOST).into_iter();
     // RFC 9112 section 3.2.
@@ -87,8 +87,12 @@ fn ambiguity<B>(request: &Request<B>) -> Option<&'static str> {
         }
         _ => {}
     }
-    // No request here has a body, and a length beside it is not shown to us (section 6.3).
-    headers.contains_key(header::TRANSFER_ENCODING).then_some("a body is not understood here")
+    // No request here has a body: a GET's is most often a second request in disguise (RFC 9110 section
+    // 9.3.1), and a length beside `Transfer-Encoding` is not shown to us (RFC 9112 section 6.3).
+    let is_get = request.method() == Method::GET || request.method() == Method::HEAD;
+    let has_body = is_get && !request.body().is_end_stream();
+    let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
+    (has_body || is_coded).then_some("a body is not understood here")
 }
 
 fn plain_answer(

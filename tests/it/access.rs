@@ -47,6 +47,7 @@ async fn pages_of_other_origins_get_no_stream() {
     config.server.allowed_origins = vec![
         "https://app.example.org".parse().expect("one"),
         "*.dev.example".parse().expect("one"),
+        "http://localhost:5173".parse().expect("one"),
     ];
     let replica = Replica::start_ready(&config).await;
     let at = replica.address;
@@ -58,6 +59,9 @@ async fn pages_of_other_origins_get_no_stream() {
         ("http://app.example.org", 403),
         ("http://dev.example", 403),
         ("null", 403),
+        ("http://localhost:3000", 403),
+        ("http://127.0.0.1:3000", 403),
+        ("http://localhost:5173", 101),
     ] {
         let (told, answer) = upgrade(at, "", &format!("Origin: {origin}\r\n")).await;
         assert_eq!(told, status, "{origin}: {answer}");
@@ -71,7 +75,7 @@ async fn pages_of_other_origins_get_no_stream() {
     assert_eq!(ask(at, &format!("{STREAM}?limt=5"), headers).await.status, 403);
     assert_eq!(upgrade(at, "", "").await.0, 101, "no page asks");
     let refused = replica.metric("blockcast_handshakes_refused_total{reason=\"origin\"}").await;
-    assert_eq!(refused, 5.0);
+    assert_eq!(refused, 7.0);
 
     let allowed = "Origin: https://app.example.org\r\nConnection: close\r\n";
     let answer = ask(at, "/api/v1", allowed).await;
@@ -287,7 +291,31 @@ async fn a_session_ends_when_its_signed_token_expires() {
     replica.stop().await.expect("drained");
 }
 
-fn hs256(secret: &[u8], claims: &str) -> String {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_for_new_requests_and_who_is_in_stays() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let (old, config) = signed(&file);
+    let new = b"another secret of thirty-two bytes";
+    let replica = Replica::start_ready(&config).await;
+    let claims = format!("{{\"exp\":{},\"aud\":\"chain\"}}", now_seconds() + 3_600);
+    let url = |secret: &[u8]| {
+        format!("{}?access_token={}", replica.url("valid_blocks"), hs256(secret, &claims))
+    };
+    let mut inside = Client::connect(&url(old)).await;
+    assert!(Client::try_connect(&url(new)).await.is_err());
+    std::fs::write(file.path(), new).expect("written");
+    let loaded = "blockcast_auth_reloads_total{outcome=\"loaded\"}";
+    eventually("the new key is read", async || replica.metric(loaded).await == 1.0).await;
+    assert!(Client::try_connect(&url(old)).await.is_err(), "no request with the old one");
+    let mut newcomer = Client::connect(&url(new)).await;
+    publish(&config, [body(1, "x")]).await;
+    for client in [&mut inside, &mut newcomer] {
+        client.text().await;
+    }
+    replica.stop().await.expect("drained");
+}
+
+pub fn hs256(secret: &[u8], claims: &str) -> String {
     let encode = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
     let message = format!("{}.{}", encode(br#"{"alg":"HS256"}"#), encode(claims.as_bytes()));
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);

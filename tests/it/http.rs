@@ -83,10 +83,13 @@ async fn refusals_are_json_with_their_status() {
     let close = "Connection: close, Upgrade\r\n";
     let answer = upgrade(stream, &wrong_version.replace("Connection: Upgrade\r\n", close)).await;
     assert_eq!((answer.status, answer.headers["sec-websocket-version"].as_str()), (426, "13"));
-    let no_key = UPGRADE
-        .replace("AAAAAAAAAAAAAAAAAAAAAA==", "short")
-        .replace("Connection: Upgrade\r\n", close);
-    assert_eq!(upgrade(stream, &no_key).await.status, 400);
+    // Too short, not base64, and base64 of 18 bytes.
+    for key in ["short", "AAAAAAAAAA!AAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAAAA"] {
+        let no_key = UPGRADE
+            .replace("AAAAAAAAAAAAAAAAAAAAAA==", key)
+            .replace("Connection: Upgrade\r\n", close);
+        assert_eq!(upgrade(stream, &no_key).await.status, 400, "{key}");
+    }
     assert_eq!(ask("GET", stream, "").await.headers["upgrade"], "websocket");
     assert_eq!(ask("OPTIONS", "/api/v1", "").await.status, 204);
     let head = ask("HEAD", "/api/v1", "").await;

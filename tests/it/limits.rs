@@ -1,13 +1,23 @@
 //! What is too much, and what is said then.
 
+use std::time::Duration;
+
+use blockcast::config::JwtAlgorithm;
+use futures_util::SinkExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
+use crate::access::hs256;
 use crate::broker::Broker;
 use crate::eventually::eventually;
 use crate::process::Process;
 use crate::replica::{Replica, config, metric_in, request};
 
+/// Beside the sessions, as README has it.
+const PLAIN_CONNECTIONS_MAX: usize = 1_024;
 const STREAM: &str = "/api/v1/streams/valid_blocks";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,6 +98,39 @@ async fn one_address_gets_no_more_connections_than_its_share_and_some_plain_ones
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn there_are_no_more_connections_in_all_than_sessions_and_plain_ones() {
+    let mut config = config(Broker::shared());
+    config.server.max_connections = 1;
+    // Those that ask for nothing stay for so long.
+    config.server.handshake_timeout = Duration::from_secs(600);
+    config.admin.listen = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let process = Process::start_ready(&config).await;
+    let mut held = Vec::new();
+    for _ in 0..1 + PLAIN_CONNECTIONS_MAX {
+        held.push(TcpStream::connect(process.address).await.expect("connected"));
+    }
+    let ask = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut last = held.pop().expect("one of them");
+    last.write_all(ask).await.expect("sent");
+    last.read_exact(&mut [0; 12]).await.expect("answered, like all before it");
+    held.push(last);
+    for _ in 0..2 {
+        let mut more = TcpStream::connect(process.address).await.expect("accepted by the kernel");
+        let end = more.read(&mut [0]).await;
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    }
+    let refused = "blockcast_handshakes_refused_total{reason=\"full\"}";
+    assert_eq!(process.metric(refused).await, 2.0);
+    drop(held);
+    eventually("places that were given back are had again", async || {
+        let mut next = TcpStream::connect(process.address).await.expect("connected");
+        next.write_all(ask).await.is_ok() && next.read_exact(&mut [0; 12]).await.is_ok()
+    })
+    .await;
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_credential_is_in_the_most_talkative_log() {
     let (secret, wrong) = ("correct-horse-41", "battery-staple-17");
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
@@ -96,9 +139,18 @@ async fn no_credential_is_in_the_most_talkative_log() {
     std::fs::write(file.path(), format!("wallet {hex}\n")).expect("written");
     let mut config = config(Broker::shared());
     config.server.auth.tokens_file = Some(file.path().into());
+    let key = tempfile::NamedTempFile::new().expect("a temporary file");
+    let signing = b"a secret of thirty-two bytes, no less";
+    std::fs::write(key.path(), signing).expect("written");
+    config.server.auth.jwt.algorithm = JwtAlgorithm::HS256;
+    config.server.auth.jwt.key = Some(key.path().into());
+    // Good until 2100.
+    let signed = hs256(signing, r#"{"exp":4102444800}"#);
+    let forged = hs256(&[b'x'; 32], r#"{"exp":4102444800}"#);
     config.log.level = "trace".into();
     let process = Process::start_ready(&config).await;
-    for token in [secret, wrong] {
+    let tokens = [secret, wrong, &signed, &forged];
+    for token in tokens {
         for (query, header) in [
             (String::new(), format!("Authorization: Bearer {token}\r\n")),
             (String::new(), format!("Sec-WebSocket-Protocol: bearer.{token}\r\n")),
@@ -112,11 +164,34 @@ async fn no_credential_is_in_the_most_talkative_log() {
             assert!(!format!("{answer:?}").contains(token), "{answer:?}");
         }
     }
+    let mut sessions = Vec::new();
+    for token in [secret, &signed] {
+        for (query, name, value) in [
+            (String::new(), "authorization", format!("Bearer {token}")),
+            (String::new(), "sec-websocket-protocol", format!("blockcast, bearer.{token}")),
+            (format!("?access_token={token}"), "x-none", String::new()),
+        ] {
+            let url = format!("{}{query}", process.url("valid_blocks"));
+            let mut request = url.into_client_request().expect("a request");
+            request.headers_mut().insert(name, value.parse().expect("a header"));
+            let (mut session, answer) = connect_async(request).await.expect("let in");
+            assert!(!format!("{answer:?}").contains(token), "{answer:?}");
+            session.send(Message::text("hello")).await.expect("sent");
+            sessions.push(session);
+        }
+    }
     let metrics = process.metrics().await;
+    assert_eq!(metric_in(&metrics, "blockcast_sessions"), 6.0);
+    for mut session in sessions {
+        session.close(None).await.expect("sent");
+    }
     process.logs("stream refused").await;
-    for token in [secret, wrong, hex.as_str()] {
-        assert_eq!(process.logged(token), [""; 0]);
-        assert!(!metrics.contains(token));
+    process.logs("session ended").await;
+    let parts = tokens.iter().flat_map(|token| token.rsplit('.'));
+    // What a signed one begins with says only how it is signed.
+    for part in parts.filter(|part| !part.starts_with("eyJhbGci")).chain([hex.as_str()]) {
+        assert_eq!(process.logged(part), [""; 0]);
+        assert!(!metrics.contains(part));
     }
     process.stop().await;
 }

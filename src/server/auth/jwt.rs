@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{
+    Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, Validation, decode, decode_header,
+};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -19,6 +21,7 @@ const KEYS_MAX: usize = 32;
 const SESSION_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// RFC 7518 section 3.2.
 const SECRET_BYTES_MIN: usize = 32;
+const SHORT_SECRET: &str = "a secret for HS256 has at least 32 bytes";
 
 /// The keys that are believed, and what else a token must say.
 pub struct Keys {
@@ -110,7 +113,7 @@ fn parse_key(bytes: &[u8], algorithm: JwtAlgorithm) -> Result<DecodingKey, &'sta
         JwtAlgorithm::HS256 => {
             let secret = bytes.trim_ascii_end();
             return match secret.len() < SECRET_BYTES_MIN {
-                true => Err("a secret for HS256 has at least 32 bytes"),
+                true => Err(SHORT_SECRET),
                 false => Ok(DecodingKey::from_secret(secret)),
             };
         }
@@ -137,8 +140,16 @@ fn parse_set(bytes: &[u8], wanted: JwtAlgorithm) -> Result<Vec<Key>, &'static st
             continue;
         }
         let key = DecodingKey::from_jwk(&jwk).map_err(|_| "one of its keys is malformed")?;
-        if key.family() == family {
-            keys.push(Key { id: jwk.common.key_id, key });
+        if key.family() != family {
+            continue;
+        }
+        match key.kind() {
+            DecodingKeyKind::SecretOrDer(secret)
+                if family == AlgorithmFamily::Hmac && secret.len() < SECRET_BYTES_MIN =>
+            {
+                return Err(SHORT_SECRET);
+            }
+            _ => keys.push(Key { id: jwk.common.key_id, key }),
         }
     }
     match keys.len() {

@@ -47,3 +47,39 @@ pub async fn watch(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::reload::Reload;
+
+    /// Time stands still while something is done, the reading of files too.
+    #[tokio::test(start_paused = true)]
+    async fn files_are_read_when_it_is_asked_for_and_otherwise_at_the_next_look() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let write = |name: &str| {
+            let line = format!("{name} {}\n", "ab".repeat(32));
+            std::fs::write(file.path(), line).expect("written");
+        };
+        write("first");
+        let files = config::Auth { tokens_file: Some(file.path().into()), ..Default::default() };
+        let guard = Arc::new(Guard::load(&files).expect("loads"));
+        let (reload, metrics) = (Reload::default(), Arc::new(Metrics::new()));
+        let history = Arc::new(History::new(usize::MAX));
+        let watching = watch(guard, reload.subscribe(), Arc::clone(&metrics), history);
+        let watching = tokio::spawn(watching);
+        let loaded = || metrics.auth_reloads.get(AuthReload::Loaded);
+
+        write("second");
+        reload.ask();
+        tokio::time::sleep(POLL_INTERVAL / 2).await;
+        assert_eq!(loaded(), 1, "it was asked for");
+        write("third");
+        tokio::time::sleep(POLL_INTERVAL / 4).await;
+        assert_eq!(loaded(), 1, "nobody has looked");
+        tokio::time::sleep(POLL_INTERVAL * 2).await;
+        assert_eq!(loaded(), 2);
+        watching.abort();
+    }
+}

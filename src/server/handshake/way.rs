@@ -70,12 +70,18 @@ pub fn accept_key(request: &Request<Incoming>) -> Result<String, Refused> {
         return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, Refusal::BadRequest, message));
     }
     match request.headers().get(header::SEC_WEBSOCKET_KEY) {
-        Some(key) if key.len() == 24 => Ok(derive_accept_key(key.as_bytes())),
+        Some(key) if is_key(key.as_bytes()) => Ok(derive_accept_key(key.as_bytes())),
         _ => {
             let message = "Sec-WebSocket-Key must be 16 bytes in base64";
             Err(Refused::new(StatusCode::BAD_REQUEST, Refusal::BadRequest, message))
         }
     }
+}
+
+/// Whether these are 16 bytes in base64. Bits beyond the last byte are passed over: nobody decodes it.
+fn is_key(key: &[u8]) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
+    key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
 }
 
 /// What a WebSocket is to use beside RFC 6455, as its answer says it.

@@ -68,7 +68,7 @@ async fn broken_and_mean_clients_are_answered_and_a_good_one_notices_nothing() {
     producer.confirms(50).await;
 
     malformed_requests_are_answered(address).await;
-    slow_handshakes_are_ended(address).await;
+    slow_handshakes_are_ended(&replica).await;
     resets_in_mid_burst(&url, address).await;
     a_crowd_that_comes_at_once_gets_a_slice_each(&url).await;
 
@@ -99,6 +99,22 @@ async fn malformed_requests_are_answered(address: SocketAddr) {
             head("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
             "HTTP/1.1 400",
         ),
+        ("a body", head("Content-Length: 5\r\n") + "hello", "HTTP/1.1 400"),
+        (
+            "space before the coding's colon",
+            head("Transfer-Encoding : chunked\r\n") + "0\r\n\r\n",
+            "HTTP/1.1 400",
+        ),
+        (
+            "two codings",
+            head("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n") + "0\r\n\r\n",
+            "HTTP/1.1 400",
+        ),
+        (
+            "the same coding twice",
+            head("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n",
+            "HTTP/1.1 400",
+        ),
         ("unknown coding", head("Transfer-Encoding: foo\r\n"), "HTTP/1.1 400"),
         ("two hosts", head("Host: y\r\n"), "HTTP/1.1 400"),
         ("no host", "GET /api/v1 HTTP/1.1\r\nConnection: close\r\n\r\n".into(), "HTTP/1.1 400"),
@@ -123,24 +139,76 @@ async fn malformed_requests_are_answered(address: SocketAddr) {
         }
     }
     assert_eq!(wrong, [""; 0]);
-    // What stands behind a body that was announced in two ways is never taken for a request.
-    let body = "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n";
-    let smuggled = "0\r\n\r\nGET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
-    let kept_alive = head(body).replace("Connection: close\r\n", "");
-    let answers = answers(address, format!("{kept_alive}{smuggled}").as_bytes()).await;
-    assert!(!answers.contains("live"), "{answers}");
+    bodies_are_no_requests_and_no_frames(address).await;
+    // RFC 9112 section 3.2.2.
+    let absolute =
+        "GET http://target.example/api/v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = answers(address, absolute.as_bytes()).await;
+    assert!(answer.contains("\"ws://target.example/"), "{answer}");
 }
 
-async fn slow_handshakes_are_ended(address: SocketAddr) {
-    let mut slow = Vec::new();
-    for _ in 0..200 {
-        slow.push(sent(address, &UPGRADE.as_bytes()[..60]).await);
+async fn bodies_are_no_requests_and_no_frames(address: SocketAddr) {
+    let kept_alive = "GET /api/v1 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let live = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    let chunks = format!("0\r\n\r\n{live}");
+    let length = |body: &[u8]| format!("Content-Length: {}\r\n", body.len());
+    let coded = "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n".to_owned();
+    let ping = frame(0x89, b"live");
+    for (request, headers, body) in [
+        (kept_alive, coded, chunks.as_bytes()),
+        (kept_alive, length(live.as_bytes()), live.as_bytes()),
+        (UPGRADE, length(live.as_bytes()), live.as_bytes()),
+        (UPGRADE, length(&ping), &ping),
+    ] {
+        let head = request.strip_suffix("\r\n").expect("a head's end");
+        let request = [head.as_bytes(), headers.as_bytes(), b"\r\n", body].concat();
+        let answers = answers(address, &request).await;
+        assert!(answers.starts_with("HTTP/1.1 400") && !answers.contains("live"), "{answers}");
     }
-    for mut stream in slow {
-        let mut answer = Vec::new();
-        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
-        let _reset = ended.expect("the server ends it");
+}
+
+async fn slow_handshakes_are_ended(replica: &Process) {
+    let slow = "blockcast_handshakes_refused_total{reason=\"slow\"}";
+    let before = replica.metric(slow).await;
+    let address = replica.address;
+    let dripping: Vec<_> = (0..200).map(|_| tokio::spawn(drip(address))).collect();
+    // What is not asked is not refused: behind an answer, and before a first byte.
+    let live = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert!(answers(address, live.as_bytes()).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(answers(address, b"").await, "");
+    for answer in dripping {
+        let answer = answer.await.expect("it was ended");
+        let close = "\r\nConnection: close\r\n";
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains(close), "{answer}");
     }
+    assert_eq!(replica.metric(slow).await, before + 200.0);
+    // Where another answer was before, nothing is said.
+    let begun = format!("{live}GET /");
+    assert_eq!(answers(address, begun.as_bytes()).await.matches("HTTP/1.1").count(), 1);
+    assert_eq!(replica.metric(slow).await, before + 201.0);
+}
+
+/// What is said to a request that comes byte by byte: whole it would be after more than half a minute.
+async fn drip(address: SocketAddr) -> String {
+    let (mut reading, mut writing) = sent(address, b"").await.into_split();
+    let drip = async {
+        let mut drops = tokio::time::interval(Duration::from_millis(200));
+        for byte in UPGRADE.bytes() {
+            drops.tick().await;
+            if writing.write_all(&[byte]).await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        () = drip => {}
+        ended = tokio::time::timeout(PATIENCE, reading.read_to_end(&mut answer)) => {
+            let _reset = ended.expect("the server ends it");
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 async fn resets_in_mid_burst(url: &str, address: SocketAddr) {

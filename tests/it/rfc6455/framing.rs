@@ -6,10 +6,41 @@ use super::case::{BINARY, CONTINUATION, Case, Chop, FIN, PING, PONG, TEXT, frame
 const HELLO: &[u8] = b"Hello, world!";
 
 pub fn cases() -> Vec<Case> {
-    [messages(), pings(), reserved_bits(), opcodes(), fragmented_control(), fragments(), orphans()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let autobahns = [
+        messages(),
+        pings(),
+        reserved_bits(),
+        opcodes(),
+        fragmented_control(),
+        fragments(),
+        orphans(),
+    ];
+    autobahns.into_iter().flatten().chain(headers()).collect()
+}
+
+/// Not among Autobahn's: what RFC 6455 section 5.2 forbids in a header beside reserved bits and opcodes.
+fn headers() -> Vec<Case> {
+    const UNMASKED: &str = "client frames must be masked";
+    const LONG: &str = "length not in its shortest form";
+    let payload = vec![b'*'; 65_535];
+    let masked =
+        |first: u8, length: &[u8], payload: &[u8]| [&[first], length, &[0; 4], payload].concat();
+    let cases = [
+        ("5.2 text unmasked", vec![FIN | TEXT, 5, b'h', b'e', b'l', b'l', b'o'], UNMASKED),
+        ("5.2 ping unmasked", vec![FIN | PING, 0], UNMASKED),
+        ("5.2 5 in 16 bits", masked(FIN | TEXT, &[0xfe, 0, 5], &payload[..5]), LONG),
+        ("5.2 125 in 16 bits", masked(FIN | BINARY, &[0xfe, 0, 125], &payload[..125]), LONG),
+        ("5.2 ping in 16 bits", masked(FIN | PING, &[0xfe, 0, 1], &payload[..1]), LONG),
+        (
+            "5.2 65,535 in 64 bits",
+            masked(FIN | TEXT, &[0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff], &payload),
+            LONG,
+        ),
+    ];
+    let refused = |(name, bytes, why): (&str, Vec<u8>, &str)| {
+        Case::new(name).send(&[bytes], Whole).then_refused(1002, why)
+    };
+    cases.into_iter().map(refused).collect()
 }
 
 /// 1: messages around each border of the length's form.

@@ -121,6 +121,39 @@ fn a_set_gives_the_key_that_the_token_names() {
 }
 
 #[test]
+fn ed25519_keys_are_read_from_pem() {
+    let random = ring::rand::SystemRandom::new();
+    let document = Ed25519KeyPair::generate_pkcs8(&random).expect("random bytes");
+    let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).expect("a pair");
+    // RFC 8410 section 4: all of a SubjectPublicKeyInfo before the key itself.
+    let before = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    let der = [&before[..], pair.public_key().as_ref()].concat();
+    let der = data_encoding::BASE64.encode(&der);
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----\n");
+    let keys = keys(pem.as_bytes(), JwtAlgorithm::EdDSA, false).expect("a key");
+    let token = |claims| {
+        let sign = |message: &[u8]| pair.sign(message).as_ref().to_vec();
+        signed(json!({ "alg": "EdDSA" }), &claims, sign)
+    };
+    assert!(keys.verify(&token(json!({ "exp": at(60) }))).is_ok());
+    assert_eq!(keys.verify(&token(json!({ "exp": at(-60) }))), Err(NotAuthorized::Expired));
+    assert_eq!(keys.verify(&hs256(&json!({ "exp": at(60) }))), Err(NotAuthorized::Unknown));
+}
+
+#[test]
+fn secrets_are_read_from_sets() {
+    let set_of = |secret: &[u8]| {
+        let jwk = json!({ "kty": "oct", "k": BASE64URL_NOPAD.encode(secret), "alg": "HS256" });
+        keys(json!({ "keys": [jwk] }).to_string().as_bytes(), JwtAlgorithm::HS256, true)
+    };
+    let token = hs256(&json!({ "exp": at(60) }));
+    assert!(set_of(SECRET).expect("a secret").verify(&token).is_ok());
+    let other = set_of(&[b'x'; 40]).expect("a secret");
+    assert_eq!(other.verify(&token), Err(NotAuthorized::Unknown));
+    assert_eq!(set_of(b"short").map(drop), Err("a secret for HS256 has at least 32 bytes"));
+}
+
+#[test]
 fn what_is_no_key_is_refused() {
     let check = |bytes: &[u8], algorithm, is_set| {
         assert!(keys(bytes, algorithm, is_set).is_err(), "{algorithm:?} {is_set}");
