@@ -43,6 +43,8 @@ format-check: ## check the format
 
 lint: ## clippy, warnings are errors
 	cargo clippy --locked --all-targets -- -D warnings
+	RUSTFLAGS='--cfg fuzzing' cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml \
+		--target-dir $(FUZZ_DIRECTORY) -- -D warnings
 
 unit: ## unit tests, without a broker
 	cargo test --locked --lib
