@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use blockcast::block::{Block, Message, Rules, decode};
 use blockcast::config::{Dialect, Heights, Hold};
-use blockcast::frame::encode;
+use blockcast::frame::{Encoding, encode, encode_as};
 use blockcast::sequence::{self, Offer, Sequencer, Start, Step};
 
 const ROUNDS: usize = 9;
@@ -44,6 +44,11 @@ fn main() {
         bodies.measure("decode, sequence, encode", |body| {
             let block = order.put(block_of(body));
             black_box(encode(block, RULES.dialect)).events_len()
+        });
+        bodies.measure("the same, and compress", |body| {
+            let encoded = encode(order.put(block_of(body)), RULES.dialect);
+            black_box(encode_as(&encoded, Encoding::DeflateEvents));
+            encoded.events_len()
         });
     }
 }

@@ -129,7 +129,7 @@ pub async fn compare_all(named: &[String]) -> anyhow::Result<()> {
             Entrant::new("plain `write()` loop", WriteLoop::start(transactions)),
             Entrant::new("tungstenite, `feed` and `flush`", Tungstenite::start(transactions)),
             Entrant::new("**Blockcast**", Ok(plain)),
-            Entrant::new("**Blockcast**, permessage-deflate", Ok(compressed)).optional(),
+            Entrant::new("**Blockcast**, permessage-deflate", Ok(compressed)),
             Entrant::new("Node, amqplib and ws", node).optional(),
             Entrant::new("nchan", Nchan::start(transactions).await).optional(),
             Entrant::new("RabbitMQ Web-STOMP", web_stomp).optional(),
@@ -147,9 +147,11 @@ fn chosen(named: &[String]) -> impl Iterator<Item = Shape> {
 /// # Errors
 /// One that must be there failed, such as by a wrong count; the others' rows are printed.
 pub async fn compare(shape: &Shape, mut entrants: Vec<Entrant>) -> anyhow::Result<()> {
-    for _ in 0..ROUNDS {
-        for entrant in &mut entrants {
-            entrant.take_turn(shape).await;
+    for first in 0..ROUNDS {
+        // Each round begins with another one: nobody always has the same one before.
+        for turn in 0..entrants.len() {
+            let turn = (first + turn) % entrants.len();
+            entrants[turn].take_turn(shape).await;
         }
     }
     table::print(shape, &entrants);

@@ -9,6 +9,8 @@ struct Column {
     title: &'static str,
     value: fn(&Round) -> f64,
     decimals: usize,
+    /// Whether the rounds' ratios are told from the least to the greatest.
+    has_spread: bool,
 }
 
 const COLUMNS: [Column; 5] = [
@@ -16,20 +18,33 @@ const COLUMNS: [Column; 5] = [
         title: "million messages/s",
         value: |round| round.messages_per_second / 1e6,
         decimals: 3,
+        has_spread: false,
     },
     // Per message in microseconds is per million messages in seconds.
     Column {
         title: "CPU seconds per million",
         value: |round| round.cpu_seconds * 1e6,
         decimals: 3,
+        has_spread: true,
     },
     Column {
         title: "resident MiB",
         value: |round| round.resident_bytes as f64 / f64::from(1 << 20),
         decimals: 1,
+        has_spread: false,
     },
-    Column { title: "p50 ms", value: |round| quantile(&round.latencies, 0.5), decimals: 1 },
-    Column { title: "p99 ms", value: |round| quantile(&round.latencies, 0.99), decimals: 1 },
+    Column {
+        title: "p50 ms",
+        value: |round| quantile(&round.latencies, 0.5),
+        decimals: 1,
+        has_spread: false,
+    },
+    Column {
+        title: "p99 ms",
+        value: |round| quantile(&round.latencies, 0.99),
+        decimals: 1,
+        has_spread: false,
+    },
 ];
 
 pub fn print_head() {
@@ -57,7 +72,9 @@ pub fn print(shape: &Shape, entrants: &[Entrant]) {
 fn figure(column: &Column, rounds: &[Round], base: &[Round]) -> String {
     let value = median(rounds.iter().map(column.value));
     let pairs = rounds.iter().zip(base);
-    let ratio = median(pairs.map(|(round, base)| (column.value)(round) / (column.value)(base)));
+    let ratios = pairs.map(|(round, base)| (column.value)(round) / (column.value)(base));
+    let ratios = sorted(ratios);
+    let ratio = ratios[ratios.len() / 2];
     let decimals = column.decimals;
     // Two digits that say something, of a thousandth as of a thousand.
     let ratio_decimals = match ratio {
@@ -65,7 +82,13 @@ fn figure(column: &Column, rounds: &[Round], base: &[Round]) -> String {
         0.1.. => 2,
         _ => 4,
     };
-    format!(" {value:.decimals$} ({ratio:.ratio_decimals$}) |")
+    let spread = match (column.has_spread, &ratios[..]) {
+        (true, [least, .., greatest]) if least < greatest => {
+            format!("; {least:.ratio_decimals$} to {greatest:.ratio_decimals$}")
+        }
+        _ => String::new(),
+    };
+    format!(" {value:.decimals$} ({ratio:.ratio_decimals$}{spread}) |")
 }
 
 fn described(shape: &Shape) -> String {
@@ -92,7 +115,12 @@ fn quantile(sorted: &[Duration], share: f64) -> f64 {
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let values = sorted(values);
+    values[values.len() / 2]
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values
 }
