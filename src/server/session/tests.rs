@@ -145,6 +145,31 @@ async fn pings_are_answered_and_messages_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pings_without_end_into_a_blocked_client_are_owed_a_pong_or_two() {
+    const PINGS: u32 = 100_000;
+    let Bench { around, session, client } = Bench::new(usize::MAX, 10);
+    let expected = block(1, 1).payload(0).to_vec();
+    around.history.append(block(1, 1));
+    tokio::task::yield_now().await;
+    let (mut reader, mut writer) = tokio::io::split(client);
+    let ping = |number: u32| [&[0x89, 0x84, 0, 0, 0, 0], &number.to_be_bytes()[..]].concat();
+    for number in 0..PINGS {
+        writer.write_all(&ping(number)).await.expect("taken");
+    }
+    assert_eq!(frame_of(&mut reader).await, (0x81, expected));
+    let last = (PINGS - 1).to_be_bytes().to_vec();
+    let mut pongs = vec![frame_of(&mut reader).await];
+    while pongs.last() != Some(&(0x8a, last.clone())) {
+        pongs.push(frame_of(&mut reader).await);
+        assert!(pongs.len() <= 2, "{pongs:?}");
+    }
+    writer.write_all(&ping(PINGS)).await.expect("taken");
+    let next = frame_of(&mut reader).await;
+    assert_eq!(next, (0x8a, PINGS.to_be_bytes().to_vec()), "nothing else was owed");
+    assert!(!session.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_client_is_pinged_and_closed_but_any_sign_of_life_counts() {
     let mut bench = Bench::new(usize::MAX, 1 << 20);
     let began = Instant::now();
