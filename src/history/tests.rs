@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::frame::Encoding;
 use crate::frame::sample::block;
 
 /// Heights of what a cursor reads from `next_height` on; gaps as ranges.
@@ -136,6 +137,43 @@ fn another_chain_voids_every_cursor() {
     let mut entries = Entries::new();
     assert_eq!(history.entries_from(before, 1, &mut entries), Err(Gone::AnotherChain));
     assert_eq!(read(&history, 0), Ok(blocks([1])));
+}
+
+#[tokio::test]
+async fn nothing_is_compressed_for_plain_readers_and_once_for_all_that_want_it() {
+    let history = Arc::new(History::new(usize::MAX));
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let encoding = tokio::spawn(crate::encoder::run(Arc::clone(&history), shutdown.clone()));
+    let kept = |height| {
+        let mut entries = Entries::new();
+        history.entries_from(history.live_cursor().at(height), 1, &mut entries).expect("there");
+        let Some(Entry::Block(kept)) = entries.first() else { panic!("no block at {height}") };
+        Arc::clone(kept)
+    };
+    let deflated = Needs::of(Encoding::DeflateEvents);
+    let plain = [history.watch(Needs::NONE), history.watch(Needs::NONE)];
+    history.append(block(1, 10));
+
+    let mut compressed = [history.watch(deflated), history.watch(deflated)];
+    history.append(block(2, 10));
+    for watch in &mut compressed {
+        std::future::poll_fn(|cx| watch.poll_moved(cx)).await;
+    }
+    // The orders are filled in turn, so that one for the first block would have been by now.
+    assert!(Encoding::ALL.iter().all(|encoding| kept(1).encoded(*encoding).is_none()));
+    let second = kept(2);
+    let made = second.encoded(Encoding::DeflateEvents).expect("made before they are woken");
+    history.order(&second, deflated);
+    history.append(block(3, 10));
+    for watch in &mut compressed {
+        std::future::poll_fn(|cx| watch.poll_moved(cx)).await;
+    }
+    let again = second.encoded(Encoding::DeflateEvents).expect("still there");
+    assert!(std::ptr::eq(made, again), "both write the same bytes");
+    assert_eq!(Encoding::ALL.iter().filter(|it| second.encoded(**it).is_some()).count(), 1);
+    drop(plain);
+    shutdown.cancel();
+    encoding.await.expect("ended");
 }
 
 #[test]

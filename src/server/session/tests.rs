@@ -202,6 +202,21 @@ async fn a_clients_close_is_answered_with_its_code() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_close_by_a_client_that_does_not_read_is_heard_at_once() {
+    let mut bench = Bench::new(usize::MAX, 10);
+    bench.around.history.append(block(1, 1));
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    bench.send(0x88, &3000_u16.to_be_bytes()).await;
+    // The answer waits behind a frame that is not read: sooner than a stalled write's end.
+    assert_eq!(bench.session.await.expect("ended"), Disconnect::Client);
+    assert_eq!(began.elapsed(), CLOSE_TIMEOUT);
+    let mut seen = Vec::new();
+    bench.client.read_to_end(&mut seen).await.expect("the end");
+    assert_eq!(seen, block(1, 1).events[..10], "nothing was written meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_without_a_word_ends_its_session() {
     let bench = Bench::new(usize::MAX, 1 << 20);
     drop(bench.client);
