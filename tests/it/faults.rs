@@ -11,4 +11,5 @@ mod link;
 mod process_harmed;
 mod producers;
 pub mod proxy;
+mod stream_lost;
 mod trickle;
