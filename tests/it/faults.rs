@@ -6,6 +6,7 @@ mod alarms;
 mod broker_lost;
 mod clients;
 mod clock;
+mod cut_clients;
 mod drain;
 mod link;
 mod process_harmed;
