@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
+
 use super::*;
 use crate::frame::Encoding;
 use crate::frame::sample::block;
@@ -139,41 +141,46 @@ fn another_chain_voids_every_cursor() {
     assert_eq!(read(&history, 0), Ok(blocks([1])));
 }
 
-#[tokio::test]
-async fn nothing_is_compressed_for_plain_readers_and_once_for_all_that_want_it() {
+/// Makes what is ordered, and says how many orders that were.
+fn make_ordered(history: &History) -> usize {
+    let orders = history.next_orders().now_or_never().unwrap_or_default();
+    orders.iter().for_each(Order::make);
+    let count = orders.len();
+    history.count(orders);
+    count
+}
+
+#[test]
+fn nothing_is_compressed_for_plain_readers_and_once_for_all_that_want_it() {
     let history = Arc::new(History::new(usize::MAX));
-    let shutdown = tokio_util::sync::CancellationToken::new();
-    let encoding = tokio::spawn(crate::encoder::run(Arc::clone(&history), shutdown.clone()));
     let kept = |height| {
         let mut entries = Entries::new();
         history.entries_from(history.live_cursor().at(height), 1, &mut entries).expect("there");
         let Some(Entry::Block(kept)) = entries.first() else { panic!("no block at {height}") };
         Arc::clone(kept)
     };
-    let deflated = Needs::of(Encoding::DeflateEvents);
-    let plain = [history.watch(Needs::NONE), history.watch(Needs::NONE)];
+    let made = |kept: &Kept| {
+        let all = Encoding::ALL.into_iter();
+        all.filter(|encoding| kept.encoded(*encoding).is_some()).collect::<Vec<_>>()
+    };
+    let _plain = [history.watch(Needs::NONE), history.watch(Needs::NONE)];
     history.append(block(1, 10));
+    assert_eq!(make_ordered(&history), 0);
+    assert_eq!(made(&kept(1)), []);
 
-    let mut compressed = [history.watch(deflated), history.watch(deflated)];
+    let deflated = Needs::of(Encoding::DeflateEvents);
+    let _compressed = [history.watch(deflated), history.watch(deflated)];
     history.append(block(2, 10));
-    for watch in &mut compressed {
-        std::future::poll_fn(|cx| watch.poll_moved(cx)).await;
-    }
-    // The orders are filled in turn, so that one for the first block would have been by now.
-    assert!(Encoding::ALL.iter().all(|encoding| kept(1).encoded(*encoding).is_none()));
+    assert_eq!(make_ordered(&history), 1, "one for both");
+    assert_eq!(made(&kept(2)), [Encoding::DeflateEvents]);
+    assert_eq!(made(&kept(1)), [], "nobody has asked for it");
     let second = kept(2);
-    let made = second.encoded(Encoding::DeflateEvents).expect("made before they are woken");
+    let first_made = second.encoded(Encoding::DeflateEvents).expect("made");
     history.order(&second, deflated);
-    history.append(block(3, 10));
-    for watch in &mut compressed {
-        std::future::poll_fn(|cx| watch.poll_moved(cx)).await;
-    }
-    let again = second.encoded(Encoding::DeflateEvents).expect("still there");
-    assert!(std::ptr::eq(made, again), "both write the same bytes");
-    assert_eq!(Encoding::ALL.iter().filter(|it| second.encoded(**it).is_some()).count(), 1);
-    drop(plain);
-    shutdown.cancel();
-    encoding.await.expect("ended");
+    assert_eq!(make_ordered(&history), 0, "it is there");
+    second.make(deflated);
+    let shared = second.encoded(Encoding::DeflateEvents).expect("made");
+    assert!(std::ptr::eq(first_made, shared), "both write the same bytes");
 }
 
 #[test]
