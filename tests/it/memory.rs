@@ -28,7 +28,8 @@ const BLOCK_BYTES: usize = TRANSACTIONS * 180;
 const FILLING_BLOCKS: u64 = 2 * HISTORY.0 / BLOCK_BYTES as u64;
 /// Less than is kept, so that nobody is cut for being slow: what is owed to each that does not read.
 const OWED_BLOCKS: u64 = 60;
-/// The allocator's share of what is kept, and what a process takes in whatever it does.
+/// The allocator's share of what is kept, and of the README's sum what is neither history nor session:
+/// blocks under way, plain connections for the metrics, log lines. The process itself is not in it.
 const SLACK_BYTES: f64 = 12e6;
 /// Beside what is sent and received: a page that either side of a connection may keep in reserve.
 const SOCKET_BYTES: u64 = 2 * 4_096;
@@ -123,7 +124,9 @@ async fn a_full_replica_takes_what_was_set_and_no_more() {
         resident().await - at_first,
         HISTORY.0 as f64 + CONNECTIONS as f64 * SESSION_BYTES + SLACK_BYTES,
     );
-    println!("resident: {more} more than at first, {allowed} allowed; {owed} owed to the stalled");
+    println!(
+        "resident: {more} more than {at_first} at first, {allowed} allowed; {owed} owed to the stalled"
+    );
     assert!(owed as f64 > 2.0 * allowed, "a queue per client would show");
     assert!(more <= allowed, "{more} bytes resident, {allowed} allowed");
     // The kernel doubles what is asked for, for what it adds to the bytes itself (socket(7)).
