@@ -39,3 +39,27 @@ impl Drain {
         self.is_over.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn close_times_are_spread_evenly() {
+        const DRAWS: usize = 1_000;
+        const SPREAD: Duration = Duration::from_secs(20);
+        fastrand::seed(9_985);
+        let drain = Drain::default();
+        assert_eq!(drain.draw_close_time(), None);
+        let began = Instant::now();
+        drain.begin(SPREAD);
+        let mut tenths = [0; 10];
+        for _ in 0..DRAWS {
+            let at = drain.draw_close_time().expect("it has begun") - began;
+            assert!(at < SPREAD, "{at:?}");
+            tenths[(at.as_secs_f64() / SPREAD.as_secs_f64() * 10.0) as usize] += 1;
+        }
+        // 100 each, and 9.5 the deviation: more than four of those to either side.
+        assert!(tenths.iter().all(|count| (60..=140).contains(count)), "{tenths:?}");
+    }
+}

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
+
 use super::*;
+use crate::frame::Encoding;
 use crate::frame::sample::block;
 
 /// Heights of what a cursor reads from `next_height` on; gaps as ranges.
@@ -136,6 +139,48 @@ fn another_chain_voids_every_cursor() {
     let mut entries = Entries::new();
     assert_eq!(history.entries_from(before, 1, &mut entries), Err(Gone::AnotherChain));
     assert_eq!(read(&history, 0), Ok(blocks([1])));
+}
+
+/// Makes what is ordered, and says how many orders that were.
+fn make_ordered(history: &History) -> usize {
+    let orders = history.next_orders().now_or_never().unwrap_or_default();
+    orders.iter().for_each(Order::make);
+    let count = orders.len();
+    history.count(orders);
+    count
+}
+
+#[test]
+fn nothing_is_compressed_for_plain_readers_and_once_for_all_that_want_it() {
+    let history = Arc::new(History::new(usize::MAX));
+    let kept = |height| {
+        let mut entries = Entries::new();
+        history.entries_from(history.live_cursor().at(height), 1, &mut entries).expect("there");
+        let Some(Entry::Block(kept)) = entries.first() else { panic!("no block at {height}") };
+        Arc::clone(kept)
+    };
+    let made = |kept: &Kept| {
+        let all = Encoding::ALL.into_iter();
+        all.filter(|encoding| kept.encoded(*encoding).is_some()).collect::<Vec<_>>()
+    };
+    let _plain = [history.watch(Needs::NONE), history.watch(Needs::NONE)];
+    history.append(block(1, 10));
+    assert_eq!(make_ordered(&history), 0);
+    assert_eq!(made(&kept(1)), []);
+
+    let deflated = Needs::of(Encoding::DeflateEvents);
+    let _compressed = [history.watch(deflated), history.watch(deflated)];
+    history.append(block(2, 10));
+    assert_eq!(make_ordered(&history), 1, "one for both");
+    assert_eq!(made(&kept(2)), [Encoding::DeflateEvents]);
+    assert_eq!(made(&kept(1)), [], "nobody has asked for it");
+    let second = kept(2);
+    let first_made = second.encoded(Encoding::DeflateEvents).expect("made");
+    history.order(&second, deflated);
+    assert_eq!(make_ordered(&history), 0, "it is there");
+    second.make(deflated);
+    let shared = second.encoded(Encoding::DeflateEvents).expect("made");
+    assert!(std::ptr::eq(first_made, shared), "both write the same bytes");
 }
 
 #[test]

@@ -6,14 +6,44 @@ use std::time::Duration;
 use blockcast::amqp::{PublishError, Publisher};
 use blockcast::client::{Builder, Message, Start};
 use blockcast::config::Config;
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::{body, id};
+use crate::chain::id;
 
 /// A client is awaited this long: far above what a broker's restart takes.
 const PATIENCE: Duration = Duration::from_secs(240);
+/// Blocks have one transaction to so many, so that a loss, a repeat and a new start may fall inside one.
+const TRANSACTIONS_MAX: u64 = 5;
+
+/// A block of this load: what tells its transactions apart is their place.
+pub fn body(height: u64, tag: &str) -> Vec<u8> {
+    let transactions = transactions(height, tag).map(|(_, id)| json!({ "id": id }));
+    json!({ "height": height, "transactions": Vec::from_iter(transactions) })
+        .to_string()
+        .into_bytes()
+}
+
+/// Its transactions with their height, in order.
+pub fn transactions(height: u64, tag: &str) -> impl Iterator<Item = (u64, String)> {
+    let tag = id(height, tag);
+    (1..=height % TRANSACTIONS_MAX + 1).map(move |place| (height, format!("{tag}-{place}")))
+}
+
+/// Messages of valid_transactions must be those of the load's chain from the first of some block on.
+pub fn assert_slice(messages: &[String]) {
+    let events = messages.iter().map(|message| {
+        let event: serde_json::Value = serde_json::from_str(message).expect("JSON");
+        let id = event["transaction_id"].as_str().expect("an id").to_owned();
+        (event["height"].as_u64().expect("a height"), id)
+    });
+    let events = Vec::from_iter(events);
+    let first_height = events.first().expect("messages").0;
+    let chain = (first_height..).flat_map(|height| transactions(height, "x"));
+    assert_eq!(events, Vec::from_iter(chain.take(events.len())), "a slice of the chain");
+}
 
 /// One that publishes blocks from height 1 on, each until it is confirmed, over as many connections
 /// as it takes.
@@ -39,6 +69,8 @@ pub struct Followed {
     pub gaps: Vec<(u64, u64)>,
     /// The last height it had at each connection it made.
     pub connected_at: Vec<u64>,
+    /// How many of them were made in the middle of a block.
+    pub connected_in_mid_block: usize,
 }
 
 impl Producer {
@@ -132,16 +164,21 @@ pub async fn follow(url: String) -> Followed {
     loop {
         match stream.next().await.expect("nothing that waiting does not mend") {
             Some(Message::Event(event)) => {
-                let is_last = event.transaction_id.starts_with("end");
-                followed.received.push((event.height, event.transaction_id));
+                let event = (event.height, event.transaction_id);
+                let is_last = transactions(event.0, "end").last().as_ref() == Some(&event);
+                followed.received.push(event);
                 if is_last {
                     stream.close().await;
                     return followed;
                 }
             }
             Some(Message::Connected) => {
-                let last = followed.received.last().map_or(0, |(height, _)| *height);
-                followed.connected_at.push(last);
+                let last = followed.received.last();
+                followed.connected_at.push(last.map_or(0, |(height, _)| *height));
+                let is_in_block = |event: &(u64, String)| {
+                    transactions(event.0, "x").last().as_ref() != Some(event)
+                };
+                followed.connected_in_mid_block += usize::from(last.is_some_and(is_in_block));
             }
             Some(Message::Gap { from_height, to_height }) => {
                 followed.gaps.push((from_height, to_height));
@@ -160,13 +197,14 @@ pub fn followers(urls: &[String], count: usize) -> Vec<JoinHandle<Followed>> {
 /// Waits for these clients, each of which must have had every block up to `last` once, in order.
 pub async fn all_have_the_chain(clients: Vec<JoinHandle<Followed>>, last: u64) -> Vec<Followed> {
     let tag = |height| if height == last { "end" } else { "x" };
-    let expected: Vec<_> = (1..=last).map(|height| (height, id(height, tag(height)))).collect();
+    let expected = (1..=last).flat_map(|height| transactions(height, tag(height)));
+    let expected = Vec::from_iter(expected);
     let mut all = Vec::new();
     for client in clients {
         let followed = tokio::time::timeout(PATIENCE, client).await;
         let followed = followed.expect("it gets to the end").expect("it did not fail");
         assert_eq!(followed.gaps, [], "nothing is missing");
-        assert_eq!(followed.received, expected, "every block once, in order");
+        assert_eq!(followed.received, expected, "every transaction once, in order");
         all.push(followed);
     }
     all

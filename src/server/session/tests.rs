@@ -145,6 +145,31 @@ async fn pings_are_answered_and_messages_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pings_without_end_into_a_blocked_client_are_owed_a_pong_or_two() {
+    const PINGS: u32 = 100_000;
+    let Bench { around, session, client } = Bench::new(usize::MAX, 10);
+    let expected = block(1, 1).payload(0).to_vec();
+    around.history.append(block(1, 1));
+    tokio::task::yield_now().await;
+    let (mut reader, mut writer) = tokio::io::split(client);
+    let ping = |number: u32| [&[0x89, 0x84, 0, 0, 0, 0], &number.to_be_bytes()[..]].concat();
+    for number in 0..PINGS {
+        writer.write_all(&ping(number)).await.expect("taken");
+    }
+    assert_eq!(frame_of(&mut reader).await, (0x81, expected));
+    let last = (PINGS - 1).to_be_bytes().to_vec();
+    let mut pongs = vec![frame_of(&mut reader).await];
+    while pongs.last() != Some(&(0x8a, last.clone())) {
+        pongs.push(frame_of(&mut reader).await);
+        assert!(pongs.len() <= 2, "{pongs:?}");
+    }
+    writer.write_all(&ping(PINGS)).await.expect("taken");
+    let next = frame_of(&mut reader).await;
+    assert_eq!(next, (0x8a, PINGS.to_be_bytes().to_vec()), "nothing else was owed");
+    assert!(!session.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_client_is_pinged_and_closed_but_any_sign_of_life_counts() {
     let mut bench = Bench::new(usize::MAX, 1 << 20);
     let began = Instant::now();
@@ -174,6 +199,21 @@ async fn a_clients_close_is_answered_with_its_code() {
     let mut bench = Bench::new(usize::MAX, 1 << 20);
     bench.send(0x88, &3000_u16.to_be_bytes()).await;
     assert_eq!(bench.close().await, (3000, String::new(), Disconnect::Client));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_by_a_client_that_does_not_read_is_heard_at_once() {
+    let mut bench = Bench::new(usize::MAX, 10);
+    bench.around.history.append(block(1, 1));
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    bench.send(0x88, &3000_u16.to_be_bytes()).await;
+    // The answer waits behind a frame that is not read: sooner than a stalled write's end.
+    assert_eq!(bench.session.await.expect("ended"), Disconnect::Client);
+    assert_eq!(began.elapsed(), CLOSE_TIMEOUT);
+    let mut seen = Vec::new();
+    bench.client.read_to_end(&mut seen).await.expect("the end");
+    assert_eq!(seen, block(1, 1).events[..10], "nothing was written meanwhile");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::proxy::{Harm, Proxy};
@@ -12,7 +12,7 @@ use crate::broker::Broker;
 use crate::chain::height_of;
 use crate::client::Client;
 use crate::eventually::eventually;
-use crate::load::{Pace, Producer, all_have_the_chain, followers};
+use crate::load::{Pace, Producer, all_have_the_chain, assert_slice, followers};
 use crate::process::Process;
 use crate::replica::config;
 
@@ -229,10 +229,7 @@ async fn a_crowd_that_comes_at_once_gets_a_slice_each(url: &str) {
             let url = url.to_owned();
             tokio::spawn(async move {
                 let mut client = Client::connect(&url).await;
-                let heights: Vec<_> =
-                    client.texts(20).await.iter().map(|text| height_of(text)).collect();
-                let expected = Vec::from_iter(heights[0]..heights[0] + 20);
-                assert_eq!(heights, expected, "a slice of the chain");
+                assert_slice(&client.texts(20).await);
             })
         })
         .collect();
@@ -252,15 +249,54 @@ async fn fragments_without_end_are_ended(address: SocketAddr) {
 async fn pings_without_end_cost_no_memory(replica: &Process) {
     /// Other clients' bursts come in between.
     const NOISE_BYTES: f64 = 64e6;
+    /// Their payloads alone are twice that.
+    const PINGS: usize = 1_024_000;
+    const BURST: usize = 1_000;
+    /// Read after each: not stalled, and far from reading a pong to each ping.
+    const READ_FRAMES: usize = 8;
     let resident = async || replica.metric("process_resident_memory_bytes").await;
     let before = resident().await;
-    let mut client = Client::connect(&replica.url("valid_transactions")).await;
-    for _ in 0..50_000 {
-        client.send(Message::Ping(vec![b'x'; 100].into())).await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    // What is read shows at the other end at once.
+    socket.set_recv_buffer_size(4_096).expect("set");
+    let stream = socket.connect(replica.address).await.expect("connected");
+    let (reader, mut writer) = stream.into_split();
+    writer.write_all(UPGRADE.as_bytes()).await.expect("taken");
+    let mut reader = BufReader::new(reader);
+    let mut line = String::from("the answer's head");
+    while !line.trim().is_empty() {
+        line.clear();
+        reader.read_line(&mut line).await.expect("an answer");
+    }
+    let burst = frame(0x89, &[b'x'; 125]).repeat(BURST);
+    let mut texts = Vec::new();
+    for _ in 0..PINGS / BURST {
+        writer.write_all(&burst).await.expect("taken");
+        for _ in 0..READ_FRAMES {
+            texts.extend(text_of_frame(&mut reader).await);
+        }
     }
     assert!(resident().await < before + NOISE_BYTES, "pongs wait nowhere");
-    let heights: Vec<_> = client.texts(20).await.iter().map(|text| height_of(text)).collect();
-    assert_eq!(heights, Vec::from_iter(heights[0]..heights[0] + 20), "its stream goes on");
+    let tip = replica.metric("blockcast_block_height").await as u64;
+    while texts.last().is_none_or(|text| height_of(text) <= tip) {
+        texts.extend(text_of_frame(&mut reader).await);
+    }
+    assert_slice(&texts);
+}
+
+/// Reads a frame; None for what is no text.
+async fn text_of_frame(reader: &mut (impl AsyncRead + Unpin)) -> Option<String> {
+    let reading = async {
+        let first = reader.read_u8().await.expect("a frame");
+        let len = match reader.read_u8().await.expect("a length") {
+            126 => reader.read_u16().await.expect("a length"),
+            len => len.into(),
+        };
+        let mut payload = vec![0; len.into()];
+        reader.read_exact(&mut payload).await.expect("a payload");
+        (first == 0x81).then(|| String::from_utf8(payload).expect("text"))
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("its stream goes on")
 }
 
 async fn a_half_open_client_is_given_up(replica: &Process) {

@@ -232,7 +232,7 @@ async fn a_body_corrupted_on_the_way_is_dead_lettered_and_its_height_told_as_a_g
 }
 
 /// The next `count` messages that tell more than where the client is.
-async fn texts_but_blocks(client: &mut Client, count: usize) -> Vec<String> {
+pub async fn texts_but_blocks(client: &mut Client, count: usize) -> Vec<String> {
     let names = ["block", "position", "heartbeat"].map(|name| format!("{{\"type\": \"{name}\""));
     let mut texts = Vec::new();
     let reading = async {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use blockcast::config::Hold;
 
 use crate::broker::Broker;
-use crate::chain::{body, id, publish};
-use crate::load::{Pace, Producer, all_have_the_chain, follow, followers};
+use crate::chain::publish;
+use crate::load::{Pace, Producer, all_have_the_chain, body, follow, followers, transactions};
 use crate::process::Process;
 use crate::replica::config;
 
@@ -58,8 +58,9 @@ async fn heights_mixed_up_within_the_hold_are_put_in_order_and_only_a_missing_on
     publish(&config, [body(LAST, "end")]).await;
 
     let followed = client.await.expect("it gets to the end");
-    let ids = (1..LAST).filter(is_published).map(|height| (height, id(height, "x")));
-    let expected: Vec<_> = ids.chain([(LAST, id(LAST, "end"))]).collect();
+    let heights = (1..LAST).filter(is_published);
+    let before = heights.flat_map(|height| transactions(height, "x"));
+    let expected = Vec::from_iter(before.chain(transactions(LAST, "end")));
     assert_eq!(followed.received, expected);
     assert_eq!(followed.gaps, [(*MISSING.start(), *MISSING.end())]);
     assert_eq!(replica.metric("blockcast_missing_blocks_total").await, MISSING.count() as f64);
