@@ -1,6 +1,8 @@
 //! Reading from the queue: a channel with one consumer, and the probes of a RabbitMQ stream's two
 //! ends. Which offset to read from, and what a message means, is decided elsewhere.
 
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use futures_lite::StreamExt;
@@ -22,6 +24,10 @@ const TAIL_READING_MAX: Duration = Duration::from_secs(2);
 const EMPTY_AFTER: Duration = Duration::from_secs(1);
 /// The same when the broker counts messages in it.
 const NOT_EMPTY_AFTER: Duration = Duration::from_secs(10);
+
+/// What the broker is told of a channel's end.
+const CLOSED_CODE: u16 = 200;
+const CLOSED_TEXT: &str = "closed by blockcast";
 
 /// How a queue that is no stream shows, when it was not declared by us.
 pub const NOT_A_STREAM: &str = "its messages carry no x-stream-offset";
@@ -46,11 +52,16 @@ pub struct Consuming<'a> {
 
 /// A consumer on a channel of its own.
 pub struct Consumer {
-    channel: lapin::Channel,
+    channel: OwnChannel,
     inner: lapin::Consumer,
     /// Messages before this offset are not handed over.
     first_wanted: u64,
 }
+
+/// A channel that is closed when this is dropped. By itself the library closes it when nobody holds it
+/// any more, but a consumer whose opening was dropped under way is held by the channel, for ever, with
+/// all that is delivered to it.
+struct OwnChannel(lapin::Channel);
 
 /// Why no further message comes.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +75,17 @@ pub enum Ended {
 impl Consumer {
     /// # Errors
     /// The broker's refusal, such as 404 for a missing queue or 403 for another exclusive consumer.
+    ///
+    /// # Cancel safety
+    /// Dropped, its channel is closed.
     pub async fn open(
         connection: &Connection,
         consuming: Consuming<'_>,
     ) -> Result<Self, BrokerError> {
         let Consuming { queue, prefetch, start } = consuming;
         let doing = || format!("consuming from queue {:?}", queue.as_str());
-        let channel = connection.channel().await?;
+        let own = OwnChannel(connection.channel().await?);
+        let channel = &own.0;
         request(doing, channel.basic_qos(prefetch, BasicQosOptions { global: false })).await?;
         let mut arguments = FieldTable::default();
         let mut first_wanted = 0;
@@ -95,7 +110,7 @@ impl Consumer {
         let tag = ShortString::from("blockcast");
         let inner =
             request(doing, channel.basic_consume(queue.clone(), tag, options, arguments)).await?;
-        Ok(Self { channel, inner, first_wanted })
+        Ok(Self { channel: own, inner, first_wanted })
     }
 
     /// The next message.
@@ -124,8 +139,16 @@ impl Consumer {
 
     /// Ends consuming; what is under way goes back.
     pub async fn close(self) {
-        let closing = self.channel.close(200, "closed by blockcast".into());
+        let closing = self.channel.0.close(CLOSED_CODE, CLOSED_TEXT.into());
         let _closed_already = timeout(super::REQUEST_DEADLINE, closing).await;
+    }
+}
+
+impl Drop for OwnChannel {
+    fn drop(&mut self) {
+        let closing = pin!(self.0.close(CLOSED_CODE, CLOSED_TEXT.into()));
+        // The first look at it has it sent; nobody waits for the answer.
+        let _closed_already = closing.poll(&mut Context::from_waker(Waker::noop()));
     }
 }
 

@@ -10,7 +10,7 @@ use blockcast::history::{Entries, Entry};
 use blockcast::metrics::Metrics;
 use blockcast::replay::{Parts, Replay};
 use bytesize::ByteSize;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -326,4 +326,32 @@ async fn a_reader_that_gives_up_waiting_at_any_time_still_gets_every_message() {
     drop(messages);
     reader.close().await;
     dialing.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_at_whatever_moment_leaves_no_consumer_behind() {
+    const GOES: u64 = 400;
+    let broker = Broker::shared();
+    let config = small_segments(broker);
+    publish(&config, bodies(0..500)).await;
+    let running = Running::start(&config);
+    let mut cursor = running.read(0);
+    cursor.until(499).await.expect("read");
+    drop(cursor);
+    for number in 0..GOES {
+        let reading = running.archive.read(number % 500).expect("a stream");
+        // From before its turn begins to after its first blocks.
+        tokio::time::sleep(Duration::from_micros(100 * number)).await;
+        drop(reading);
+    }
+    let queue = config.amqp.queue.resolved_name();
+    // Nobody reads now, but for a look at the stream's first message now and then.
+    eventually("one consumer at most is left", async || {
+        let consumers = block_in_place(|| broker.rabbitmqctl(&["list_consumers", "queue_name"]));
+        let left = consumers.lines().filter(|line| line.trim() == queue).count();
+        println!("{left} consumers");
+        left <= 1
+    })
+    .await;
+    running.stop().await;
 }
