@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-/// `sysconf(_SC_CLK_TCK)` on every Linux that Rust runs on.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// A server that has used no tick for so long has nothing left to do.
 const QUIET: Duration = Duration::from_millis(100);
 /// Some never rest; they are measured as they are.
@@ -115,13 +113,13 @@ pub async fn quiet(measured: &Measured) {
     }
 }
 
-/// Fields 14 and 15 of proc_pid_stat(5), counted behind the name, which may hold anything.
+/// What every thread has had of a CPU, to the nanosecond: the first field of its `schedstat`. A thread
+/// that ends takes its share along.
 fn cpu_seconds(pids: &[u32]) -> f64 {
-    let ticks = |pid| -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-        let after_name = stat.rsplit_once(") ").expect("a name").1;
-        let fields = after_name.split(' ').skip(11).take(2);
-        fields.map(|field| field.parse::<f64>().expect("ticks")).sum()
+    let threads = |pid| std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
+    let of_thread = |thread: std::fs::DirEntry| {
+        let schedstat = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        schedstat.split(' ').next()?.parse::<f64>().ok()
     };
-    pids.iter().map(ticks).sum::<f64>() / TICKS_PER_SECOND
+    pids.iter().flat_map(threads).filter_map(of_thread).sum::<f64>() / 1e9
 }

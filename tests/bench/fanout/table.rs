@@ -114,7 +114,7 @@ fn quantile(sorted: &[Duration], share: f64) -> f64 {
     sorted[rank - 1].as_secs_f64() * 1e3
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let values = sorted(values);
     values[values.len() / 2]
 }
