@@ -84,9 +84,8 @@ impl Consumer {
     ) -> Result<Self, BrokerError> {
         let Consuming { queue, prefetch, start } = consuming;
         let doing = || format!("consuming from queue {:?}", queue.as_str());
-        let own = OwnChannel(connection.channel().await?);
-        let channel = &own.0;
-        request(doing, channel.basic_qos(prefetch, BasicQosOptions { global: false })).await?;
+        let channel = OwnChannel(connection.channel().await?);
+        request(doing, channel.0.basic_qos(prefetch, BasicQosOptions { global: false })).await?;
         let mut arguments = FieldTable::default();
         let mut first_wanted = 0;
         if let Some(start) = start {
@@ -109,8 +108,8 @@ impl Consumer {
         };
         let tag = ShortString::from("blockcast");
         let inner =
-            request(doing, channel.basic_consume(queue.clone(), tag, options, arguments)).await?;
-        Ok(Self { channel: own, inner, first_wanted })
+            request(doing, channel.0.basic_consume(queue.clone(), tag, options, arguments)).await?;
+        Ok(Self { channel, inner, first_wanted })
     }
 
     /// The next message.

@@ -13,15 +13,17 @@ pub fn refusal(status: StatusCode, message: &str) -> Answer {
     json_answer(status, &json!({ "status": status.as_u16(), "message": message }))
 }
 
-/// A refusal as bytes, for a client that HTTP has given up: its request's head did not come in time.
-pub fn too_slow() -> String {
-    let message = "the request did not come in time (server.handshake_timeout)";
-    let body = format!("{}\n", json!({ "status": 408, "message": message }));
+/// A refusal as bytes, on a connection that is not HTTP's any more. Behind the status's reason further
+/// headers may stand, each after an end of line.
+pub fn refusal_bytes(status: &str, message: &str) -> Vec<u8> {
+    let (code, message) = (&status[..3], Value::from(message));
+    let body = format!("{{\"status\":{code},\"message\":{message}}}\n");
     format!(
-        "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\n\
-         Cache-Control: no-store\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Cache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )
+    .into_bytes()
 }
 
 /// JSON of one line, for now.

@@ -2,6 +2,7 @@
 //!
 //! The reason begins with where to go on, ready to be put into the next URL, then says why.
 
+use super::answer::refusal_bytes;
 use super::auth::Over;
 use crate::metrics::Disconnect;
 
@@ -115,15 +116,7 @@ impl Cause {
             }
             _ => ("503 Service Unavailable", reason),
         };
-        let code = &status[..3];
-        let message = serde_json::Value::from(message);
-        let body = format!("{{\"status\":{code},\"message\":{message}}}\n");
-        format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-             Cache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        )
-        .into_bytes()
+        refusal_bytes(status, &message)
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
 use super::admission::{Admission, NotAdmitted};
-use super::answer::too_slow;
+use super::answer::refusal_bytes;
 use super::handshake::{Opening, Outcome};
 use super::tls::{NoTls, Tls};
 use super::transport::Transport;
@@ -225,7 +225,9 @@ async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>)
 
 /// Answers in the place of HTTP, which has no word for a head that does not come to its end.
 async fn say_too_slow(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-    let is_told = stream.write_all(too_slow().as_bytes()).await.is_ok();
+    let message = "the request did not come in time (server.handshake_timeout)";
+    let answer = refusal_bytes("408 Request Timeout", message);
+    let is_told = stream.write_all(&answer).await.is_ok();
     if is_told && stream.shutdown().await.is_ok() {
         read_out(stream).await;
     }
