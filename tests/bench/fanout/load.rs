@@ -2,14 +2,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::ready;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use anyhow::{Context, ensure};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, LocalSet};
+use tokio_rustls::TlsConnector;
 
 use super::frames::Frames;
 
@@ -40,6 +46,8 @@ pub struct Greeting {
     pub frames: Vec<u8>,
     /// Texts that come back for these.
     pub replies: usize,
+    /// Whom it trusts, should it speak TLS.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 pub struct Clients {
@@ -65,26 +73,31 @@ impl Greeting {
         Self { path: path.to_owned(), ..Self::default() }
     }
 
-    /// Becomes such a client.
-    pub async fn greet(&self, stream: &mut TcpStream) -> anyhow::Result<()> {
+    /// Becomes such a client. Yields the frames that came right behind the answer.
+    pub async fn greet(
+        &self,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ) -> anyhow::Result<Frames> {
         let request = format!("GET {} HTTP/1.1\r\n{UPGRADE}{}\r\n", self.path, self.headers);
         stream.write_all(request.as_bytes()).await?;
-        let mut head = [0; HEAD_BYTES];
+        stream.flush().await?;
+        let mut bytes = [0; HEAD_BYTES];
+        let mut here = 0;
         let end = loop {
-            let here = stream.peek(&mut head).await?;
-            ensure!(here > 0, "closed instead of an answer");
-            if let Some(at) = head[..here].windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            let read = stream.read(&mut bytes[here..]).await?;
+            ensure!(read > 0, "closed instead of an answer, or an endless one");
+            here += read;
+            if let Some(at) = bytes[..here].windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 break at + 4;
             }
-            ensure!(here < HEAD_BYTES, "an endless answer");
-            tokio::task::yield_now().await;
         };
-        stream.read_exact(&mut head[..end]).await?;
-        let head = String::from_utf8_lossy(&head[..end]);
+        let head = String::from_utf8_lossy(&bytes[..end]);
         ensure!(head.starts_with("HTTP/1.1 101"), "{head}");
         ensure!(head.contains(self.answer), "its answer has no {:?}", self.answer);
         stream.write_all(&self.frames).await?;
-        Ok(())
+        let mut frames = Frames::default();
+        frames.take(&bytes[end..here]);
+        Ok(frames)
     }
 }
 
@@ -102,10 +115,22 @@ impl Clients {
         let mut replies = 0;
         for greeting in greetings {
             let mut stream = TcpStream::connect(address).await?;
-            greeting.greet(&mut stream).await?;
             replies = greeting.replies;
             let shared = Rc::clone(&clients.shared);
-            clients.readers.push(clients.local.spawn_local(read_on(stream, shared)));
+            let reader = match &greeting.tls {
+                None => {
+                    let frames = greeting.greet(&mut stream).await?;
+                    clients.local.spawn_local(read_on(stream, frames, shared))
+                }
+                Some(tls) => {
+                    let name = ServerName::from(address.ip());
+                    let connector = TlsConnector::from(Arc::clone(tls));
+                    let mut stream = connector.connect(name, stream).await?;
+                    let frames = greeting.greet(&mut stream).await?;
+                    clients.local.spawn_local(read_on(stream, frames, shared))
+                }
+            };
+            clients.readers.push(reader);
         }
         clients.shared.clients.set(clients.readers.len());
         if replies > 0 {
@@ -190,30 +215,28 @@ pub async fn connect_stalled(
     Ok(stalled)
 }
 
-async fn read_on(stream: TcpStream, shared: Rc<Shared>) {
-    let Err(failure) = read(&stream, &shared).await;
+async fn read_on(stream: impl AsyncRead + Unpin, frames: Frames, shared: Rc<Shared>) {
+    let Err(failure) = read(stream, frames, &shared).await;
     shared.failure.replace(Some(failure));
     shared.over.notify_one();
 }
 
-async fn read(stream: &TcpStream, shared: &Shared) -> anyhow::Result<std::convert::Infallible> {
-    let mut frames = Frames::default();
+async fn read(
+    mut stream: impl AsyncRead + Unpin,
+    mut frames: Frames,
+    shared: &Shared,
+) -> anyhow::Result<std::convert::Infallible> {
     let mut due_before = 0;
     loop {
-        stream.readable().await?;
-        let read = BUFFER.with_borrow_mut(|buffer| {
-            let read = stream.try_read(buffer);
-            if let Ok(count) = read {
-                frames.take(&buffer[..count]);
-            }
-            read
+        let read = std::future::poll_fn(|context| {
+            BUFFER.with_borrow_mut(|buffer| {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(&mut stream).poll_read(context, &mut buffer))?;
+                frames.take(buffer.filled());
+                std::task::Poll::Ready(std::io::Result::Ok(buffer.filled().len()))
+            })
         });
-        match read {
-            Ok(0) => bail!("a client was cut"),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error.into()),
-        }
+        ensure!(read.await? > 0, "a client was cut");
         let due = shared.due.get();
         ensure!(frames.texts() <= due, "a client has more frames than were due");
         if frames.texts() == due && due > due_before {

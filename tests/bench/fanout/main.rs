@@ -1,6 +1,6 @@
 //! Fan-out over real sockets: this service beside a plain `write()` loop and beside others, in one
-//! run, what idle clients, buffers, filters and deep readers cost, and what the bridge adds to a block's
-//! way.
+//! run, what idle clients, buffers, TLS, filters and deep readers cost, and what the bridge adds to a
+//! block's way.
 //!
 //! `cargo bench --bench fanout` starts private brokers and the servers, each server pinned to core 0
 //! and the load client to core 1, which the broker that feeds them shares. It counts every frame, and
@@ -30,15 +30,18 @@ mod service;
 #[path = "../../it/sockets.rs"]
 mod sockets;
 mod table;
+mod tls;
 mod tungstenite;
 mod web_stomp;
 mod write_loop;
 
+use load::Greeting;
 use service::Service;
 
 /// What may be named to run only that; `rounds` is `peers` for two servers. Behind either, shapes may be
 /// named, such as `4000x10`.
-const PARTS: [&str; 7] = ["peers", "rounds", "buffers", "idle", "latency", "filters", "deep"];
+const PARTS: [&str; 8] =
+    ["peers", "rounds", "buffers", "idle", "tls", "latency", "filters", "deep"];
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args().collect();
@@ -75,8 +78,13 @@ async fn run() -> anyhow::Result<()> {
     }
     if named.is_empty() || is_named("idle") {
         let service = Service::start_with(&[]).await;
-        let bytes = idle::measure(&service).await;
+        let greeting = Greeting::to(service::STREAM);
+        let bytes = idle::measure(&service, &greeting, idle::CLIENTS).await;
         println!("{} idle clients: {:.2} KiB resident for each", idle::CLIENTS, bytes / 1_024.0);
+    }
+    if named.is_empty() || is_named("tls") {
+        let bytes = tls::compare_with_plain().await? / 1_024.0;
+        println!("{} idle clients with TLS: {bytes:.1} KiB resident for each", tls::IDLE_CLIENTS);
     }
     if named.is_empty() || is_named("latency") {
         let service = Service::start_with(&[]).await;

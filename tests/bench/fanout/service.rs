@@ -23,6 +23,8 @@ pub const STREAM: &str = "/api/v1/streams/valid_transactions";
 
 pub struct Service {
     pub address: SocketAddr,
+    /// Where it is asked about itself.
+    asked_at: SocketAddr,
     child: Child,
     publisher: Publisher,
     broker: Rc<Broker>,
@@ -33,7 +35,7 @@ pub struct Service {
 pub struct Blockcast {
     service: Rc<Service>,
     blocks: Rc<RefCell<Blocks>>,
-    compressed: bool,
+    greeting: Greeting,
 }
 
 impl Service {
@@ -61,18 +63,19 @@ impl Service {
             .spawn()
             .expect("started");
         let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
-        let address: SocketAddr = loop {
+        let [address, asked_at]: [SocketAddr; 2] = loop {
             let line = lines.next().expect("it says where it listens").expect("read");
             let line: Value = serde_json::from_str(&line).expect("a JSON line");
             if let Some(address) = line["server"].as_str() {
-                break address.parse().expect("an address");
+                let admin = line["admin"].as_str().unwrap_or(address);
+                break [address, admin].map(|address| address.parse().expect("an address"));
             }
         };
         std::thread::spawn(move || lines.for_each(drop));
-        eventually("the service is ready", async || is_ready(address).await).await;
+        eventually("the service is ready", async || is_ready(asked_at).await).await;
         let publisher = Publisher::connect(&config.amqp).await.expect("connected");
         let (broker, queue) = (Rc::clone(broker), name.to_owned());
-        Self { address, child, publisher, broker, queue }
+        Self { address, asked_at, child, publisher, broker, queue }
     }
 
     pub fn pid(&self) -> u32 {
@@ -115,7 +118,7 @@ impl Service {
     }
 
     pub async fn metrics(&self) -> String {
-        get(self.address, "/metrics").await.expect("an answer")
+        get(self.asked_at, "/metrics").await.expect("an answer")
     }
 }
 
@@ -136,11 +139,21 @@ impl Blockcast {
     ) -> [Self; 2] {
         let service = Rc::new(Service::start_on(broker, name, settings).await);
         let blocks = Rc::new(RefCell::new(Blocks::of(transactions)));
-        [false, true].map(|compressed| Self {
+        let headers =
+            "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
+        let plain = Greeting::to(STREAM);
+        let compressed = Greeting { headers, answer: "permessage-deflate", ..plain.clone() };
+        [plain, compressed].map(|greeting| Self {
             service: Rc::clone(&service),
             blocks: Rc::clone(&blocks),
-            compressed,
+            greeting,
         })
+    }
+
+    /// One process for clients that speak TLS.
+    pub fn over_tls(service: &Rc<Service>, transactions: usize, greeting: Greeting) -> Self {
+        let (service, blocks) = (Rc::clone(service), RefCell::new(Blocks::of(transactions)));
+        Self { service, blocks: Rc::new(blocks), greeting }
     }
 }
 
@@ -154,13 +167,7 @@ impl Peer for Blockcast {
     }
 
     fn greeting(&self) -> Greeting {
-        let plain = Greeting::to(STREAM);
-        if !self.compressed {
-            return plain;
-        }
-        let headers =
-            "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
-        Greeting { headers, answer: "permessage-deflate", ..plain }
+        self.greeting.clone()
     }
 
     fn send(&mut self) -> LocalBoxFuture<'_, anyhow::Result<()>> {
