@@ -45,13 +45,15 @@ impl AmqpUri {
 impl fmt::Display for AmqpUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
-        let rest = rest.split(['?', '#']).next().unwrap_or("");
+        let bare = |place: &str| place.split(['?', '#']).next().unwrap_or("").to_owned();
+        // First the credentials, since a password that was not escaped may hold `?` or `#`.
         match rest.rsplit_once('@') {
             Some((credentials, place)) => {
+                let place = bare(place);
                 let user = credentials.split(':').next().unwrap_or("");
                 write!(f, "{scheme}://{user}:***@{place}")
             }
-            None => write!(f, "{scheme}://{rest}"),
+            None => write!(f, "{scheme}://{}", bare(rest)),
         }
     }
 }

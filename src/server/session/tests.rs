@@ -1,5 +1,6 @@
 mod resumes;
 mod waits;
+mod writes;
 
 use std::sync::Arc;
 
@@ -49,6 +50,16 @@ fn wanted(query: &str, way: Way) -> Wanted {
     }
 }
 
+fn surroundings(history: Arc<History>, archive: Archive) -> Arc<Surroundings> {
+    Arc::new(Surroundings {
+        limits: config::Server::default(),
+        history,
+        archive: Arc::new(archive),
+        metrics: Arc::new(Metrics::new()),
+        drain: Arc::new(Drain::default()),
+    })
+}
+
 /// A session over an in-memory pipe that holds `pipe_bytes`, under paused time.
 struct Bench {
     around: Arc<Surroundings>,
@@ -73,13 +84,7 @@ impl Bench {
     }
 
     fn with(history: Arc<History>, archive: Archive, pipe_bytes: usize, wanted: Wanted) -> Self {
-        let around = Arc::new(Surroundings {
-            limits: config::Server::default(),
-            history,
-            archive: Arc::new(archive),
-            metrics: Arc::new(Metrics::new()),
-            drain: Arc::new(Drain::default()),
-        });
+        let around = surroundings(history, archive);
         let (client, server) = duplex(pipe_bytes);
         let mut session = Session::new(server, Arc::clone(&around), wanted);
         let session = tokio::spawn(async move { session.run().await });
