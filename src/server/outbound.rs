@@ -382,7 +382,8 @@ impl Outbound {
     fn pass_gap(&mut self, gap: &Entry) {
         let from_height = gap.first_height().max(self.cursor.next_height);
         let to_height = gap.last_height().min(self.until_height.unwrap_or(u64::MAX));
-        if self.form.has_control {
+        // One that begins above all that is wanted is none of this client's.
+        if self.form.has_control && from_height <= to_height {
             self.tell(&notice::gap(from_height, to_height));
         }
         self.cursor = self.cursor.at(to_height + 1);
