@@ -62,6 +62,13 @@ impl<T: Transport> Session<T> {
         }
     }
 
+    /// Takes note that the socket takes bytes, for which its client must have made room.
+    pub(super) fn is_unblocked(&mut self) {
+        if self.blocked_since.take().is_some() {
+            self.alive_at = Instant::now();
+        }
+    }
+
     fn do_what_is_due(&mut self, now: Instant) -> Option<Disconnect> {
         let limits = &self.around.limits;
         if self.around.drain.is_over() {
