@@ -128,11 +128,6 @@ impl Outbound {
         self.in_message == 0
     }
 
-    /// Whether everything below the cursor has been sent, and nothing of its block.
-    pub fn is_at_block_end(&self) -> bool {
-        self.is_between_blocks() && self.events_before(self.cursor.next_height) == 0
-    }
-
     /// Whether it is in the middle of no block, so that the next may come from elsewhere.
     pub fn is_between_blocks(&self) -> bool {
         self.messages == 0 && self.in_message == 0
