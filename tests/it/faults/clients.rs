@@ -1,10 +1,11 @@
 //! Clients that are broken or mean, beside ones that are neither.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use blockcast::config::Config;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -17,7 +18,7 @@ use crate::load::{Pace, Producer, all_have_the_chain, assert_slice, followers};
 use crate::process::Process;
 use crate::replica::config;
 
-const UPGRADE: &str = "GET /api/v1/streams/valid_transactions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+pub const UPGRADE: &str = "GET /api/v1/streams/valid_transactions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 /// For an answer, or for a connection to be ended by the server.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,10 +71,9 @@ async fn broken_and_mean_clients_are_answered_and_a_good_one_notices_nothing() {
 
     malformed_requests_are_answered(address).await;
     slow_handshakes_are_ended(&replica).await;
-    resets_in_mid_burst(&url, address).await;
     a_crowd_that_comes_at_once_gets_a_slice_each(&url).await;
 
-    fragments_without_end_are_ended(address).await;
+    fragments_without_end_are_ended(&replica).await;
     pings_without_end_cost_no_memory(&config).await;
     a_half_open_client_is_given_up(&replica).await;
 
@@ -212,39 +212,48 @@ async fn drip(address: SocketAddr) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-async fn resets_in_mid_burst(url: &str, address: SocketAddr) {
-    for _ in 0..50 {
-        let resumed = UPGRADE.replace("valid_transactions", "valid_transactions?from_height=1");
-        let mut stream = sent(address, resumed.as_bytes()).await;
-        stream.read_exact(&mut [0; 200]).await.expect("the answer and more");
-        // The rest is unread, so the system sends a reset.
-        drop(stream);
-    }
-    let mut client = Client::connect(&format!("{url}?from_height=1")).await;
-    assert_eq!(height_of(&client.text().await), 1, "it goes on");
-}
-
 async fn a_crowd_that_comes_at_once_gets_a_slice_each(url: &str) {
     let crowd: Vec<_> = (0..1_000)
         .map(|_| {
             let url = url.to_owned();
             tokio::spawn(async move {
                 let mut client = Client::connect(&url).await;
-                assert_slice(&client.texts(20).await);
+                let texts = client.texts(20).await;
+                assert_slice(&texts);
+                height_of(&texts[0])
             })
         })
         .collect();
+    let mut began_at = BTreeSet::new();
     for client in crowd {
-        client.await.expect("it got its slice");
+        began_at.insert(client.await.expect("it got its slice"));
     }
+    assert!(began_at.len() > 1, "blocks went out while they came: {began_at:?}");
 }
 
-async fn fragments_without_end_are_ended(address: SocketAddr) {
-    let mut stream = sent(address, UPGRADE.as_bytes()).await;
-    stream.write_all(&frame(0x02, &[0; 1_000])).await.expect("taken");
-    let more = frame(0x00, &[0; 1_000]);
-    let flood = async { while stream.write_all(&more).await.is_ok() {} };
-    tokio::time::timeout(PATIENCE, flood).await.expect("the server ends it");
+async fn fragments_without_end_are_ended(replica: &Process) {
+    let too_big = "blockcast_disconnects_total{reason=\"too_big\"}";
+    let before = replica.metric(too_big).await;
+    // Also those that have no byte.
+    for payload in [&[0; 1_000][..], &[]] {
+        let (reader, mut writer) = sent(replica.address, UPGRADE.as_bytes()).await.into_split();
+        let flood = async {
+            let fragments = frame(0x00, payload).repeat(100);
+            let mut taken = writer.write_all(&frame(0x02, payload)).await;
+            while taken.is_ok() {
+                taken = writer.write_all(&fragments).await;
+            }
+            std::future::pending().await
+        };
+        let close = tokio::select! {
+            never = flood => never,
+            close = tokio::time::timeout(PATIENCE, close_of(BufReader::new(reader))) => {
+                close.expect("the server ends it")
+            }
+        };
+        assert_eq!(close[..2], 1009_u16.to_be_bytes(), "{}", payload.len());
+    }
+    eventually("both are counted", async || replica.metric(too_big).await == before + 2.0).await;
 }
 
 async fn pings_without_end_cost_no_memory(config: &Config) {
@@ -268,11 +277,7 @@ async fn pings_without_end_cost_no_memory(config: &Config) {
     let (reader, mut writer) = stream.into_split();
     writer.write_all(UPGRADE.as_bytes()).await.expect("taken");
     let mut reader = BufReader::new(reader);
-    let mut line = String::from("the answer's head");
-    while !line.trim().is_empty() {
-        line.clear();
-        reader.read_line(&mut line).await.expect("an answer");
-    }
+    read_head(&mut reader).await;
     let burst = frame(0x89, &[b'x'; 125]).repeat(BURST);
     let mut texts = Vec::new();
     for _ in 0..PINGS / BURST {
@@ -290,8 +295,33 @@ async fn pings_without_end_cost_no_memory(config: &Config) {
     replica.stop().await;
 }
 
+async fn read_head(reader: &mut (impl AsyncBufRead + Unpin)) {
+    let mut line = String::from("the answer's head");
+    while !line.trim().is_empty() {
+        line.clear();
+        reader.read_line(&mut line).await.expect("an answer");
+    }
+}
+
+/// The payload of the close that ends a stream, which begins with its code.
+async fn close_of(mut reader: impl AsyncBufRead + Unpin) -> Vec<u8> {
+    read_head(&mut reader).await;
+    loop {
+        match frame_of(&mut reader).await {
+            (0x88, payload) => return payload,
+            _ => {}
+        }
+    }
+}
+
 /// Reads a frame; None for what is no text.
 async fn text_of_frame(reader: &mut (impl AsyncRead + Unpin)) -> Option<String> {
+    let (first, payload) = frame_of(reader).await;
+    (first == 0x81).then(|| String::from_utf8(payload).expect("text"))
+}
+
+/// A frame's first byte and its payload.
+async fn frame_of(reader: &mut (impl AsyncRead + Unpin)) -> (u8, Vec<u8>) {
     let reading = async {
         let first = reader.read_u8().await.expect("a frame");
         let len = match reader.read_u8().await.expect("a length") {
@@ -300,7 +330,7 @@ async fn text_of_frame(reader: &mut (impl AsyncRead + Unpin)) -> Option<String> 
         };
         let mut payload = vec![0; len.into()];
         reader.read_exact(&mut payload).await.expect("a payload");
-        (first == 0x81).then(|| String::from_utf8(payload).expect("text"))
+        (first, payload)
     };
     tokio::time::timeout(PATIENCE, reading).await.expect("its stream goes on")
 }
