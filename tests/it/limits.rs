@@ -1,5 +1,6 @@
 //! What is too much, and what is said then.
 
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use blockcast::config::JwtAlgorithm;
@@ -8,9 +9,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::access::hs256;
+use crate::client::Client;
 use crate::broker::Broker;
 use crate::eventually::eventually;
 use crate::process::Process;
@@ -68,7 +71,7 @@ async fn an_address_that_asks_too_often_is_told_to_wait() {
 async fn one_address_gets_no_more_connections_than_its_share_and_some_plain_ones() {
     let mut config = config(Broker::shared());
     config.server.max_connections_per_address = 2;
-    config.admin.listen = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let replica = Replica::start_ready(&config).await;
     let admin = replica.admin.expect("it listens");
     let mut held = Vec::new();
@@ -98,12 +101,34 @@ async fn one_address_gets_no_more_connections_than_its_share_and_some_plain_ones
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_are_no_more_connections_in_all_than_sessions_and_plain_ones() {
+async fn an_ipv6_network_gets_no_more_sessions_than_its_share() {
+    let loopback = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    if let Err(error) = std::net::TcpListener::bind(loopback) {
+        println!("not tried: this machine has no IPv6 loopback: {error}");
+        return;
+    }
+    let mut config = config(Broker::shared());
+    config.server.listen = loopback;
+    config.server.max_connections_per_address = 2;
+    let replica = Replica::start_ready(&config).await;
+    let url = replica.url("valid_blocks");
+    let _sessions = (Client::connect(&url).await, Client::connect(&url).await);
+    match Client::try_connect(&url).await {
+        Err(Error::Http(answer)) => assert_eq!(answer.status(), 429),
+        other => panic!("{:?}", other.map(|_| "connected")),
+    }
+    let refused = "blockcast_handshakes_refused_total{reason=\"address\"}";
+    assert_eq!(replica.metric(refused).await, 1.0);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_no_more_plain_connections_than_their_places_and_a_session_gives_its_back() {
     let mut config = config(Broker::shared());
     config.server.max_connections = 1;
     // Those that ask for nothing stay for so long.
     config.server.handshake_timeout = Duration::from_secs(600);
-    config.admin.listen = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let process = Process::start_ready(&config).await;
     let mut held = Vec::new();
     for _ in 0..1 + PLAIN_CONNECTIONS_MAX {
