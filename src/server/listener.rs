@@ -207,8 +207,10 @@ async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>)
             let parts = connection.into_parts();
             let stream = parts.io.into_inner();
             let refused = &door.around.metrics.handshakes_refused;
-            if error.is_parse_too_large() {
-                refused.add(Refusal::TooLong);
+            if error.is_parse() {
+                // HTTP has answered by itself, with a bare status; it has none for another protocol.
+                let is_too_long = error.is_parse_too_large();
+                refused.add(if is_too_long { Refusal::TooLong } else { Refusal::BadRequest });
                 let _ = tokio::time::timeout(REST_TIMEOUT, read_out(stream)).await;
             // A connection on which nothing was asked, or nothing more, was refused nothing.
             } else if error.is_timeout() && !parts.read_buf.is_empty() {

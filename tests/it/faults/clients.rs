@@ -62,14 +62,13 @@ async fn broken_and_mean_clients_are_answered_and_a_good_one_notices_nothing() {
     config.server.ping_interval = Duration::from_secs(2);
     config.server.pong_timeout = Duration::from_secs(1);
     let replica = Process::start_ready(&config).await;
-    let address = replica.address;
     let url = replica.url("valid_transactions");
     let mut producer =
         Producer::start(&config, Pace { blocks: 5, every: Duration::from_millis(20) });
     let good = followers(std::slice::from_ref(&url), 10);
     producer.confirms(50).await;
 
-    malformed_requests_are_answered(address).await;
+    malformed_requests_are_answered(&replica).await;
     slow_handshakes_are_ended(&replica).await;
     a_crowd_that_comes_at_once_gets_a_slice_each(&url).await;
 
@@ -84,62 +83,76 @@ async fn broken_and_mean_clients_are_answered_and_a_good_one_notices_nothing() {
     replica.stop().await;
 }
 
-async fn malformed_requests_are_answered(address: SocketAddr) {
+async fn malformed_requests_are_answered(replica: &Process) {
+    const TOO_LONG: &str = "HTTP/1.1 431";
+    const BAD: &str = "HTTP/1.1 400";
     let head =
         |rest: &str| format!("GET /api/v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{rest}\r\n");
+    let coded = |codings: &str| head(codings) + "0\r\n\r\n";
     let many = (0..10_000).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
-    let cases = [
-        ("10,000 header lines", head(&many), "HTTP/1.1 431"),
-        ("one huge header", head(&format!("X: {}\r\n", "y".repeat(1 << 20))), "HTTP/1.1 431"),
-        ("folded", head("X: a\r\n b\r\n"), "HTTP/1.1 400"),
-        ("space before the colon", head("Content-Length : 5\r\n"), "HTTP/1.1 400"),
-        ("a bare CR", head("X: a\rb\r\n"), "HTTP/1.1 400"),
-        ("two lengths", head("Content-Length: 5\r\nContent-Length: 6\r\n"), "HTTP/1.1 400"),
-        (
-            "a length and chunks",
-            head("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
-            "HTTP/1.1 400",
-        ),
-        ("a body", head("Content-Length: 5\r\n") + "hello", "HTTP/1.1 400"),
-        (
-            "space before the coding's colon",
-            head("Transfer-Encoding : chunked\r\n") + "0\r\n\r\n",
-            "HTTP/1.1 400",
-        ),
+    // What HTTP itself cannot read, and what is read and refused: only that has a body that says why.
+    let bare = [
+        ("10,000 header lines", head(&many), TOO_LONG),
+        ("one huge header", head(&format!("X: {}\r\n", "y".repeat(1 << 20))), TOO_LONG),
+        ("folded", head("X: a\r\n b\r\n"), BAD),
+        ("space before the colon", head("Content-Length : 5\r\n"), BAD),
+        ("a bare CR", head("X: a\rb\r\n"), BAD),
+        ("two lengths", head("Content-Length: 5\r\nContent-Length: 6\r\n"), BAD),
+        ("space before the coding's colon", coded("Transfer-Encoding : chunked\r\n"), BAD),
         (
             "two codings",
-            head("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n") + "0\r\n\r\n",
-            "HTTP/1.1 400",
+            coded("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n"),
+            BAD,
         ),
+        ("unknown coding", head("Transfer-Encoding: foo\r\n"), BAD),
+        ("no HTTP", "EHLO x\r\n\r\n".into(), BAD),
+        ("TLS", "\x16\x03\x01\x02\x00\x01\x00\x01".into(), BAD),
+        ("h2 at once", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), ""),
+    ];
+    let told = [
+        ("a length and chunks", head("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), BAD),
+        ("a body", head("Content-Length: 5\r\n") + "hello", BAD),
         (
             "the same coding twice",
-            head("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n",
-            "HTTP/1.1 400",
+            coded("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+            BAD,
         ),
-        ("unknown coding", head("Transfer-Encoding: foo\r\n"), "HTTP/1.1 400"),
-        ("two hosts", head("Host: y\r\n"), "HTTP/1.1 400"),
-        ("no host", "GET /api/v1 HTTP/1.1\r\nConnection: close\r\n\r\n".into(), "HTTP/1.1 400"),
+        ("two hosts", head("Host: y\r\n"), BAD),
+        ("no host", "GET /api/v1 HTTP/1.1\r\nConnection: close\r\n\r\n".into(), BAD),
         (
             "wrong host",
             "GET /api/v1 HTTP/1.1\r\nConnection: close\r\nHost: a b\r\n\r\n".into(),
-            "HTTP/1.1 400",
+            BAD,
         ),
-        ("no HTTP", "EHLO x\r\n\r\n".into(), "HTTP/1.1 400"),
-        ("TLS", "\x16\x03\x01\x02\x00\x01\x00\x01".into(), "HTTP/1.1 400"),
-        ("h2 at once", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), ""),
         ("upgrade to h2c", upgrade_to("h2c"), "HTTP/1.1 426"),
         ("upgrade to foo", upgrade_to("foo"), "HTTP/1.1 426"),
-        ("tunnel", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n".into(), "HTTP/1.1 40"),
+        ("tunnel", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n".into(), "HTTP/1.1 404"),
     ];
+    let counted = async |reason: &str| {
+        replica.metric(&format!("blockcast_handshakes_refused_total{{reason=\"{reason}\"}}")).await
+    };
+    let before = (counted("too_long").await, counted("bad_request").await);
     let mut wrong = Vec::new();
-    for (name, request, expected) in cases {
-        let answers = answers(address, request.as_bytes()).await;
+    let cases = bare.iter().map(|case| (case, true)).chain(told.iter().map(|case| (case, false)));
+    for ((name, request, expected), is_bare) in cases.clone() {
+        let answers = answers(replica.address, request.as_bytes()).await;
         let count = usize::from(!expected.is_empty());
-        if !answers.starts_with(expected) || answers.matches("HTTP/1.1").count() != count {
-            wrong.push(format!("{name}: {:?}", answers.lines().next()));
+        let has_body = answers.contains("\r\n\r\n{\"");
+        let is_one = answers.starts_with(expected) && answers.matches("HTTP/1.1").count() == count;
+        if !is_one || is_bare == has_body {
+            wrong.push(format!("{name}: {answers:?}"));
         }
     }
     assert_eq!(wrong, [""; 0]);
+    let of = |statuses: &[&str]| {
+        cases.clone().filter(|((.., expected), _)| statuses.contains(expected)).count() as f64
+    };
+    eventually("each is counted once", async || {
+        let after = (counted("too_long").await, counted("bad_request").await);
+        after == (before.0 + of(&[TOO_LONG]), before.1 + of(&[BAD, ""]))
+    })
+    .await;
+    let address = replica.address;
     bodies_are_no_requests_and_no_frames(address).await;
     // RFC 9112 section 3.2.2.
     let absolute =
