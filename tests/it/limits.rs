@@ -8,20 +8,21 @@ use futures_util::SinkExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::connect_async;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::access::hs256;
-use crate::client::Client;
 use crate::broker::Broker;
+use crate::client::Client;
 use crate::eventually::eventually;
 use crate::process::Process;
 use crate::replica::{Replica, config, metric_in, request};
 
-/// Beside the sessions, as README has it.
+/// Of each listener, beside the sessions, as README has it.
 const PLAIN_CONNECTIONS_MAX: usize = 1_024;
 const STREAM: &str = "/api/v1/streams/valid_blocks";
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_too_long_are_told_so() {
@@ -125,13 +126,13 @@ async fn an_ipv6_network_gets_no_more_sessions_than_its_share() {
 #[tokio::test(flavor = "multi_thread")]
 async fn there_are_no_more_plain_connections_than_their_places_and_a_session_gives_its_back() {
     let mut config = config(Broker::shared());
-    config.server.max_connections = 1;
+    config.server.max_connections = 100;
     // Those that ask for nothing stay for so long.
     config.server.handshake_timeout = Duration::from_secs(600);
     config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let process = Process::start_ready(&config).await;
     let mut held = Vec::new();
-    for _ in 0..1 + PLAIN_CONNECTIONS_MAX {
+    for _ in 0..PLAIN_CONNECTIONS_MAX {
         held.push(TcpStream::connect(process.address).await.expect("connected"));
     }
     let ask = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -146,7 +147,20 @@ async fn there_are_no_more_plain_connections_than_their_places_and_a_session_giv
     }
     let refused = "blockcast_handshakes_refused_total{reason=\"full\"}";
     assert_eq!(process.metric(refused).await, 2.0);
-    drop(held);
+    let mut session = held.pop().expect("one of them");
+    let upgrade = format!("GET {STREAM} HTTP/1.1\r\nHost: x\r\n{UPGRADE}\r\n");
+    session.write_all(upgrade.as_bytes()).await.expect("sent");
+    let mut status = [0; 12];
+    // What it was answered before was not read to its end.
+    while !status.ends_with(b" 101") {
+        status.rotate_left(1);
+        status[11] = session.read_u8().await.expect("an answer");
+    }
+    let mut next = TcpStream::connect(process.address).await.expect("connected");
+    next.write_all(ask).await.expect("sent");
+    next.read_exact(&mut [0; 12]).await.expect("it has the place that became a session's");
+    assert_eq!(process.metric(refused).await, 2.0);
+    drop((held, session, next));
     eventually("places that were given back are had again", async || {
         let mut next = TcpStream::connect(process.address).await.expect("connected");
         next.write_all(ask).await.is_ok() && next.read_exact(&mut [0; 12]).await.is_ok()
