@@ -320,9 +320,8 @@ async fn read_head(reader: &mut (impl AsyncBufRead + Unpin)) {
 async fn close_of(mut reader: impl AsyncBufRead + Unpin) -> Vec<u8> {
     read_head(&mut reader).await;
     loop {
-        match frame_of(&mut reader).await {
-            (0x88, payload) => return payload,
-            _ => {}
+        if let (0x88, payload) = frame_of(&mut reader).await {
+            return payload;
         }
     }
 }
