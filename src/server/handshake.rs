@@ -228,14 +228,16 @@ impl Opening {
         session.listen(&early);
         // It shares hyper's whole read buffer, 8 KiB.
         drop(early);
-        let Visit { peer, place, .. } = visit;
+        let Visit { peer, place, plain_place, .. } = visit;
+        // One that is only told why it is refused is no session in any other limit.
+        let plain_place = admitted.is_none().then_some(plain_place);
         door.spawn_session(async move {
             let disconnect = session.run().await;
             if admitted.is_some() {
                 session.metrics().disconnects.add(disconnect);
             }
             debug!(%peer, reason = disconnect.name(), "session ended");
-            drop(place);
+            drop((place, plain_place));
         });
     }
 }

@@ -162,7 +162,9 @@ impl Inbound {
             }
         }
         if let (OpCode::Data(_), Some(message)) = (header.opcode, &mut self.message) {
-            message.bytes = message.bytes.saturating_add(length);
+            // Nothing counts for something in the middle of a message, or it would go on for ever.
+            let is_middle = header.opcode == OpCode::Data(Data::Continue) && !header.is_final;
+            message.bytes = message.bytes.saturating_add(length.max(u64::from(is_middle)));
             if message.bytes > self.message_bytes_max {
                 return Err(Fault::TooBig);
             }
@@ -392,6 +394,21 @@ mod tests {
             (
                 "1,001 bytes in fragments",
                 [frame(0x02, &[0; 1_000]), frame(0x80, &[0; 1])].concat(),
+                Err(Fault::TooBig),
+            ),
+            (
+                "1,000 bytes with an empty frame at either end",
+                [frame(0x02, b""), frame(0x00, &[0; 1_000]), frame(0x80, b"")].concat(),
+                Ok(vec![]),
+            ),
+            (
+                "1,000 empty fragments in the middle",
+                [frame(0x01, b""), frame(0x00, b"").repeat(1_000), frame(0x80, b"")].concat(),
+                Ok(vec![]),
+            ),
+            (
+                "1,001 empty fragments in the middle",
+                [frame(0x01, b""), frame(0x00, b"").repeat(1_001)].concat(),
                 Err(Fault::TooBig),
             ),
             (

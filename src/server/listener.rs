@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -16,9 +17,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::admission::{Admission, NotAdmitted};
+use super::admission::Admission;
 use super::answer::refusal_bytes;
 use super::handshake::{Opening, Outcome};
 use super::tls::{NoTls, Tls};
@@ -32,10 +35,13 @@ use crate::metrics::Refusal;
 const BACKLOG: i32 = 4_096;
 /// A request's head; hyper's least is 8 KiB. More is answered with 431.
 const HEAD_BYTES_MAX: usize = 16 * 1_024;
-/// Connections beside the sessions: scrapes, probes, handshakes under way.
+/// Connections of one listener that are no sessions: scrapes, probes, handshakes under way.
 pub const PLAIN_CONNECTIONS_MAX: usize = 1_024;
 /// The same from one address, when there is a limit on its sessions.
 const PLAIN_CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
+/// How long the next connection may wait for one of the others to end or to become a session, and those
+/// behind it in the kernel: a crowd that comes at once is let in as fast as it is answered.
+const PLAIN_PLACE_WAIT: Duration = Duration::from_millis(200);
 /// How long a connection that is no session may last: one that never reads its answers would stay
 /// for ever. A scraper connects again.
 const PLAIN_CONNECTION_TIME: Duration = Duration::from_secs(60);
@@ -62,45 +68,48 @@ pub fn bind(address: SocketAddr, send_buffer_bytes: usize) -> io::Result<TcpList
 /// Accepts until the task is dropped; each connection gets a task on the door's tracker. With `tls`,
 /// that is where it is spoken: a slow handshake keeps nobody from being accepted.
 pub async fn accept(listener: TcpListener, door: Arc<Door>, tls: Option<Arc<Tls>>, is_admin: bool) {
-    let open = Arc::new(connections(&door.around.limits, is_admin));
+    let open = Arc::new(of_addresses(&door.around.limits, is_admin));
+    let plain = Arc::new(Semaphore::new(PLAIN_CONNECTIONS_MAX));
+    loop {
+        let (stream, peer) = accepted(|cx| listener.poll_accept(cx)).await;
+        let refused = &door.around.metrics.handshakes_refused;
+        let is_proxy = proxy::is_trusted(peer.ip(), &door.around.limits.trusted_proxies);
+        // No room even to say so; the client sees an end and comes back.
+        let Ok(place) = open.admit(Some(peer.ip()).filter(|_| !is_proxy)) else {
+            refused.add(Refusal::Address);
+            continue;
+        };
+        let waiting = timeout(PLAIN_PLACE_WAIT, Arc::clone(&plain).acquire_owned());
+        let Ok(Ok(plain_place)) = waiting.await else {
+            refused.add(Refusal::Full);
+            continue;
+        };
+        let door_inside = Arc::clone(&door);
+        // A block is one write: nothing is gained by waiting for more.
+        let _ = stream.set_nodelay(true);
+        let visit = Visit {
+            peer,
+            local: stream.local_addr().ok(),
+            is_proxied: false,
+            is_admin,
+            is_tls: tls.is_some(),
+            place: Arc::new(place),
+            plain_place: Arc::new(plain_place),
+        };
+        // Two kinds of tasks, so that a plain one is no larger for the other.
+        match &tls {
+            None => door.spawn(serve(stream, visit, door_inside)),
+            Some(tls) => door.spawn(serve_tls(stream, visit, door_inside, Arc::clone(tls))),
+        }
+    }
+}
+
+/// The next connection. What fails for want of descriptors is tried again after a pause, which grows.
+async fn accepted<T>(mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>) -> T {
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                pause = ACCEPT_PAUSE_MIN;
-                let is_proxy = proxy::is_trusted(peer.ip(), &door.around.limits.trusted_proxies);
-                let place = match open.admit(Some(peer.ip()).filter(|_| !is_proxy)) {
-                    Ok(place) => place,
-                    // No room even to say so; the client sees a reset and comes back.
-                    Err(reason) => {
-                        let reason = match reason {
-                            NotAdmitted::Full => Refusal::Full,
-                            NotAdmitted::TooManyFromAddress => Refusal::Address,
-                        };
-                        door.around.metrics.handshakes_refused.add(reason);
-                        continue;
-                    }
-                };
-                let door_inside = Arc::clone(&door);
-                // A block is one write: nothing is gained by waiting for more.
-                let _ = stream.set_nodelay(true);
-                let visit = Visit {
-                    peer,
-                    local: stream.local_addr().ok(),
-                    is_proxied: false,
-                    is_admin,
-                    is_tls: tls.is_some(),
-                    place: Arc::new(place),
-                };
-                // Two kinds of tasks, so that a plain one is no larger for the other.
-                match &tls {
-                    None => door.spawn(serve(stream, visit, door_inside)),
-                    Some(tls) => {
-                        let serving = serve_tls(stream, visit, door_inside, Arc::clone(tls));
-                        door.spawn(serving);
-                    }
-                }
-            }
+        match poll_fn(&mut poll_accept).await {
+            Ok(accepted) => return accepted,
             Err(error) if is_of_one_connection(&error) => {
                 debug!(%error, "connection lost before accept")
             }
@@ -115,15 +124,14 @@ pub async fn accept(listener: TcpListener, door: Arc<Door>, tls: Option<Arc<Tls>
     }
 }
 
-/// The connections that may be open at once: sessions, and some plain ones beside them.
-fn connections(limits: &config::Server, is_admin: bool) -> Admission {
-    let in_all_max = limits.max_connections.saturating_add(PLAIN_CONNECTIONS_MAX);
+/// The connections of each address that may be open at once: sessions, and some plain ones beside them.
+fn of_addresses(limits: &config::Server, is_admin: bool) -> Admission {
     let per_address_max = match limits.max_connections_per_address {
         0 => 0,
         _ if is_admin => 0,
         sessions_max => sessions_max.saturating_add(PLAIN_CONNECTIONS_PER_ADDRESS_MAX),
     };
-    Admission::new(in_all_max, per_address_max)
+    Admission::new(usize::MAX, per_address_max)
 }
 
 async fn serve_tls(stream: TcpStream, visit: Visit, door: Arc<Door>, tls: Arc<Tls>) {
@@ -175,7 +183,7 @@ async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>)
     let mut served = poll_fn(|cx| {
         let ended = Pin::new(&mut connection).poll(cx);
         match opened.take() {
-            Some(opening) => std::task::Poll::Ready(Ended::Opened(Box::new(opening))),
+            Some(opening) => Poll::Ready(Ended::Opened(Box::new(opening))),
             None => ended.map(Ended::Http),
         }
     });
@@ -207,8 +215,10 @@ async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>)
             let parts = connection.into_parts();
             let stream = parts.io.into_inner();
             let refused = &door.around.metrics.handshakes_refused;
-            if error.is_parse_too_large() {
-                refused.add(Refusal::TooLong);
+            if error.is_parse() {
+                // HTTP has answered by itself, with a bare status; it has none for another protocol.
+                let is_too_long = error.is_parse_too_large();
+                refused.add(if is_too_long { Refusal::TooLong } else { Refusal::BadRequest });
                 let _ = tokio::time::timeout(REST_TIMEOUT, read_out(stream)).await;
             // A connection on which nothing was asked, or nothing more, was refused nothing.
             } else if error.is_timeout() && !parts.read_buf.is_empty() {
@@ -278,4 +288,28 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionRefused
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_accept_that_goes_on_failing_is_tried_ever_more_seldom_up_to_a_bound() {
+        let began = Instant::now();
+        let mut tried_at = Vec::new();
+        let failures = |_: &mut Context<'_>| {
+            tried_at.push(began.elapsed().as_millis());
+            Poll::Ready(match tried_at.len() {
+                // A connection that is gone says nothing of the next.
+                3 => Err(io::ErrorKind::ConnectionAborted.into()),
+                11.. => Ok(()),
+                // accept(2): EMFILE.
+                _ => Err(io::Error::from_raw_os_error(24)),
+            })
+        };
+        accepted(failures).await;
+        assert_eq!(tried_at, [0, 10, 30, 30, 70, 150, 310, 630, 1_270, 2_270, 3_270]);
+    }
 }

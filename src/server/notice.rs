@@ -67,10 +67,10 @@ pub fn filled(height: u64) -> Notice {
     Notice { kind: "filled", id: None, json }
 }
 
-/// Everything up to `height` has been sent.
-pub fn heartbeat(height: u64) -> Notice {
+/// Everything up to `height` has been sent, and what lies before the place `id`.
+pub fn heartbeat(height: u64, id: Option<String>) -> Notice {
     let json = format!("{{\"type\": \"heartbeat\", \"height\": {height}}}");
-    Notice { kind: "heartbeat", id: Some(height.to_string()), json }
+    Notice { kind: "heartbeat", id, json }
 }
 
 /// The end, as a Server-Sent Event: what a WebSocket's close frame says. `id`: where a browser goes
@@ -106,7 +106,7 @@ mod tests {
     fn control_messages_have_the_shapes_of_the_contract() {
         assert_eq!(gap(5, 7).json, r#"{"type": "gap", "from_height": 5, "to_height": 7}"#);
         assert_eq!(filled(6).json, r#"{"type": "filled", "height": 6}"#);
-        assert_eq!(heartbeat(9).json, r#"{"type": "heartbeat", "height": 9}"#);
+        assert_eq!(heartbeat(9, None).json, r#"{"type": "heartbeat", "height": 9}"#);
         assert_eq!(
             close(4009, "from_height=3 \"x\"", None).json,
             r#"{"type": "close", "code": 4009, "reason": "from_height=3 \"x\""}"#

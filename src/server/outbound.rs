@@ -128,11 +128,6 @@ impl Outbound {
         self.in_message == 0
     }
 
-    /// Whether everything below the cursor has been sent, and nothing of its block.
-    pub fn is_at_block_end(&self) -> bool {
-        self.is_between_blocks() && self.events_before(self.cursor.next_height) == 0
-    }
-
     /// Whether it is in the middle of no block, so that the next may come from elsewhere.
     pub fn is_between_blocks(&self) -> bool {
         self.messages == 0 && self.in_message == 0
@@ -382,7 +377,8 @@ impl Outbound {
     fn pass_gap(&mut self, gap: &Entry) {
         let from_height = gap.first_height().max(self.cursor.next_height);
         let to_height = gap.last_height().min(self.until_height.unwrap_or(u64::MAX));
-        if self.form.has_control {
+        // One that begins above all that is wanted is none of this client's.
+        if self.form.has_control && from_height <= to_height {
             self.tell(&notice::gap(from_height, to_height));
         }
         self.cursor = self.cursor.at(to_height + 1);

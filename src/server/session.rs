@@ -403,8 +403,11 @@ impl<T: Transport> Session<T> {
                     if self.outbound.has_own() && self.outbound.may_write_own() {
                         return Poll::Ready(Ok(nothing));
                     }
-                    ready!(self.transport.poll_writable(cx));
-                    self.blocked_since = None;
+                    if self.transport.poll_writable(cx).is_pending() {
+                        self.is_blocked();
+                        return Poll::Pending;
+                    }
+                    self.is_unblocked();
                     self.feed.resume(&self.outbound);
                     continue;
                 }
@@ -468,9 +471,7 @@ impl<T: Transport> Session<T> {
         if self.is_told_of_life() && messages > 0 {
             self.told_at = Instant::now();
         }
-        if self.blocked_since.take().is_some() {
-            self.alive_at = Instant::now();
-        }
+        self.is_unblocked();
     }
 
     /// The client's end of stream: the answer to our close, or its own end without one.

@@ -1,7 +1,9 @@
-//! Where a request comes from, and its connection's place among the open ones.
+//! Where a request comes from, and its connection's places among the open ones.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::admission::Admitted;
 
@@ -16,6 +18,8 @@ pub struct Visit {
     pub is_admin: bool,
     /// The connection speaks TLS here, not only before a proxy.
     pub is_tls: bool,
-    /// Kept by whatever outlives the request on its connection.
+    /// Its connection's place among its address's: kept by whatever outlives the request on it.
     pub place: Arc<Admitted>,
+    /// Its connection's place among those that are no sessions: kept until it is one.
+    pub plain_place: Arc<OwnedSemaphorePermit>,
 }

@@ -1,5 +1,6 @@
 //! What is too much, and what is said then.
 
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use blockcast::config::JwtAlgorithm;
@@ -7,18 +8,21 @@ use futures_util::SinkExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::connect_async;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::access::hs256;
 use crate::broker::Broker;
+use crate::client::Client;
 use crate::eventually::eventually;
 use crate::process::Process;
 use crate::replica::{Replica, config, metric_in, request};
 
-/// Beside the sessions, as README has it.
+/// Of each listener, beside the sessions, as README has it.
 const PLAIN_CONNECTIONS_MAX: usize = 1_024;
 const STREAM: &str = "/api/v1/streams/valid_blocks";
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_are_too_long_are_told_so() {
@@ -68,7 +72,7 @@ async fn an_address_that_asks_too_often_is_told_to_wait() {
 async fn one_address_gets_no_more_connections_than_its_share_and_some_plain_ones() {
     let mut config = config(Broker::shared());
     config.server.max_connections_per_address = 2;
-    config.admin.listen = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let replica = Replica::start_ready(&config).await;
     let admin = replica.admin.expect("it listens");
     let mut held = Vec::new();
@@ -98,15 +102,37 @@ async fn one_address_gets_no_more_connections_than_its_share_and_some_plain_ones
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_are_no_more_connections_in_all_than_sessions_and_plain_ones() {
+async fn an_ipv6_network_gets_no_more_sessions_than_its_share() {
+    let loopback = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    if let Err(error) = std::net::TcpListener::bind(loopback) {
+        println!("not tried: this machine has no IPv6 loopback: {error}");
+        return;
+    }
     let mut config = config(Broker::shared());
-    config.server.max_connections = 1;
+    config.server.listen = loopback;
+    config.server.max_connections_per_address = 2;
+    let replica = Replica::start_ready(&config).await;
+    let url = replica.url("valid_blocks");
+    let _sessions = (Client::connect(&url).await, Client::connect(&url).await);
+    match Client::try_connect(&url).await {
+        Err(Error::Http(answer)) => assert_eq!(answer.status(), 429),
+        other => panic!("{:?}", other.map(|_| "connected")),
+    }
+    let refused = "blockcast_handshakes_refused_total{reason=\"address\"}";
+    assert_eq!(replica.metric(refused).await, 1.0);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_no_more_plain_connections_than_their_places_and_a_session_gives_its_back() {
+    let mut config = config(Broker::shared());
+    config.server.max_connections = 100;
     // Those that ask for nothing stay for so long.
     config.server.handshake_timeout = Duration::from_secs(600);
-    config.admin.listen = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let process = Process::start_ready(&config).await;
     let mut held = Vec::new();
-    for _ in 0..1 + PLAIN_CONNECTIONS_MAX {
+    for _ in 0..PLAIN_CONNECTIONS_MAX {
         held.push(TcpStream::connect(process.address).await.expect("connected"));
     }
     let ask = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -121,7 +147,20 @@ async fn there_are_no_more_connections_in_all_than_sessions_and_plain_ones() {
     }
     let refused = "blockcast_handshakes_refused_total{reason=\"full\"}";
     assert_eq!(process.metric(refused).await, 2.0);
-    drop(held);
+    let mut session = held.pop().expect("one of them");
+    let upgrade = format!("GET {STREAM} HTTP/1.1\r\nHost: x\r\n{UPGRADE}\r\n");
+    session.write_all(upgrade.as_bytes()).await.expect("sent");
+    let mut status = [0; 12];
+    // What it was answered before was not read to its end.
+    while !status.ends_with(b" 101") {
+        status.rotate_left(1);
+        status[11] = session.read_u8().await.expect("an answer");
+    }
+    let mut next = TcpStream::connect(process.address).await.expect("connected");
+    next.write_all(ask).await.expect("sent");
+    next.read_exact(&mut [0; 12]).await.expect("it has the place that became a session's");
+    assert_eq!(process.metric(refused).await, 2.0);
+    drop((held, session, next));
     eventually("places that were given back are had again", async || {
         let mut next = TcpStream::connect(process.address).await.expect("connected");
         next.write_all(ask).await.is_ok() && next.read_exact(&mut [0; 12]).await.is_ok()

@@ -213,3 +213,24 @@ fn a_live_client_on_a_history_that_begins_is_at_its_beginning() {
     history.append(block(41, 1));
     assert_eq!(live(&history).position(), "after=41");
 }
+
+#[test]
+fn a_gap_is_told_as_far_as_it_is_wanted_and_not_above() {
+    let told = |until_height| {
+        let history = History::new(usize::MAX);
+        history.append_gap(101, 109);
+        history.append(block(110, 1));
+        let form = Form { has_control: true, ..Form::plain(Stream::Transactions) };
+        let bounds = Bounds { until_height: Some(until_height), messages_max: None };
+        let cursor = history.live_cursor().at(0);
+        let mut outbound = Outbound::new(form, cursor, bounds, Vec::new());
+        let (written, _) = write_all(&history, &mut outbound, || usize::MAX, |_| ());
+        assert!(outbound.is_done() && outbound.cursor().next_height == until_height + 1);
+        let texts = frames(&written).into_iter().map(|(_, text)| String::from_utf8(text));
+        texts.collect::<Result<Vec<_>, _>>().expect("text")
+    };
+    assert_eq!(told(3), [""; 0]);
+    assert_eq!(told(100), [""; 0]);
+    assert_eq!(told(101), [r#"{"type": "gap", "from_height": 101, "to_height": 101}"#]);
+    assert_eq!(told(105), [r#"{"type": "gap", "from_height": 101, "to_height": 105}"#]);
+}

@@ -62,6 +62,13 @@ impl<T: Transport> Session<T> {
         }
     }
 
+    /// Takes note that the socket takes bytes, for which its client must have made room.
+    pub(super) fn is_unblocked(&mut self) {
+        if self.blocked_since.take().is_some() {
+            self.alive_at = Instant::now();
+        }
+    }
+
     fn do_what_is_due(&mut self, now: Instant) -> Option<Disconnect> {
         let limits = &self.around.limits;
         if self.around.drain.is_over() {
@@ -153,16 +160,18 @@ impl<T: Transport> Session<T> {
             }
             return self.outbound.put(self.outbound.form().silent_heartbeat(None));
         }
-        if self.feed.is_looking() || !self.outbound.is_at_block_end() {
+        if self.feed.is_looking() || !self.outbound.is_between_blocks() {
             return;
         }
         let height = self.outbound.cursor().next_height.checked_sub(1);
+        let position = self.outbound.position();
+        // With what the client has of the block that it begins in: its cursor must not go back.
+        let id = position.strip_prefix("after=").map(str::to_owned);
         match (self.outbound.form().has_control, height) {
-            (true, Some(height)) => self.outbound.tell(&notice::heartbeat(height)),
+            (true, Some(height)) => self.outbound.tell(&notice::heartbeat(height, id)),
             // Nothing has been sent that a WebSocket client could be told of.
             (true, None) if self.inbound.is_some() => {}
-            (_, height) => {
-                let id = height.map(|height| height.to_string());
+            _ => {
                 let heartbeat = self.outbound.form().silent_heartbeat(id.as_deref());
                 self.outbound.put(heartbeat);
             }

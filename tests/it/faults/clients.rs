@@ -1,10 +1,11 @@
 //! Clients that are broken or mean, beside ones that are neither.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use blockcast::config::Config;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -17,7 +18,7 @@ use crate::load::{Pace, Producer, all_have_the_chain, assert_slice, followers};
 use crate::process::Process;
 use crate::replica::config;
 
-const UPGRADE: &str = "GET /api/v1/streams/valid_transactions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+pub const UPGRADE: &str = "GET /api/v1/streams/valid_transactions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 /// For an answer, or for a connection to be ended by the server.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,19 +62,17 @@ async fn broken_and_mean_clients_are_answered_and_a_good_one_notices_nothing() {
     config.server.ping_interval = Duration::from_secs(2);
     config.server.pong_timeout = Duration::from_secs(1);
     let replica = Process::start_ready(&config).await;
-    let address = replica.address;
     let url = replica.url("valid_transactions");
     let mut producer =
         Producer::start(&config, Pace { blocks: 5, every: Duration::from_millis(20) });
     let good = followers(std::slice::from_ref(&url), 10);
     producer.confirms(50).await;
 
-    malformed_requests_are_answered(address).await;
+    malformed_requests_are_answered(&replica).await;
     slow_handshakes_are_ended(&replica).await;
-    resets_in_mid_burst(&url, address).await;
     a_crowd_that_comes_at_once_gets_a_slice_each(&url).await;
 
-    fragments_without_end_are_ended(address).await;
+    fragments_without_end_are_ended(&replica).await;
     pings_without_end_cost_no_memory(&config).await;
     a_half_open_client_is_given_up(&replica).await;
 
@@ -84,62 +83,76 @@ async fn broken_and_mean_clients_are_answered_and_a_good_one_notices_nothing() {
     replica.stop().await;
 }
 
-async fn malformed_requests_are_answered(address: SocketAddr) {
+async fn malformed_requests_are_answered(replica: &Process) {
+    const TOO_LONG: &str = "HTTP/1.1 431";
+    const BAD: &str = "HTTP/1.1 400";
     let head =
         |rest: &str| format!("GET /api/v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{rest}\r\n");
+    let coded = |codings: &str| head(codings) + "0\r\n\r\n";
     let many = (0..10_000).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
-    let cases = [
-        ("10,000 header lines", head(&many), "HTTP/1.1 431"),
-        ("one huge header", head(&format!("X: {}\r\n", "y".repeat(1 << 20))), "HTTP/1.1 431"),
-        ("folded", head("X: a\r\n b\r\n"), "HTTP/1.1 400"),
-        ("space before the colon", head("Content-Length : 5\r\n"), "HTTP/1.1 400"),
-        ("a bare CR", head("X: a\rb\r\n"), "HTTP/1.1 400"),
-        ("two lengths", head("Content-Length: 5\r\nContent-Length: 6\r\n"), "HTTP/1.1 400"),
-        (
-            "a length and chunks",
-            head("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
-            "HTTP/1.1 400",
-        ),
-        ("a body", head("Content-Length: 5\r\n") + "hello", "HTTP/1.1 400"),
-        (
-            "space before the coding's colon",
-            head("Transfer-Encoding : chunked\r\n") + "0\r\n\r\n",
-            "HTTP/1.1 400",
-        ),
+    // What HTTP itself cannot read, and what is read and refused: only that has a body that says why.
+    let bare = [
+        ("10,000 header lines", head(&many), TOO_LONG),
+        ("one huge header", head(&format!("X: {}\r\n", "y".repeat(1 << 20))), TOO_LONG),
+        ("folded", head("X: a\r\n b\r\n"), BAD),
+        ("space before the colon", head("Content-Length : 5\r\n"), BAD),
+        ("a bare CR", head("X: a\rb\r\n"), BAD),
+        ("two lengths", head("Content-Length: 5\r\nContent-Length: 6\r\n"), BAD),
+        ("space before the coding's colon", coded("Transfer-Encoding : chunked\r\n"), BAD),
         (
             "two codings",
-            head("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n") + "0\r\n\r\n",
-            "HTTP/1.1 400",
+            coded("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n"),
+            BAD,
         ),
+        ("unknown coding", head("Transfer-Encoding: foo\r\n"), BAD),
+        ("no HTTP", "EHLO x\r\n\r\n".into(), BAD),
+        ("TLS", "\x16\x03\x01\x02\x00\x01\x00\x01".into(), BAD),
+        ("h2 at once", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), ""),
+    ];
+    let told = [
+        ("a length and chunks", head("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), BAD),
+        ("a body", head("Content-Length: 5\r\n") + "hello", BAD),
         (
             "the same coding twice",
-            head("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n",
-            "HTTP/1.1 400",
+            coded("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+            BAD,
         ),
-        ("unknown coding", head("Transfer-Encoding: foo\r\n"), "HTTP/1.1 400"),
-        ("two hosts", head("Host: y\r\n"), "HTTP/1.1 400"),
-        ("no host", "GET /api/v1 HTTP/1.1\r\nConnection: close\r\n\r\n".into(), "HTTP/1.1 400"),
+        ("two hosts", head("Host: y\r\n"), BAD),
+        ("no host", "GET /api/v1 HTTP/1.1\r\nConnection: close\r\n\r\n".into(), BAD),
         (
             "wrong host",
             "GET /api/v1 HTTP/1.1\r\nConnection: close\r\nHost: a b\r\n\r\n".into(),
-            "HTTP/1.1 400",
+            BAD,
         ),
-        ("no HTTP", "EHLO x\r\n\r\n".into(), "HTTP/1.1 400"),
-        ("TLS", "\x16\x03\x01\x02\x00\x01\x00\x01".into(), "HTTP/1.1 400"),
-        ("h2 at once", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), ""),
         ("upgrade to h2c", upgrade_to("h2c"), "HTTP/1.1 426"),
         ("upgrade to foo", upgrade_to("foo"), "HTTP/1.1 426"),
-        ("tunnel", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n".into(), "HTTP/1.1 40"),
+        ("tunnel", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n".into(), "HTTP/1.1 404"),
     ];
+    let counted = async |reason: &str| {
+        replica.metric(&format!("blockcast_handshakes_refused_total{{reason=\"{reason}\"}}")).await
+    };
+    let before = (counted("too_long").await, counted("bad_request").await);
     let mut wrong = Vec::new();
-    for (name, request, expected) in cases {
-        let answers = answers(address, request.as_bytes()).await;
+    let cases = bare.iter().map(|case| (case, true)).chain(told.iter().map(|case| (case, false)));
+    for ((name, request, expected), is_bare) in cases.clone() {
+        let answers = answers(replica.address, request.as_bytes()).await;
         let count = usize::from(!expected.is_empty());
-        if !answers.starts_with(expected) || answers.matches("HTTP/1.1").count() != count {
-            wrong.push(format!("{name}: {:?}", answers.lines().next()));
+        let has_body = answers.contains("\r\n\r\n{\"");
+        let is_one = answers.starts_with(expected) && answers.matches("HTTP/1.1").count() == count;
+        if !is_one || is_bare == has_body {
+            wrong.push(format!("{name}: {answers:?}"));
         }
     }
     assert_eq!(wrong, [""; 0]);
+    let of = |statuses: &[&str]| {
+        cases.clone().filter(|((.., expected), _)| statuses.contains(expected)).count() as f64
+    };
+    eventually("each is counted once", async || {
+        let after = (counted("too_long").await, counted("bad_request").await);
+        after == (before.0 + of(&[TOO_LONG]), before.1 + of(&[BAD, ""]))
+    })
+    .await;
+    let address = replica.address;
     bodies_are_no_requests_and_no_frames(address).await;
     // RFC 9112 section 3.2.2.
     let absolute =
@@ -212,39 +225,48 @@ async fn drip(address: SocketAddr) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-async fn resets_in_mid_burst(url: &str, address: SocketAddr) {
-    for _ in 0..50 {
-        let resumed = UPGRADE.replace("valid_transactions", "valid_transactions?from_height=1");
-        let mut stream = sent(address, resumed.as_bytes()).await;
-        stream.read_exact(&mut [0; 200]).await.expect("the answer and more");
-        // The rest is unread, so the system sends a reset.
-        drop(stream);
-    }
-    let mut client = Client::connect(&format!("{url}?from_height=1")).await;
-    assert_eq!(height_of(&client.text().await), 1, "it goes on");
-}
-
 async fn a_crowd_that_comes_at_once_gets_a_slice_each(url: &str) {
     let crowd: Vec<_> = (0..1_000)
         .map(|_| {
             let url = url.to_owned();
             tokio::spawn(async move {
                 let mut client = Client::connect(&url).await;
-                assert_slice(&client.texts(20).await);
+                let texts = client.texts(20).await;
+                assert_slice(&texts);
+                height_of(&texts[0])
             })
         })
         .collect();
+    let mut began_at = BTreeSet::new();
     for client in crowd {
-        client.await.expect("it got its slice");
+        began_at.insert(client.await.expect("it got its slice"));
     }
+    assert!(began_at.len() > 1, "blocks went out while they came: {began_at:?}");
 }
 
-async fn fragments_without_end_are_ended(address: SocketAddr) {
-    let mut stream = sent(address, UPGRADE.as_bytes()).await;
-    stream.write_all(&frame(0x02, &[0; 1_000])).await.expect("taken");
-    let more = frame(0x00, &[0; 1_000]);
-    let flood = async { while stream.write_all(&more).await.is_ok() {} };
-    tokio::time::timeout(PATIENCE, flood).await.expect("the server ends it");
+async fn fragments_without_end_are_ended(replica: &Process) {
+    let too_big = "blockcast_disconnects_total{reason=\"too_big\"}";
+    let before = replica.metric(too_big).await;
+    // Also those that have no byte.
+    for payload in [&[0; 1_000][..], &[]] {
+        let (reader, mut writer) = sent(replica.address, UPGRADE.as_bytes()).await.into_split();
+        let flood = async {
+            let fragments = frame(0x00, payload).repeat(100);
+            let mut taken = writer.write_all(&frame(0x02, payload)).await;
+            while taken.is_ok() {
+                taken = writer.write_all(&fragments).await;
+            }
+            std::future::pending().await
+        };
+        let close = tokio::select! {
+            never = flood => never,
+            close = tokio::time::timeout(PATIENCE, close_of(BufReader::new(reader))) => {
+                close.expect("the server ends it")
+            }
+        };
+        assert_eq!(close[..2], 1009_u16.to_be_bytes(), "{}", payload.len());
+    }
+    eventually("both are counted", async || replica.metric(too_big).await == before + 2.0).await;
 }
 
 async fn pings_without_end_cost_no_memory(config: &Config) {
@@ -268,11 +290,7 @@ async fn pings_without_end_cost_no_memory(config: &Config) {
     let (reader, mut writer) = stream.into_split();
     writer.write_all(UPGRADE.as_bytes()).await.expect("taken");
     let mut reader = BufReader::new(reader);
-    let mut line = String::from("the answer's head");
-    while !line.trim().is_empty() {
-        line.clear();
-        reader.read_line(&mut line).await.expect("an answer");
-    }
+    read_head(&mut reader).await;
     let burst = frame(0x89, &[b'x'; 125]).repeat(BURST);
     let mut texts = Vec::new();
     for _ in 0..PINGS / BURST {
@@ -290,8 +308,32 @@ async fn pings_without_end_cost_no_memory(config: &Config) {
     replica.stop().await;
 }
 
+async fn read_head(reader: &mut (impl AsyncBufRead + Unpin)) {
+    let mut line = String::from("the answer's head");
+    while !line.trim().is_empty() {
+        line.clear();
+        reader.read_line(&mut line).await.expect("an answer");
+    }
+}
+
+/// The payload of the close that ends a stream, which begins with its code.
+async fn close_of(mut reader: impl AsyncBufRead + Unpin) -> Vec<u8> {
+    read_head(&mut reader).await;
+    loop {
+        if let (0x88, payload) = frame_of(&mut reader).await {
+            return payload;
+        }
+    }
+}
+
 /// Reads a frame; None for what is no text.
 async fn text_of_frame(reader: &mut (impl AsyncRead + Unpin)) -> Option<String> {
+    let (first, payload) = frame_of(reader).await;
+    (first == 0x81).then(|| String::from_utf8(payload).expect("text"))
+}
+
+/// A frame's first byte and its payload.
+async fn frame_of(reader: &mut (impl AsyncRead + Unpin)) -> (u8, Vec<u8>) {
     let reading = async {
         let first = reader.read_u8().await.expect("a frame");
         let len = match reader.read_u8().await.expect("a length") {
@@ -300,7 +342,7 @@ async fn text_of_frame(reader: &mut (impl AsyncRead + Unpin)) -> Option<String> 
         };
         let mut payload = vec![0; len.into()];
         reader.read_exact(&mut payload).await.expect("a payload");
-        (first == 0x81).then(|| String::from_utf8(payload).expect("text"))
+        (first, payload)
     };
     tokio::time::timeout(PATIENCE, reading).await.expect("its stream goes on")
 }

@@ -242,6 +242,36 @@ async fn an_event_stream_whose_start_is_far_off_is_kept_alive() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_the_block_it_begins_in_is_told_of_life_and_not_sent_back() {
+    let history = || history_with_gap(3..=4, (0, 0));
+    let rest = "id: 5.1\ndata: ";
+    for (query, expected) in [
+        ("after=5.0", format!("200\nid: 5.0\n\nid: 5.0\n\n{rest}")),
+        (
+            "after=5.0&control=true",
+            "200\nid: 5.0\nevent: position\n\
+             data: {\"type\": \"position\", \"height\": 5, \"index\": 0, \
+             \"first_height\": 3, \"tip_height\": 4}\n\n\
+             id: 5.0\nevent: heartbeat\ndata: {\"type\": \"heartbeat\", \"height\": 4}\n\n"
+                .to_owned(),
+        ),
+    ] {
+        let mut bench = Bench::asked(history(), Way::EventStream, query);
+        let began = Instant::now();
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        bench.around.history.append(block(5, 2));
+        let mut seen = vec![0; expected.len()];
+        bench.client.read_exact(&mut seen).await.expect("text");
+        assert_eq!(String::from_utf8_lossy(&seen), expected, "{query}");
+        assert_eq!(began.elapsed().as_secs(), 31, "twice server.heartbeat_interval, {query}");
+    }
+    let mut bench = Bench::asked(history(), Way::WebSocket, "after=5.0&control=true");
+    assert_eq!(bench.texts(2).await, ["position 5 3 4", "heartbeat 4"]);
+    bench.around.history.append(block(5, 2));
+    assert_eq!(bench.texts(2).await, ["5.1", "block 5"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_chain_makes_a_browser_forget_its_place() {
     let mut bench = Bench::asked(history_with_gap(3..=4, (0, 0)), Way::EventStream, "");
     tokio::time::sleep(Duration::from_secs(16)).await;

@@ -1,7 +1,9 @@
 //! What becomes of a client while something else is waited for: the chain, the broker, its turn.
 
+use tokio::io::AsyncWrite;
+
 use super::*;
-use crate::archive::Requests;
+use crate::archive::{Request, Requests};
 use crate::frame::Wire;
 use crate::history::Needs;
 use crate::metrics::Resume;
@@ -96,6 +98,86 @@ async fn a_client_that_waits_for_its_turn_in_the_middle_of_a_message_owes_no_pon
     request.set_state(crate::archive::State::Reading);
     bench.client.read_exact(&mut seen[10..]).await.expect("the rest");
     assert_eq!(seen, expected);
+}
+
+/// A socket that takes so many bytes and no more: nobody reads at its other end. As it fills up, the
+/// turn with the broker ends.
+struct Unread {
+    left: usize,
+    turn: Option<Request>,
+}
+
+impl Unread {
+    fn takes(&mut self, bytes: usize) -> Poll<std::io::Result<usize>> {
+        let taken = bytes.min(self.left);
+        self.left -= taken;
+        if self.left == 0
+            && let Some(turn) = self.turn.take()
+        {
+            turn.set_state(crate::archive::State::GivenUp);
+            turn.history().start_over();
+        }
+        if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
+    }
+}
+
+impl AsyncRead for Unread {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Unread {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.takes(bytes.len())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Transport for Unread {
+    fn reset_on_drop(&self) {}
+
+    fn poll_writable(&self, _: &mut Context<'_>) -> Poll<()> {
+        if self.left == 0 { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_of_a_message() {
+    let (archive, mut requests) = Archive::new();
+    let around = Surroundings {
+        limits: config::Server::default(),
+        history: chain(10..=20),
+        archive: Arc::new(archive),
+        metrics: Arc::new(Metrics::new()),
+        drain: Arc::new(Drain::default()),
+    };
+    let wanted = wanted("from_height=1", Way::WebSocket);
+    let transport = Unread { left: 10, turn: None };
+    let mut session = Session::new(transport, Arc::new(around), wanted);
+    let turn = requests.take().expect("a reading");
+    turn.history().append(block(1, 1));
+    turn.set_state(crate::archive::State::Reading);
+    session.transport.turn = Some(turn);
+    let began = Instant::now();
+    let ended = tokio::time::timeout(Duration::from_secs(1_000), session.run()).await;
+    assert_eq!(ended, Ok(Disconnect::Stalled));
+    assert_eq!(began.elapsed().as_secs(), 30, "server.write_stall_timeout");
 }
 
 #[tokio::test(start_paused = true)]
