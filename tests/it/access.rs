@@ -14,6 +14,7 @@ use crate::chain::{body, publish};
 use crate::client::Client;
 use crate::event_client::{self, EventStream};
 use crate::eventually::eventually;
+use crate::process::Process;
 use crate::replica::{Answer, Replica, config, request};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -192,6 +193,58 @@ async fn a_token_that_is_taken_out_ends_its_sessions_and_no_others() {
     replica.stop().await.expect("drained");
 }
 
+/// A change is also seen at the next look, two seconds after the last; but so many changes, each made
+/// when the one before was seen, would take longer than any of this may, were it not for the signal.
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_has_the_tokens_read_at_once_and_a_bad_file_leaves_the_old() {
+    const CHANGES: usize = 40;
+    const ALL_WITHIN: Duration = Duration::from_secs(60);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("tokens");
+    // Whole at every look.
+    let write = |text: &str| {
+        let new = directory.path().join("new");
+        std::fs::write(&new, text).expect("written");
+        std::fs::rename(new, &file).expect("renamed");
+    };
+    let token = |change: usize| format!("token-{change}");
+    write(&tokens_file(&[&token(0)]));
+    let mut config = config(Broker::shared());
+    config.server.auth.tokens_file = Some(file.clone());
+    let process = Process::start_ready(&config).await;
+    let url = |change| format!("{}?access_token={}", process.url("valid_blocks"), token(change));
+    let changing = async {
+        let mut inside = Client::connect(&url(0)).await;
+        for change in 1..=CHANGES {
+            assert!(Client::try_connect(&url(change)).await.is_err(), "not in the file yet");
+            write(&tokens_file(&[&token(change)]));
+            process.signal("HUP").await;
+            let frame = inside.closed().await;
+            assert_eq!(u16::from(frame.code), 4001, "{frame:?}");
+            assert!(Client::try_connect(&url(change - 1)).await.is_err(), "it is out of the file");
+            inside = Client::connect(&url(change)).await;
+        }
+        inside
+    };
+    let changed = tokio::time::timeout(ALL_WITHIN, changing).await;
+    let mut inside = changed.expect("the signal, and not the next look, has it read");
+    let reloads = async |outcome: &str| {
+        process.metric(&format!("blockcast_auth_reloads_total{{outcome=\"{outcome}\"}}")).await
+    };
+    assert_eq!(reloads("loaded").await, CHANGES as f64);
+
+    write("wallet 12\n");
+    process.signal("HUP").await;
+    eventually("the bad file is read", async || reloads("failed").await == 1.0).await;
+    let mut newcomer = Client::connect(&url(CHANGES)).await;
+    publish(&config, [body(1, "x")]).await;
+    for client in [&mut inside, &mut newcomer] {
+        client.text().await;
+    }
+    assert_eq!(reloads("loaded").await, CHANGES as f64);
+    process.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_stream_whose_token_is_taken_out_ends_with_an_event_and_returns_to_a_refusal() {
     let [wallet, explorer] = TOKENS;
@@ -342,28 +395,40 @@ async fn sessions_are_listed_on_the_admin_address_by_the_clients_own() {
         request.headers_mut().insert("x-forwarded-for", told);
         connect_async(request).await
     };
-    let _one = connect("198.51.100.1", "&operation=CREATE").await.expect("connected");
-    let _other = connect("198.51.100.2", "").await.expect("another address");
-    assert!(connect("198.51.100.2", "").await.is_err(), "one place per address");
-    publish(&config, [body(1, "x")]).await;
     let close = "Connection: close\r\n";
     let listed = async || {
         let answer = ask(admin, "/sessions", close).await;
         assert!(!answer.body.contains(token), "{answer:?}");
         serde_json::from_str::<serde_json::Value>(&answer.body).expect("JSON")
     };
+    let age = |listed: &serde_json::Value, at: usize| listed[at]["age_seconds"].as_u64();
+    let _one = connect("198.51.100.1", "&operation=CREATE").await.expect("connected");
+    // Whoever comes now is younger by a second, whenever it is asked.
+    eventually("it grows old", async || age(&listed().await, 0) >= Some(1)).await;
+    let _other = connect("198.51.100.2", "").await.expect("another address");
+    assert!(connect("198.51.100.2", "").await.is_err(), "one place per address");
+    publish(&config, [body(1, "x")]).await;
     eventually("both are behind block 1", async || {
         let listed = listed().await;
         (0..2).all(|at| listed[at]["next_height"] == 2 && listed[at]["lag_blocks"] == 0)
     })
     .await;
     let listed = listed().await;
-    for (at, address, filter) in [
-        (0, "198.51.100.1", serde_json::json!("operation=CREATE")),
-        (1, "198.51.100.2", serde_json::Value::Null),
+    for (at, address, filter, sent) in [
+        (0, "198.51.100.1", serde_json::json!("operation=CREATE"), 0),
+        (1, "198.51.100.2", serde_json::Value::Null, 1),
     ] {
-        assert_eq!((&listed[at]["address"], &listed[at]["filter"]), (&address.into(), &filter));
+        let one = &listed[at];
+        assert_eq!((&one["address"], &one["filter"]), (&address.into(), &filter));
+        assert_eq!(
+            (&one["stream"], &one["sent_messages"]),
+            (&"valid_transactions".into(), &sent.into())
+        );
     }
+    let [Some(older), Some(younger)] = [0, 1].map(|at| age(&listed, at)) else {
+        panic!("without an age: {listed}")
+    };
+    assert!(older > younger, "the oldest first: {listed}");
     assert_eq!(listed.as_array().map(Vec::len), Some(2));
     assert_eq!(replica.get("/sessions").await.status, 404);
     for at in [replica.address, admin] {

@@ -118,6 +118,40 @@ async fn read_all(url: String, height: u64, last: u64) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_may_read_back_at_once_wait_for_their_turn_and_are_counted() {
+    /// Read back at 5,000 blocks per second at most: for so long do the first ones have their turns.
+    const BLOCKS: u64 = 20_000;
+    const TURNS: usize = 2;
+    const CLIENTS: usize = 6;
+    let mut config = config(Broker::shared());
+    config.history.deep_reads = TURNS;
+    config.history.max_bytes = ByteSize::kib(64);
+    config.blocks.max_bytes = ByteSize::kib(32);
+    let replica = Replica::start_ready(&config).await;
+    let waiting = "blockcast_deep_reads_waiting";
+    assert_eq!(replica.metric(waiting).await, 0.0);
+    publish(&config, (1..=BLOCKS).map(|height| body(height, "x"))).await;
+    eventually("the tip is there", async || replica.status().await["tip_height"] == BLOCKS).await;
+    let url = replica.url("valid_transactions");
+    let clients: Vec<_> =
+        (1..).take(CLIENTS).map(|from| tokio::spawn(read_all(url.clone(), from, BLOCKS))).collect();
+    eventually("all others wait", async || {
+        let metrics = replica.get("/metrics").await.body;
+        assert!(metric_in(&metrics, "blockcast_deep_reads") <= TURNS as f64);
+        metric_in(&metrics, waiting) == (CLIENTS - TURNS) as f64
+    })
+    .await;
+    for client in clients {
+        client.await.expect("everything came when its turn did");
+    }
+    for name in [waiting, "blockcast_deep_reads"] {
+        eventually("nobody is left", async || replica.metric(name).await == 0.0).await;
+    }
+    assert!(replica.metric("blockcast_deep_read_blocks_total").await >= 5e4, "read back, all");
+    replica.stop().await.expect("drained");
+}
+
 /// Publishes live blocks at their pace from `first` on.
 async fn live(config: &blockcast::config::Config, first: u64) {
     let publisher = blockcast::amqp::Publisher::connect(&config.amqp).await.expect("connected");

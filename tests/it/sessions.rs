@@ -45,9 +45,14 @@ async fn one_address_gets_no_more_than_its_share() {
     let url = replica.url("valid_transactions");
     let _first = Client::connect(&url).await;
     match Client::try_connect(&url).await {
-        Err(Error::Http(answer)) => assert_eq!(answer.status().as_u16(), 429),
+        Err(Error::Http(answer)) => assert_eq!(
+            (answer.status().as_u16(), answer.headers()["retry-after"].to_str().ok()),
+            (429, Some("5"))
+        ),
         other => panic!("{:?}", other.map(|_| "connected")),
     }
+    let refused = "blockcast_handshakes_refused_total{reason=\"address\"}";
+    assert_eq!(replica.metric(refused).await, 1.0);
     replica.stop().await.expect("drained");
 }
 
