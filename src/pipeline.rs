@@ -260,7 +260,10 @@ impl Pipeline {
                 self.give_up(from_height, to_height, cause)
             }
             Step::Duplicate { item } => self.duplicate(item).await,
-            Step::Old { item } => self.pass(item, Outcome::Old).await,
+            Step::Old { item } => {
+                self.settle_redelivered(item.block.height).await;
+                self.pass(item, Outcome::Old).await;
+            }
             Step::Conflict { height, item, in_a_row } => {
                 self.conflict(height, item, in_a_row).await
             }
@@ -314,7 +317,10 @@ impl Pipeline {
             && feed.sequencer.next_height().is_none_or(|next| next <= height)
         {
             self.parts.metrics.deliveries.add(Outcome::Duplicate);
-            feed.redelivered.insert(height, item.delivery);
+            // One that was kept so far is of less use: of an older connection, or a copy.
+            if let Some(mut replaced) = feed.redelivered.insert(height, item.delivery) {
+                replaced.settle().await;
+            }
             return;
         }
         self.pass(item, Outcome::Duplicate).await;

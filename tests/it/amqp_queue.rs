@@ -1,9 +1,15 @@
 //! `queue` mode: one classic queue for one replica.
 
-use blockcast::config::QueueMode;
+use std::time::Duration;
+
+use blockcast::config::{Hold, QueueMode};
+use lapin::options::BasicGetOptions;
 
 use crate::amqp_client::{Client, Running, bodies, config, eventually};
 use crate::broker::Broker;
+use crate::chain::{body, publish};
+use crate::letters::Letters;
+use crate::replica::{self, Replica};
 
 #[tokio::test]
 async fn a_second_consumer_waits_until_the_first_leaves() {
@@ -48,4 +54,33 @@ async fn unsettled_messages_come_again_after_a_reconnect_and_settled_ones_do_not
     assert_eq!(&*third.body, b"block 2", "it was handed over before the connection was closed");
     source.takes(bodies(1..3)).await;
     source.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_a_waiting_block_that_come_again_leave_credit_for_the_missing_one() {
+    const COPIES: usize = 20;
+    let broker = Broker::shared();
+    let mut config = replica::config(broker);
+    config.amqp.queue.mode = QueueMode::Queue;
+    config.amqp.prefetch = 17;
+    config.blocks.hold = Hold::For(Duration::from_secs(3_600));
+    let queue = config.amqp.queue.resolved_name();
+    publish(&config, std::iter::once(body(1, "x")).chain(vec![body(3, "x"); COPIES])).await;
+    // Handed over once to somebody who goes without a word.
+    let gone = Client::connect(&broker.uri()).await;
+    for _ in 0..=COPIES {
+        let options = BasicGetOptions { no_ack: false };
+        let taken = gone.channel.basic_get(queue.as_str().into(), options).await;
+        assert!(taken.expect("answered").is_some());
+    }
+    drop(gone);
+
+    let replica = Replica::start_ready(&config).await;
+    publish(&config, [body(2, "x")]).await;
+    crate::eventually::eventually("the missing block comes", async || {
+        replica.status().await["tip_height"] == 3
+    })
+    .await;
+    replica.stop().await.expect("drained");
+    assert_eq!(Letters::of(broker, Some(&queue)).await.count().await, 0, "all are settled");
 }
