@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::Notify;
 
@@ -19,10 +19,17 @@ const BATCH_MAX: usize = 16;
 /// A history's open orders, and what its readers want of every block to come.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    queue: Mutex<VecDeque<Order>>,
+    queue: Mutex<VecDeque<Placed>>,
     placed: Notify,
     /// Readers per need.
     demand: [AtomicUsize; NEEDS_MAX],
+}
+
+/// An open order. It keeps no block alive: one that has left the history is nobody's any more.
+#[derive(Debug)]
+struct Placed {
+    kept: Weak<Kept>,
+    needs: Needs,
 }
 
 /// A block that somebody wants in these forms.
@@ -48,11 +55,11 @@ impl Orders {
         &self,
         kept: &Arc<Kept>,
         needs: Needs,
-        put: impl FnOnce(&mut VecDeque<Order>, Order),
+        put: impl FnOnce(&mut VecDeque<Placed>, Placed),
     ) -> bool {
         let needs = kept.order(needs);
         if !needs.is_none() {
-            put(&mut self.lock(), Order { kept: Arc::clone(kept), needs });
+            put(&mut self.lock(), Placed { kept: Arc::downgrade(kept), needs });
             self.placed.notify_one();
         }
         !needs.is_none()
@@ -63,11 +70,14 @@ impl Orders {
         loop {
             {
                 let mut queue = self.lock();
-                // A block that has left the history meanwhile is nobody's any more.
-                queue.retain(|order| Arc::strong_count(&order.kept) > 1);
-                let len = queue.len().min(BATCH_MAX);
-                if len > 0 {
-                    return queue.drain(..len).collect();
+                let mut orders = Vec::new();
+                while orders.len() < BATCH_MAX
+                    && let Some(Placed { kept, needs }) = queue.pop_front()
+                {
+                    orders.extend(kept.upgrade().map(|kept| Order { kept, needs }));
+                }
+                if !orders.is_empty() {
+                    return orders;
                 }
             }
             self.placed.notified().await;
@@ -93,7 +103,7 @@ impl Orders {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Order>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Placed>> {
         self.queue.lock().expect("bug: nothing panics while it holds this lock")
     }
 }

@@ -184,6 +184,23 @@ fn nothing_is_compressed_for_plain_readers_and_once_for_all_that_want_it() {
 }
 
 #[test]
+fn an_order_keeps_no_block_alive_that_has_left() {
+    let history = Arc::new(History::new(Kept::now(block(1, 10)).bytes()));
+    let _compressed = history.watch(Needs::of(Encoding::DeflateEvents));
+    history.append(block(1, 10));
+    let mut entries = Entries::new();
+    history.entries_from(history.live_cursor().at(1), 1, &mut entries).expect("there");
+    let kept = match entries.pop() {
+        Some(Entry::Block(kept)) => Arc::downgrade(&kept),
+        other => panic!("no block: {other:?}"),
+    };
+    history.append(block(2, 10));
+    assert_eq!(history.summary().first_height, Some(2), "the first has left");
+    assert!(kept.upgrade().is_none(), "and is gone");
+    assert_eq!(make_ordered(&history), 1, "of the second");
+}
+
+#[test]
 fn a_reader_is_woken_by_every_change() {
     let history = Arc::new(History::new(usize::MAX));
     let woken = Arc::new(Woken::default());
