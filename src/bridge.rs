@@ -169,7 +169,14 @@ impl Bridge {
             }
         });
         let mut pipeline = tokio::spawn(pipeline.run(taken, feed_ends.clone()));
-        let encoder = tokio::spawn(encoder::run(history, feed_ends.clone()));
+        let encoder = tokio::spawn({
+            let (feed_ends, drain) = (feed_ends.clone(), drain.clone());
+            async move {
+                // Should it panic, sessions would wait for it for ever: it is the end of all.
+                let _ends_all = drain.drop_guard();
+                encoder::run(history, feed_ends).await;
+            }
+        });
         let replay = tokio::spawn(read_back(replay, feed_ends.clone()));
         server.run(drain).await;
         feed_ends.cancel();
