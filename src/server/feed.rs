@@ -169,6 +169,9 @@ impl Feed {
         if let Source::Reading(deep) = &self.source {
             // Whether the broker has it shows only with its first block.
             return match deep.reading.state() {
+                State::NotAvailable { first_height } if looking.start.is_as_far_as_there_is() => {
+                    Ok(self.look_again_above(first_height, now))
+                }
                 State::NotAvailable { first_height } => self.fall_back(first_height, outbound, now),
                 State::Reading => self.begin_behind(true, outbound),
                 State::GivenUp => {
@@ -191,8 +194,12 @@ impl Feed {
                 if !self.ask(height) {
                     return self.fall_back(self.history().first_height(), outbound, now);
                 }
-                let has_seek = self.looking.as_ref().is_some_and(|it| it.seek.is_some());
-                match self.archive.first_height().is_some() && !has_seek {
+                // What is known of the stream's beginning may be half a minute old, and what was there
+                // trimmed since: its first block is told when it has come.
+                let may_yet_change = self.looking.as_ref().is_some_and(|looking| {
+                    looking.seek.is_some() || looking.start.is_as_far_as_there_is()
+                });
+                match self.archive.first_height().is_some() && !may_yet_change {
                     true => Ok(Some(self.begun(true))),
                     false => Ok(None),
                 }
@@ -401,6 +408,18 @@ impl Feed {
                 0
             }
         }
+    }
+
+    /// The stream begins higher up than was known: that is the place that was asked for.
+    fn look_again_above(&mut self, first_height: Option<u64>, now: Instant) -> Option<Begun> {
+        if first_height.is_some() {
+            self.archive.set_first_height(first_height);
+        }
+        self.change_source(Source::History);
+        if let Some(looking) = &mut self.looking {
+            looking.look_again_at = Some(now + LOOK_AGAIN);
+        }
+        None
     }
 
     /// Begins where the request says instead, if it does.

@@ -164,6 +164,11 @@ impl Start {
             Self::Live | Self::BeforeTip(_) | Self::Oldest | Self::Latest => None,
         }
     }
+
+    /// Whether it means the oldest there is where that much is not to be had.
+    pub fn is_as_far_as_there_is(&self) -> bool {
+        matches!(self, Self::Oldest | Self::BeforeTip(_))
+    }
 }
 
 fn start_from(text: &str) -> Result<Start, QueryError> {

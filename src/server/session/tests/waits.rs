@@ -181,6 +181,32 @@ async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_wants_the_oldest_gets_what_is_the_oldest_when_its_turn_comes() {
+    for query in ["from_height=oldest&control=true", "from_height=-1000&control=true"] {
+        let (mut bench, mut requests) = deep(query, 1 << 20);
+        bench.around.archive.set_first_height(Some(1));
+        settle().await;
+        let request = requests.take().expect("a reading");
+        assert_eq!(request.from_height(), 1, "{query}");
+        // The broker has trimmed its stream since it was asked where that begins.
+        request.set_state(crate::archive::State::NotAvailable { first_height: Some(5) });
+        settle().await;
+        drop(request);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let request = requests.take().expect("it asks again");
+        assert_eq!(request.from_height(), 5, "{query}");
+        let read_back = Arc::clone(request.history());
+        tokio::spawn(crate::encoder::run(read_back, CancellationToken::new()));
+        request.history().append(block(5, 1));
+        request.set_state(crate::archive::State::Reading);
+        let position = String::from_utf8(bench.frame().await.1).expect("text");
+        let expected = r#"{"type": "position", "height": 4, "first_height": 5, "tip_height": 20}"#;
+        assert_eq!(position, expected, "{query}");
+        assert_eq!(bench.frame().await.1, block(5, 1).payload(0), "{query}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_read_back_is_neither_late_nor_near() {
     let (mut bench, mut requests) = deep("from_height=1", 1 << 20);
     let request = requests.take().expect("a reading");
