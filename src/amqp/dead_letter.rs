@@ -56,6 +56,9 @@ pub enum DeadLetterError {
     Refused(BrokerError),
     #[error(transparent)]
     NoBroker(#[from] ConnectError),
+    /// The caller's own decision, after one that was not written in time.
+    #[error("not tried: the one before it was not written within 10 s")]
+    NotTried,
     #[error("not written within 10 s{}", last.as_ref().map(|error| format!("; {error}")).unwrap_or_default())]
     Deadline { last: Option<Box<DeadLetterError>> },
 }

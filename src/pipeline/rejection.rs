@@ -13,8 +13,8 @@ use crate::config::QueueMode;
 use crate::metrics::{DeadLetterReason, DecodeErrorKind, Label, Metrics, Outcome};
 use crate::notices::Notices;
 
-/// Between letters while the broker does not take them in time.
-const PAUSE: Duration = Duration::from_secs(60);
+/// After a letter that took its whole deadline: as long as the feed was held up it goes on undisturbed.
+const PAUSE: Duration = Duration::from_secs(10);
 
 pub struct Rejections {
     dead_letters: Arc<DeadLetters>,
@@ -76,9 +76,7 @@ impl Rejections {
         let letter = DeadLetter { delivery, reason: reason.name(), detail };
         let (offset, queue) = (delivery.offset, self.queue_name.as_str());
         let published = match self.not_before {
-            Some(not_before) if Instant::now() < not_before => {
-                Err(DeadLetterError::Deadline { last: None })
-            }
+            Some(not_before) if Instant::now() < not_before => Err(DeadLetterError::NotTried),
             _ => {
                 let published = self.dead_letters.publish(letter).await;
                 let timed_out = matches!(published, Err(DeadLetterError::Deadline { .. }));
