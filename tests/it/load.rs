@@ -158,9 +158,13 @@ async fn burst(
 
 /// Follows the stream from its first block until the one that ends it.
 pub async fn follow(url: String) -> Followed {
+    follow_as(Builder::new(&url).expect("a URL")).await
+}
+
+/// The same, with what else is asked for.
+pub async fn follow_as(asked: Builder) -> Followed {
     let mut followed = Followed::default();
-    let mut stream =
-        Builder::new(&url).expect("a URL").start(Start::Height(1)).build().expect("built");
+    let mut stream = asked.start(Start::Height(1)).build().expect("built");
     loop {
         match stream.next().await.expect("nothing that waiting does not mend") {
             Some(Message::Event(event)) => {

@@ -1,24 +1,30 @@
 //! Load and faults at random for as long as one likes: by default some seconds, `make soak` half an
-//! hour. Two replicas, one of which lives through all of it and must not grow; a broker behind links
-//! that are harmed; clients that misbehave beside clients that must not notice.
+//! hour. Two replicas, one of which lives through all of it and must not grow, the other with TLS; a
+//! broker behind links that are harmed; clients that misbehave beside clients that must not notice.
 //!
 //! What happens is drawn from a seed, which is printed; when it happens also depends on the machine.
+
+mod rude;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use blockcast::client::Builder;
 use bytesize::ByteSize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use rustls::ALL_VERSIONS;
 use tokio::task::{JoinHandle, block_in_place};
 
 use crate::broker::Broker;
+use crate::certificates::Authority;
+use crate::eventually::eventually;
+use crate::faults::alarms::{ALARMS, publishers_are_blocked};
 use crate::faults::proxy::{Harm, Proxy};
-use crate::load::{Pace, Producer, all_have_the_chain, followers};
+use crate::load::{Followed, Pace, Producer, all_have_the_chain, follow_as};
 use crate::ports;
 use crate::process::Process;
 use crate::replica::config;
+use rude::{Entrance, misbehave};
 
 /// In `make test`.
 const SECONDS: u64 = 20;
@@ -26,6 +32,8 @@ const CLIENTS: usize = 40;
 const PACE: Pace = Pace { blocks: 2, every: Duration::from_millis(100) };
 /// Blocks that pass until a fault is mended, at most; a stalled link is not yet half-open then.
 const FAULT_BLOCKS_MAX: u64 = 60;
+/// A link is half-open after two of these, a second longer than such a stall.
+const HEARTBEAT: Duration = Duration::from_secs(2);
 /// A broker comes back after some ten seconds: every so many faults.
 const BROKER_EVERY: u64 = 15;
 /// Above what a run's first third took, whatever the length: four deep readings of 3 MiB, which may come
@@ -48,6 +56,8 @@ struct World {
     steady: Process,
     other: Option<Process>,
     other_config: blockcast::config::Config,
+    /// Of the other's certificate.
+    authority: Authority,
     producer: Producer,
     random: fastrand::Rng,
     happened: BTreeMap<&'static str, usize>,
@@ -64,6 +74,7 @@ impl World {
     async fn start(random: fastrand::Rng) -> Self {
         let broker = Broker::start_own();
         let mut config = config(&broker);
+        config.amqp.heartbeat = HEARTBEAT;
         // Full within a minute, so that growth is not the history's.
         config.history.max_bytes = ByteSize::mib(1);
         config.blocks.max_bytes = ByteSize::kib(256);
@@ -81,14 +92,34 @@ impl World {
         let [first_port, second_port] = ports::free();
         let producer = Producer::start(&config, PACE);
         let steady = Process::start_ready(&through(&links[0], first_port)).await;
-        let other_config = through(&links[1], second_port);
+        let authority = Authority::new();
+        authority.install(&authority.issue(3000));
+        let mut other_config = through(&links[1], second_port);
+        other_config.server.tls = authority.tls();
+        // Where it is asked how it is.
+        other_config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         let other = Some(Process::start_ready(&other_config).await);
         let happened = BTreeMap::new();
-        Self { broker, links, steady, other, other_config, producer, random, happened }
+        Self { broker, links, steady, other, other_config, authority, producer, random, happened }
     }
 
-    fn addresses(&self) -> [SocketAddr; 2] {
-        [self.steady.address, self.other_config.server.listen]
+    fn entrances(&self) -> [Entrance; 2] {
+        let tls = Some(self.authority.client(ALL_VERSIONS));
+        [
+            Entrance { address: self.steady.address, tls: None },
+            Entrance { address: self.other_config.server.listen, tls },
+        ]
+    }
+
+    /// As many at each entrance.
+    fn clients(&self) -> Vec<JoinHandle<Followed>> {
+        let client = |entrance: &Entrance| {
+            let scheme = if entrance.tls.is_some() { "wss" } else { "ws" };
+            let url = format!("{scheme}://{}/api/v1/streams/valid_transactions", entrance.address);
+            let asked = Builder::new(&url).expect("a URL").ca_file(self.authority.file("ca.pem"));
+            tokio::spawn(follow_as(asked))
+        };
+        self.entrances().iter().cycle().take(CLIENTS).map(client).collect()
     }
 
     /// Does some harm, lets some blocks pass, and mends it.
@@ -105,12 +136,14 @@ impl World {
                 block_in_place(|| self.broker.kill());
                 block_in_place(|| self.broker.restart());
             }
+            "broker alarm" => self.raise_alarm(link).await,
             "link cut" => self.links[link].cut(),
             "link stalled" => {
                 self.links[link].harm(Harm::Stalled);
                 self.producer.confirms(blocks).await;
                 self.links[link].harm(Harm::Whole);
             }
+            "link half-open" => self.half_open(link).await,
             "link corrupted" => {
                 self.links[link].harm(Harm::Misframed);
                 self.producer.confirms(blocks).await;
@@ -137,6 +170,44 @@ impl World {
         self.steady.reaches(confirmed).await;
     }
 
+    /// Nothing passes, not even an end, until the heartbeat has told the replica.
+    async fn half_open(&self, link: usize) {
+        self.connected_is(link, 1.0).await;
+        self.links[link].harm(Harm::Swallowed);
+        self.connected_is(link, 0.0).await;
+        self.links[link].harm(Harm::Whole);
+        self.links[link].cut();
+    }
+
+    /// The broker takes nothing more, and a replica has to attach again meanwhile.
+    async fn raise_alarm(&mut self, link: usize) {
+        let alarm = self.random.choice(&ALARMS).expect("two");
+        alarm.raise(&self.broker).await;
+        publishers_are_blocked(&self.broker).await;
+        self.connected_is(link, 1.0).await;
+        let reconnects = async || self.behind(link).metric("blockcast_amqp_reconnects_total").await;
+        let before = reconnects().await;
+        self.links[link].cut();
+        eventually("it is not the same connection", async || reconnects().await > before).await;
+        self.connected_is(link, 1.0).await;
+        alarm.clear(&self.broker);
+    }
+
+    async fn connected_is(&self, link: usize, connected: f64) {
+        eventually("the broker is lost or found", async || {
+            self.behind(link).metric("blockcast_amqp_connected").await == connected
+        })
+        .await;
+    }
+
+    /// The replica whose link this is; not while it is killed.
+    fn behind(&self, link: usize) -> &Process {
+        match link {
+            0 => &self.steady,
+            _ => self.other.as_ref().expect("it runs"),
+        }
+    }
+
     async fn usage(&self) -> Usage {
         Usage {
             resident_bytes: self.steady.metric("process_resident_memory_bytes").await,
@@ -145,67 +216,16 @@ impl World {
     }
 }
 
-const FAULTS: [&str; 6] = [
+const FAULTS: [&str; 8] = [
+    "broker alarm",
     "link cut",
     "link stalled",
+    "link half-open",
     "link corrupted",
     "replica killed",
     "replica drained",
     "replica stopped",
 ];
-
-/// What they ask for: streams, query parameters and headers, and so all that a block is made into.
-const ASKED: [(&str, &str); 7] = [
-    ("valid_transactions?from_height=oldest", UPGRADE),
-    ("valid_transactions?from_height=oldest&control=true&batch=block", UPGRADE),
-    ("valid_transactions?from_height=oldest", DEFLATE),
-    ("valid_transactions?operation=CREATE", UPGRADE),
-    ("valid_blocks?from_height=oldest", UPGRADE),
-    ("valid_transactions?from_height=oldest", "Accept: text/event-stream"),
-    // Below the history of a megabyte: from the RabbitMQ stream.
-    ("valid_transactions?from_height=1", UPGRADE),
-];
-const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                       Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
-const DEFLATE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                       Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
-                       Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover";
-
-/// Clients as nobody wants them, one after the other, until it is aborted.
-async fn misbehave(addresses: [SocketAddr; 2], seed: u64) {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut kept = std::collections::VecDeque::new();
-    loop {
-        let address = *random.choice(&addresses).expect("two");
-        let Ok(mut client) = TcpStream::connect(address).await else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let (stream, headers) = random.choice(&ASKED).expect("some");
-        let whole =
-            format!("GET /api/v1/streams/{stream} HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n");
-        let request = match random.u8(..8) {
-            0 => &whole[..random.usize(..whole.len())],
-            1 => "\x16\x03\x01 this is no HTTP\r\n\r\n",
-            _ => &whole,
-        };
-        let _ = client.write_all(request.as_bytes()).await;
-        let mut some = vec![0; random.usize(16..4_096)];
-        let _ = tokio::time::timeout(Duration::from_millis(100), client.read(&mut some)).await;
-        assert!(request != whole || !some.starts_with(b"HTTP/1.1 400"), "refused: {whole}");
-        match random.u8(..4) {
-            // Rubbish in the place of a frame.
-            0 => drop(client.write_all(&[0xff; 64]).await),
-            // Gone with a reset: there is something unread.
-            1 => drop(client),
-            // Never reads again.
-            _ => kept.push_back(client),
-        }
-        if kept.len() > 20 {
-            kept.pop_front();
-        }
-    }
-}
 
 /// In megabytes.
 fn median_resident(usages: &[Usage]) -> f64 {
@@ -224,12 +244,9 @@ async fn whatever_happens_clients_get_the_chain_and_a_replica_does_not_grow() {
     let seed = number("BLOCKCAST_SOAK_SEED", fastrand::u64(..));
     println!("BLOCKCAST_SOAK_SEED={seed}, {seconds} seconds");
     let mut world = World::start(fastrand::Rng::with_seed(seed)).await;
-    let urls = world
-        .addresses()
-        .map(|address| format!("ws://{address}/api/v1/streams/valid_transactions"));
-    let clients = followers(&urls, CLIENTS);
+    let clients = world.clients();
     let rude: Vec<JoinHandle<()>> =
-        (0..4).map(|place| tokio::spawn(misbehave(world.addresses(), seed ^ place))).collect();
+        (0..4).map(|place| tokio::spawn(misbehave(world.entrances(), seed ^ place))).collect();
     let began = Instant::now();
     let until = began + Duration::from_secs(seconds);
     let mut usages = Vec::new();

@@ -14,25 +14,57 @@ use crate::load::{Pace, Producer, all_have_the_chain, followers};
 use crate::process::Process;
 use crate::replica::config;
 
+/// What a broker is short of, and the words to its operator's tool that make it so.
+pub struct Alarm {
+    pub name: &'static str,
+    on: &'static [&'static str],
+    off: &'static [&'static str],
+}
+
+pub const ALARMS: [Alarm; 2] = [
+    Alarm {
+        name: "memory",
+        on: &["set_vm_memory_high_watermark", "absolute", "1"],
+        off: &["set_vm_memory_high_watermark", "0.6"],
+    },
+    Alarm {
+        name: "disk",
+        on: &["set_disk_free_limit", "1000000000000000"],
+        off: &["set_disk_free_limit", "1MB"],
+    },
+];
+
+impl Alarm {
+    /// Waits until the broker has noticed.
+    pub async fn raise(&self, broker: &Broker) {
+        block_in_place(|| broker.rabbitmqctl(self.on));
+        let alarms =
+            || block_in_place(|| broker.rabbitmqctl(&["eval", "rabbit_alarm:get_alarms()."]));
+        eventually("the alarm is on", async || alarms().contains("resource_limit")).await;
+    }
+
+    pub fn clear(&self, broker: &Broker) {
+        block_in_place(|| broker.rabbitmqctl(self.off));
+    }
+}
+
+/// Waits until the broker takes nothing from who publishes.
+pub async fn publishers_are_blocked(broker: &Broker) {
+    let states = || block_in_place(|| broker.rabbitmqctl(&["list_connections", "state"]));
+    eventually("publishers are blocked", async || states().contains("blocked")).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn alarms_that_block_publishers_and_a_revoked_password_cost_no_block() {
     let broker = Broker::start_own();
-    let alarms: [(&str, &[&str], &[&str]); 2] = [
-        (
-            "memory",
-            &["set_vm_memory_high_watermark", "absolute", "1"],
-            &["set_vm_memory_high_watermark", "0.6"],
-        ),
-        ("disk", &["set_disk_free_limit", "1000000000000000"], &["set_disk_free_limit", "1MB"]),
-    ];
-    for (name, on, off) in alarms {
-        println!("{name}");
-        alarm_blocks_publishers_only(&broker, on, off).await;
+    for alarm in ALARMS {
+        println!("{}", alarm.name);
+        alarm_blocks_publishers_only(&broker, &alarm).await;
     }
     revoked_is_told_and_waited_out(&broker).await;
 }
 
-async fn alarm_blocks_publishers_only(broker: &Broker, on: &[&str], off: &[&str]) {
+async fn alarm_blocks_publishers_only(broker: &Broker, alarm: &Alarm) {
     let config = config(broker);
     let (proxy, through) = behind_proxy(broker, &config).await;
     let replica = Process::start_ready(&through).await;
@@ -43,9 +75,7 @@ async fn alarm_blocks_publishers_only(broker: &Broker, on: &[&str], off: &[&str]
     proxy.lead_to(NOWHERE);
     proxy.cut();
     publish(&config, [body(2, "x"), b"no block".to_vec(), body(3, "x")]).await;
-    block_in_place(|| broker.rabbitmqctl(on));
-    let alarms = || block_in_place(|| broker.rabbitmqctl(&["eval", "rabbit_alarm:get_alarms()."]));
-    eventually("the alarm is on", async || alarms().contains("resource_limit")).await;
+    alarm.raise(broker).await;
     proxy.lead_to(([127, 0, 0, 1], broker.port()).into());
     assert_eq!(client.texts(2).await, [event(2, "x"), event(3, "x")], "consumers go on");
     // The letter is given up, so that the feed is not.
@@ -58,10 +88,9 @@ async fn alarm_blocks_publishers_only(broker: &Broker, on: &[&str], off: &[&str]
         let config = config.clone();
         async move { publish(&config, [body(4, "x"), body(5, "x")]).await }
     });
-    let states = || block_in_place(|| broker.rabbitmqctl(&["list_connections", "state"]));
-    eventually("publishers are blocked", async || states().contains("blocked")).await;
+    publishers_are_blocked(broker).await;
     assert!(!blocked.is_finished(), "nothing is confirmed");
-    block_in_place(|| broker.rabbitmqctl(off));
+    alarm.clear(broker);
     blocked.await.expect("confirmed");
     assert_eq!(client.texts(2).await, [event(4, "x"), event(5, "x")]);
     for replica in [replica, newcomer] {
