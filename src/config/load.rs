@@ -131,6 +131,13 @@ impl Config {
                 "write a number and one of Y, M, D, h, m, s, such as 7D",
             );
         }
+        if !(1..1 << 32).contains(&amqp.queue.expires.as_millis()) {
+            return refuse(
+                "amqp.queue.expires",
+                &humantime::format_duration(amqp.queue.expires),
+                "RabbitMQ's x-expires is at least 1ms and below 2^32 ms: at most 49d",
+            );
+        }
         if blocks.hold == Hold::Forever && amqp.queue.mode == QueueMode::Queue {
             return refuse(
                 "blocks.hold",
@@ -142,11 +149,11 @@ impl Config {
         if blocks.max_bytes.as_u64() == 0 {
             return refuse("blocks.max_bytes", &blocks.max_bytes, "no message would fit");
         }
-        if blocks.max_bytes.as_u64() > 1 << 30 {
+        if blocks.max_bytes.as_u64() >= 1 << 29 {
             return refuse(
                 "blocks.max_bytes",
                 &blocks.max_bytes,
-                "at most 1 GiB, so that offsets within a block fit 32 bits",
+                "below 512 MiB, so that offsets within a block fit 32 bits",
             );
         }
         if self.history.max_bytes < blocks.max_bytes {
@@ -381,7 +388,10 @@ mod tests {
             ("amqp.uris", "http://x", "amqp://"),
             ("blocks.hold", "soon", "hold"),
             ("blocks.max_bytes", "2 GiB", "blocks.max_bytes"),
+            ("blocks.max_bytes", "512 MiB", "below 512 MiB"),
             ("blocks.max_bytes", "300 MiB", "history.max_bytes"),
+            ("amqp.queue.expires", "0s", "x-expires"),
+            ("amqp.queue.expires", "50d", "x-expires"),
             ("history.deep_reads", "0", "history.deep_reads"),
             ("amqp.queue.max_age", "7 days", "max_age"),
             ("server.advertised_scheme", "http", "ws or wss"),

@@ -202,6 +202,18 @@ async fn a_lost_broker_is_waited_for_and_reading_goes_on_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_client_keeps_its_turn_for_a_while_if_nobody_waits_for_it() {
+    let tape = Tape::of(0..20_000, 1);
+    let bench = Bench::new(&tape, Blocks::default(), 1);
+    let slow = bench.client(0);
+    slow.state(State::Reading).await;
+    let began = tokio::time::Instant::now();
+    slow.state(State::GivenUp).await;
+    assert_eq!(began.elapsed().as_secs(), 10, "with others in line it is one");
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_made_anew_while_the_broker_was_away_is_not_gone_on_with() {
     let tape = Tape::of(0..20_000, 1);
     let bench = Bench::new(&tape, Blocks::default(), 1);

@@ -22,7 +22,8 @@ use crate::sequence::{Offer, Sequencer, Start, Step};
 /// What the session has not read yet may take, or one block if that is larger: a socket's buffer
 /// several times over, so that a client that reads does not wait for us.
 const UNREAD_BYTES_MAX: usize = 1 << 20;
-/// A session that reads nothing for so long gives its turn up when it is waited for.
+/// A session that reads nothing for so long gives its turn up when it is waited for; else after
+/// [`TURN_MAX`], since what waits for it takes memory.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(1);
 /// How long a turn may last while others wait.
 const TURN_MAX: Duration = Duration::from_secs(10);
@@ -297,14 +298,19 @@ impl<'a, S: Stream> Turn<'a, S> {
 
     /// Until what is unread leaves room for a block.
     async fn wait_for_room(&mut self, block: &EncodedBlock) -> Result<(), Stop> {
+        let mut read_at = Instant::now();
         loop {
             let unread = self.request.history().let_go_below(self.request.next_height());
             if unread == 0 || unread + block.bytes() <= UNREAD_BYTES_MAX {
                 return Ok(());
             }
             self.look_at_others()?;
-            if timeout(PROGRESS_WITHIN, self.request.progressed()).await.is_err() {
-                return Err(Stop::End(State::GivenUp));
+            match timeout(PROGRESS_WITHIN, self.request.progressed()).await {
+                Ok(()) => read_at = Instant::now(),
+                Err(_) if *self.waiting.borrow() > 0 || read_at.elapsed() >= TURN_MAX => {
+                    return Err(Stop::End(State::GivenUp));
+                }
+                Err(_) => {}
             }
         }
     }
