@@ -117,13 +117,14 @@ impl Server {
         sources: Sources,
     ) -> Result<Self, BindError> {
         let guard = Arc::new(Guard::load(&limits.auth)?);
-        let bind = |address, bytes| {
-            listener::bind(address, bytes).map_err(|source| BindError::Listen { address, source })
-        };
         let send_buffer_bytes =
             usize::try_from(limits.send_buffer_bytes.as_u64()).unwrap_or(usize::MAX);
-        let listener = bind(limits.listen, send_buffer_bytes)?;
-        let admin = admin.listen.map(|address| bind(address, 0)).transpose()?;
+        let bind = |address| {
+            listener::bind(address, send_buffer_bytes)
+                .map_err(|source| BindError::Listen { address, source })
+        };
+        let listener = bind(limits.listen)?;
+        let admin = admin.listen.map(bind).transpose()?;
         let around = Surroundings {
             limits: limits.clone(),
             history: sources.history,

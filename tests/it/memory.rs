@@ -13,6 +13,7 @@ use rustls::client::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::broker::Broker;
@@ -20,7 +21,7 @@ use crate::certificates::Authority;
 use crate::chain::publish;
 use crate::eventually::eventually;
 use crate::process::Process;
-use crate::replica::config;
+use crate::replica::{Replica, config};
 use crate::sockets::socket_bytes;
 
 const HISTORY: ByteSize = ByteSize::mib(16);
@@ -39,6 +40,8 @@ const SLACK_BYTES: f64 = 12e6;
 const SOCKET_BYTES: u64 = 2 * 4_096;
 /// As small as that of a client on a slow line.
 const RECEIVE_BUFFER: ByteSize = ByteSize::kib(4);
+/// What a replica gives itself for what clients send.
+const RECEIVE_BUFFER_BYTES: u64 = 64 << 10;
 /// Sockets are counted for the whole machine: what other tests' may come to while this one looks.
 const OTHERS_BYTES: u64 = 32 << 20;
 const PLAIN: Crowd = Crowd { connections: 1_000, stalled: 100, session_bytes: 8_192.0 };
@@ -95,14 +98,53 @@ async fn connect(
 }
 
 /// Bytes that the kernel holds for those who are connected to this port, by the fields of proc(5):
-/// local address and port, then after the other end and the state what is to be sent, all in hex.
-fn unsent_bytes(port: u16) -> Vec<u64> {
+/// local address and port, then after the other end and the state what is to be sent and what is to be
+/// read, all in hex.
+fn queues(port: u16) -> Vec<[u64; 2]> {
     let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
     let local = format!(":{port:04X}");
     let fields = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let here = fields.filter(|fields| fields.get(1).is_some_and(|it| it.ends_with(&local)));
-    let queues = here.filter_map(|fields| fields.get(4)?.split_once(':').map(|it| it.0.to_owned()));
-    queues.map(|bytes| u64::from_str_radix(&bytes, 16).expect("hex")).collect()
+    let bytes = |hex: &str| u64::from_str_radix(hex, 16).expect("hex");
+    let queues = here.filter_map(|fields| {
+        fields.get(4)?.split_once(':').map(|(unsent, unread)| [bytes(unsent), bytes(unread)])
+    });
+    queues.collect()
+}
+
+fn unsent_bytes(port: u16) -> Vec<u64> {
+    queues(port).into_iter().map(|[unsent, _]| unsent).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_without_end_and_reads_nothing_fills_its_buffers_and_no_more() {
+    let mut config = config(Broker::shared());
+    config.server.send_buffer_bytes = SEND_BUFFER;
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let replica = Replica::start_ready(&config).await;
+    let admin = replica.admin.expect("an admin address");
+    for (address, path) in [(replica.address, "/"), (admin, "/metrics")] {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(RECEIVE_BUFFER.0 as u32).expect("set");
+        let mut client = socket.connect(address).await.expect("connected");
+        let requests = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(1_000);
+        let mut sent = 0;
+        // Until nothing more is taken for a while; it is cut only after a minute.
+        while let Ok(written) =
+            timeout(Duration::from_secs(1), client.write(requests.as_bytes())).await
+        {
+            sent += written.expect("still connected") as u64;
+        }
+        let [unsent, unread] = queues(address.port())
+            .into_iter()
+            .max_by_key(|[_, unread]| *unread)
+            .expect("its socket");
+        println!("{path}: {sent} bytes of requests were taken; {unsent} unsent, {unread} unread");
+        assert!(unsent > 0, "its answers wait");
+        assert!(unread > RECEIVE_BUFFER_BYTES / 2, "its requests wait");
+        assert!(unsent <= 2 * SEND_BUFFER.0 && unread <= 2 * RECEIVE_BUFFER_BYTES);
+    }
+    replica.stop().await.expect("drained");
 }
 
 #[tokio::test(flavor = "multi_thread")]
