@@ -124,7 +124,7 @@ impl Pipeline {
         match input {
             Input::Begin { from_first } => self.begin(from_first),
             Input::Delivery(delivery) => self.deliver(delivery).await,
-            Input::Echo(mut delivery) => delivery.settle().await,
+            Input::Echo(delivery) => self.settle_as(delivery, Outcome::Duplicate).await,
             Input::CaughtUp => self.catch_up().await,
             Input::Anew => {
                 if let Some(feed) = &mut self.feed {
@@ -155,16 +155,15 @@ impl Pipeline {
         self.rejections.begin_warm_up();
     }
 
-    async fn deliver(&mut self, mut delivery: Delivery) {
+    async fn deliver(&mut self, delivery: Delivery) {
         if self.feed.is_none() {
             // The source has not heard yet that it starts over; what follows is read again.
-            return delivery.settle().await;
+            return self.settle_as(delivery, Outcome::Old).await;
         }
         match block::decode(&delivery.body, &self.decode_rules) {
             Ok(Message::Block(block)) => self.offer(block, delivery).await,
             Ok(Message::MarkedInvalid) => {
-                self.parts.metrics.deliveries.add(Outcome::MarkedInvalid);
-                delivery.settle().await;
+                self.settle_as(delivery, Outcome::MarkedInvalid).await;
             }
             Err(error) => {
                 self.parts.metrics.decode_errors.add(error.kind);
@@ -183,8 +182,7 @@ impl Pipeline {
             // it is another chain.
             anew.saw_lower = true;
             let is_read = anew.is_read;
-            self.parts.metrics.deliveries.add(Outcome::Old);
-            delivery.settle().await;
+            self.settle_as(delivery, Outcome::Old).await;
             if is_read {
                 self.start_over("the stream made anew goes on below what is known").await;
             }
@@ -341,9 +339,13 @@ impl Pipeline {
         }
     }
 
-    async fn pass(&self, mut item: Item, outcome: Outcome) {
+    async fn pass(&self, item: Item, outcome: Outcome) {
+        self.settle_as(item.delivery, outcome).await;
+    }
+
+    async fn settle_as(&self, mut delivery: Delivery, outcome: Outcome) {
         self.parts.metrics.deliveries.add(outcome);
-        item.delivery.settle().await;
+        delivery.settle().await;
     }
 
     fn give_up(&self, from_height: u64, to_height: u64, cause: GapCause) {

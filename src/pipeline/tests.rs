@@ -16,6 +16,7 @@ const HOLD: Duration = Duration::from_secs(1);
 struct Bench {
     inputs: mpsc::Sender<Input>,
     history: Arc<History>,
+    metrics: Arc<Metrics>,
     _source: Source,
 }
 
@@ -37,13 +38,13 @@ impl Bench {
             link,
             dead_letters: Arc::new(DeadLetters::new(amqp)),
             history: Arc::clone(&history),
-            metrics,
+            metrics: Arc::clone(&metrics),
             readiness,
             notices: Arc::new(Notices::default()),
         });
         let (inputs, taken) = mpsc::channel(1);
         tokio::spawn(pipeline.run(taken, CancellationToken::new()));
-        Self { inputs, history, _source: source }
+        Self { inputs, history, metrics, _source: source }
     }
 
     async fn say(&self, input: Input) {
@@ -51,14 +52,18 @@ impl Bench {
     }
 
     async fn deliver(&self, height: u64, id: &str) {
-        let body = format!("{{\"height\": {height}, \"transactions\": [{{\"id\": \"{id}\"}}]}}");
-        self.say(Input::Delivery(Delivery::detached(body, Some(1)))).await;
+        self.say(Input::Delivery(block(height, id))).await;
     }
 
     /// Waits until everything said so far has been dealt with.
     async fn rest(&self) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+fn block(height: u64, id: &str) -> Delivery {
+    let body = format!("{{\"height\": {height}, \"transactions\": [{{\"id\": \"{id}\"}}]}}");
+    Delivery::detached(body, Some(1))
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,5 +104,29 @@ async fn a_stream_made_anew_that_goes_on_is_the_same_chain() {
         bench.say(Input::CaughtUp).await;
         bench.rest().await;
         assert!(bench.history.is_of(cursor), "{known:?} vouch for it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_delivery_has_an_outcome_also_around_new_starts() {
+    let bench = Bench::new();
+    bench.deliver(1, "before anything began").await;
+    bench.say(Input::Begin { from_first: true }).await;
+    bench.deliver(1, "a").await;
+    bench.say(Input::CaughtUp).await;
+    bench.say(Input::Echo(block(1, "a"))).await;
+    bench.say(Input::Anew).await;
+    bench.deliver(1, "of another chain").await;
+    bench.deliver(2, "of another chain").await;
+    bench.say(Input::Begin { from_first: true }).await;
+    bench.deliver(1, "of another chain").await;
+    bench.rest().await;
+    for (outcome, deliveries) in [
+        (Outcome::Published, 2),
+        (Outcome::Duplicate, 1),
+        (Outcome::Conflict, 1),
+        (Outcome::Old, 2),
+    ] {
+        assert_eq!(bench.metrics.deliveries.get(outcome), deliveries, "{outcome:?}");
     }
 }
