@@ -51,6 +51,23 @@ fn main() {
             encoded.events_len()
         });
     }
+    let [events, batches] = compressed(&recorded(&chain));
+    println!(
+        "permessage-deflate leaves {events:.2} of the recorded chain's events, {batches:.2} with batch=block"
+    );
+}
+
+/// What compression leaves of the plain bytes: of events, and of the same in batches.
+fn compressed(bodies: &Bodies) -> [f64; 2] {
+    let mut order = Order::new();
+    let blocks = bodies.bodies.iter().map(|body| encode(order.put(block_of(body)), RULES.dialect));
+    let blocks: Vec<_> = blocks.collect();
+    let bytes = |encoding| -> usize {
+        blocks.iter().map(|block| encode_as(block, encoding).bytes.len()).sum()
+    };
+    let events: usize = blocks.iter().map(|block| block.events.len()).sum();
+    let ratio = |encoding, plain: usize| bytes(encoding) as f64 / plain as f64;
+    [ratio(Encoding::DeflateEvents, events), ratio(Encoding::DeflateBatch, bytes(Encoding::Batch))]
 }
 
 fn recorded(chain: &str) -> Bodies {
