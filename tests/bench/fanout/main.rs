@@ -2,10 +2,10 @@
 //! run, what idle clients, buffers, TLS, filters and deep readers cost, and what the bridge adds to a
 //! block's way.
 //!
-//! `cargo bench --bench fanout` starts private brokers and the servers, each server pinned to core 0
-//! and the load client to core 1, which the broker that feeds them shares. It counts every frame, and
-//! measures whole processes. It ends with 1 on a wrong count, never on a time. What it cannot find
-//! (`make peers` installs it) has a row that says so.
+//! `cargo bench --bench fanout` starts private brokers and the servers. The server that is measured has
+//! core 0 for itself; the load client has core 1, with the broker that feeds the servers and those that
+//! wait for their turn. It counts every frame, and measures whole processes. It ends with 1 on a wrong
+//! count, never on a time. What it cannot find (`make peers` installs it) has a row that says so.
 
 #![expect(clippy::print_stdout, reason = "what a bench is for")]
 
@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
             return Ok(());
         }
     }
-    process::pin_self_to(1);
+    process::pin_to(1, &[std::process::id()]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run())
 }

@@ -15,7 +15,7 @@ use super::load::{Clients, connect_stalled};
 use super::nchan::Nchan;
 use super::node::Node;
 use super::peer::Peer;
-use super::process::{Measured, quiet};
+use super::process::{Measured, pin_to, quiet};
 use super::service::Blockcast;
 use super::table;
 use super::tungstenite::Tungstenite;
@@ -23,6 +23,9 @@ use super::web_stomp::{Started, WebStomp};
 use super::write_loop::WriteLoop;
 
 const ROUNDS: usize = 3;
+/// Has the one server that is measured; the other one has the rest, and the load client.
+const MEASURED_CORE: usize = 0;
+const RESTING_CORE: usize = 1;
 
 /// Clients, and blocks for them.
 pub struct Shape {
@@ -85,9 +88,19 @@ impl Entrant {
 
     async fn take_turn(&mut self, shape: &Shape) {
         let Ok(peer) = &mut self.peer else { return };
-        match round(peer.as_mut(), shape).await {
+        pin_to(MEASURED_CORE, &peer.pids());
+        let round = round(peer.as_mut(), shape).await;
+        self.rest();
+        match round {
             Ok(round) => self.rounds.push(round),
             Err(failure) => self.peer = Err(failure),
+        }
+    }
+
+    /// Out of the way of whoever is measured: a virtual machine is never quite idle.
+    fn rest(&self) {
+        if let Ok(peer) = &self.peer {
+            pin_to(RESTING_CORE, &peer.pids());
         }
     }
 }
@@ -148,6 +161,7 @@ fn chosen(named: &[String]) -> impl Iterator<Item = Shape> {
 /// # Errors
 /// One that must be there failed, such as by a wrong count; the others' rows are printed.
 pub async fn compare(shape: &Shape, mut entrants: Vec<Entrant>) -> anyhow::Result<()> {
+    entrants.iter().for_each(Entrant::rest);
     for first in 0..ROUNDS {
         // Each round begins with another one: nobody always has the same one before.
         for turn in 0..entrants.len() {

@@ -82,10 +82,12 @@ impl Drop for Server {
     }
 }
 
-pub fn pin_self_to(core: usize) {
-    let pid = std::process::id().to_string();
-    let pinned = Command::new("taskset").args(["-acp", &core.to_string(), &pid]).output();
-    assert!(pinned.expect("taskset").status.success());
+/// All threads of these run on `core` alone from now on. One that has ended is no matter here.
+pub fn pin_to(core: usize, pids: &[u32]) {
+    for pid in pids {
+        let words = ["-acp", &core.to_string(), &pid.to_string()];
+        let _status = Command::new("taskset").args(words).output().expect("taskset");
+    }
 }
 
 /// `program` as a command that runs on `core` alone and does not outlive this process.
