@@ -5,7 +5,7 @@ use tokio::io::AsyncWrite;
 use super::*;
 use crate::archive::{Request, Requests};
 use crate::frame::Wire;
-use crate::history::Needs;
+use crate::history::{Entries, Needs};
 use crate::metrics::Resume;
 use crate::server::feed;
 
