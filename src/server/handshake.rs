@@ -8,12 +8,16 @@ mod head;
 mod refused;
 mod way;
 
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header;
 use hyper::{Request, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -26,7 +30,7 @@ use super::outbound::Bounds;
 use super::query::{Query, Start, filter_text};
 use super::rate::TooOften;
 use super::session::{Head, Session, Wanted};
-use super::sessions::Seen;
+use super::sessions::{Listed, Seen};
 use super::transport::Transport;
 use super::visit::Visit;
 use super::{Door, origin};
@@ -231,14 +235,31 @@ impl Opening {
         let Visit { peer, place, plain_place, .. } = visit;
         // One that is only told why it is refused is no session in any other limit.
         let plain_place = admitted.is_none().then_some(plain_place);
-        door.spawn_session(async move {
-            let disconnect = session.run().await;
-            if admitted.is_some() {
-                session.metrics().disconnects.add(disconnect);
-            }
-            debug!(%peer, reason = disconnect.name(), "session ended");
-            drop((place, plain_place));
-        });
+        door.spawn_session(Served { session, peer, admitted, _places: (place, plain_place) });
+    }
+}
+
+/// A session's task, with what it occupies until it has ended.
+struct Served<T> {
+    session: Session<T>,
+    peer: SocketAddr,
+    /// None for one that is only told why it is refused.
+    admitted: Option<(Admitted, Listed)>,
+    _places: (Arc<Admitted>, Option<Arc<OwnedSemaphorePermit>>),
+}
+
+/// By hand: what the compiler makes of an `async` block has its state and its pointers elsewhere than
+/// the session, and each would be waited for before the session's own memory is asked for.
+impl<T: Transport> Future for Served<T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let disconnect = ready!(Pin::new(&mut self.session).poll(cx));
+        if self.admitted.is_some() {
+            self.session.metrics().disconnects.add(disconnect);
+        }
+        debug!(peer = %self.peer, reason = disconnect.name(), "session ended");
+        Poll::Ready(())
     }
 }
 

@@ -116,9 +116,11 @@ impl<'e, 'p> Plan<'e, 'p> {
 
     /// How many messages end at or before `offset`.
     pub fn ended_at(&self, offset: usize) -> usize {
-        match offset >= self.len() {
-            true => self.messages(),
-            false => self.data.ended_at(offset),
+        match offset {
+            offset if offset >= self.len() => self.messages(),
+            // Before a block is written, so for every client and block: nothing to look for.
+            0 => 0,
+            offset => self.data.ended_at(offset),
         }
     }
 

@@ -8,9 +8,9 @@ mod clock;
 mod telling;
 mod writing;
 
-use std::future::poll_fn;
+use std::hint::black_box;
 use std::mem::MaybeUninit;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -90,8 +90,11 @@ pub struct Session<T> {
     began_at: Instant,
     /// Whether the timer wakes this task at [`Self::due_at`].
     is_timer_set: bool,
+    /// Whether the transport wakes this task when it may be read.
+    is_read_set: bool,
     is_write_shut: bool,
     transport: T,
+    timer: Pin<Box<Sleep>>,
     /// None for Server-Sent Events: what such a client sends has no meaning.
     inbound: Option<Inbound>,
     /// See [`Head::WhenBegun`].
@@ -158,8 +161,10 @@ impl<T: Transport> Session<T> {
             pass,
             began_at: now,
             is_timer_set: false,
+            is_read_set: false,
             is_write_shut: false,
             transport,
+            timer: Box::pin(tokio::time::sleep_until(now)),
             inbound,
             head,
             is_resumed,
@@ -189,13 +194,6 @@ impl<T: Transport> Session<T> {
         session
     }
 
-    /// Serves the client until one side ends it. Borrowed: a future that takes its session keeps
-    /// room for it twice.
-    pub async fn run(&mut self) -> Disconnect {
-        let mut timer = pin!(tokio::time::sleep_until(self.due_at));
-        poll_fn(|cx| self.poll_run(cx, timer.as_mut())).await
-    }
-
     /// Shows in `seen` how far it is, from now on.
     pub fn show_in(&mut self, seen: Arc<Seen>) {
         self.seen = Some(seen);
@@ -206,11 +204,12 @@ impl<T: Transport> Session<T> {
     }
 
     /// One turn: what the client sent, the clock, what there is for it; then it waits for any of these.
-    fn poll_run(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Disconnect> {
+    fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<Disconnect> {
+        self.fetch();
         loop {
             // First: what comes after the look wakes this task again.
             if self.feed.wake_when_moved(cx) {
-                self.is_timer_set = false;
+                (self.is_timer_set, self.is_read_set) = (false, false);
             }
             let turn = self.turn(cx);
             if let Some(seen) = self.seen.as_ref().filter(|_| !self.feed.is_looking()) {
@@ -229,12 +228,19 @@ impl<T: Transport> Session<T> {
             if self.is_timer_set {
                 return Poll::Pending;
             }
-            timer.as_mut().reset(self.due_at);
+            self.timer.as_mut().reset(self.due_at);
             // Without budget the timer only has this task polled again.
             self.is_timer_set = coop::has_budget_remaining();
-            ready!(timer.as_mut().poll(cx));
+            ready!(self.timer.as_mut().poll(cx));
             self.is_timer_set = false;
         }
+    }
+
+    /// Asks for the memory of a turn all at once, where one line after the other would be waited for.
+    fn fetch(&self) {
+        let seen = self.seen.as_ref().map(|seen| seen.next_height());
+        let own = (self.outbound.cursor(), self.due_at, self.began_at, self.is_read_set);
+        black_box((own, seen, self.transport.may_be_read()));
     }
 
     /// Reads what there is, does what is due, then writes what goes.
@@ -271,10 +277,17 @@ impl<T: Transport> Session<T> {
     /// Reads what there is, up to a turn's bound: a client that never stops sending must not keep
     /// the clock, the writes and tokio's budget for them from their turn.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        if self.is_read_set && !self.transport.may_be_read() {
+            return Poll::Pending;
+        }
+        self.is_read_set = false;
         for _ in 0..TURN_READS_MAX {
             let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
             let mut buffer = ReadBuf::uninit(&mut bytes);
-            match ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buffer)) {
+            let read = Pin::new(&mut self.transport).poll_read(cx, &mut buffer);
+            // Without budget it only has this task polled again.
+            self.is_read_set = read.is_pending() && coop::has_budget_remaining();
+            match ready!(read) {
                 Ok(()) if buffer.filled().is_empty() => {
                     return Poll::Ready(Read::Ended(self.ended_by_client()));
                 }
@@ -315,6 +328,15 @@ impl<T: Transport> Session<T> {
 
     fn lost(&self) -> Disconnect {
         self.closing.map_or(Disconnect::Lost, |closing| closing.disconnect)
+    }
+}
+
+/// Serves the client until one side ends it.
+impl<T: Transport> Future for Session<T> {
+    type Output = Disconnect;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Disconnect> {
+        self.poll_run(cx)
     }
 }
 

@@ -86,6 +86,10 @@ impl Seen {
         self.next_height.store(next_height, Ordering::Relaxed);
     }
 
+    pub fn next_height(&self) -> u64 {
+        self.next_height.load(Ordering::Relaxed)
+    }
+
     pub fn sent(&self, messages: u64, bytes: u64) {
         // Nobody else writes it: a load and a store are no lock on memory that no cache has.
         self.messages.store(self.messages.load(Ordering::Relaxed) + messages, Ordering::Relaxed);
@@ -93,7 +97,7 @@ impl Seen {
     }
 
     fn to_json(&self, tip: Option<u64>) -> Value {
-        let next = Some(self.next_height.load(Ordering::Relaxed)).filter(|next| *next != NOWHERE);
+        let next = Some(self.next_height()).filter(|next| *next != NOWHERE);
         let lag = next.zip(tip).map(|(next, tip)| (tip + 1).saturating_sub(next));
         let stream = match self.stream {
             Stream::Transactions => "valid_transactions",

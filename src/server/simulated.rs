@@ -50,8 +50,7 @@ pub fn open<T: Transport + 'static>(
         Wire::EventStream => Head::WhenBegun(event_stream_head(&form)),
     };
     let wanted = Wanted { form, bounds, start, fallback: None, pass: None, head };
-    let mut session = Session::new(transport, around, wanted);
-    async move { session.run().await }
+    Session::new(transport, around, wanted)
 }
 
 /// Without what only a browser or a proxy looks at.

@@ -4,13 +4,18 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 
 /// A byte stream to a client.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
     /// Makes dropping it give up at once what the kernel still holds for it.
     fn reset_on_drop(&self);
+
+    /// Whether a read may find anything; asked instead of one while the task is to be woken by it.
+    fn may_be_read(&self) -> bool {
+        true
+    }
 
     /// Ready when it may take bytes.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()>;
@@ -23,6 +28,11 @@ impl Transport for TcpStream {
     fn reset_on_drop(&self) {
         // Failing only means that the kernel keeps trying for a while.
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+
+    fn may_be_read(&self) -> bool {
+        // Asks neither the kernel nor for a lock.
+        self.try_io(Interest::READABLE, || Ok(())).is_ok()
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {

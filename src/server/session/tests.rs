@@ -86,8 +86,8 @@ impl Bench {
     fn with(history: Arc<History>, archive: Archive, pipe_bytes: usize, wanted: Wanted) -> Self {
         let around = surroundings(history, archive);
         let (client, server) = duplex(pipe_bytes);
-        let mut session = Session::new(server, Arc::clone(&around), wanted);
-        let session = tokio::spawn(async move { session.run().await });
+        let session = Session::new(server, Arc::clone(&around), wanted);
+        let session = tokio::spawn(session);
         Self { around, session, client }
     }
 

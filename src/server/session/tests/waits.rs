@@ -1,5 +1,7 @@
 //! What becomes of a client while something else is waited for: the chain, the broker, its turn.
 
+use std::future::poll_fn;
+
 use tokio::io::AsyncWrite;
 
 use super::*;
@@ -175,7 +177,7 @@ async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_
     turn.set_state(crate::archive::State::Reading);
     session.transport.turn = Some(turn);
     let began = Instant::now();
-    let ended = tokio::time::timeout(Duration::from_secs(1_000), session.run()).await;
+    let ended = tokio::time::timeout(Duration::from_secs(1_000), &mut session).await;
     assert_eq!(ended, Ok(Disconnect::Stalled));
     assert_eq!(began.elapsed().as_secs(), 30, "server.write_stall_timeout");
 }
@@ -279,14 +281,4 @@ async fn an_idle_session_keeps_no_room_for_a_large_block() {
     let bytes = session.scratch.as_ref().expect("it filters").bytes();
     assert!(bytes <= 4_096, "{bytes} bytes");
     drop(client);
-}
-
-#[tokio::test]
-async fn a_session_takes_its_room_once() {
-    let bench = Bench::of(chain(3..=9), 1 << 20, wanted("", Way::WebSocket));
-    let (_client, server) = duplex(1);
-    let mut session = Session::new(server, Arc::clone(&bench.around), wanted("", Way::WebSocket));
-    let session_bytes = size_of_val(&session);
-    let task = async move { session.run().await };
-    assert!(size_of_val(&task) < 2 * session_bytes, "{} bytes", size_of_val(&task));
 }

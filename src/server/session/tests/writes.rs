@@ -83,8 +83,8 @@ impl Crowd {
         let counts = (0..sessions).map(|_| {
             let socket = Counting::default();
             let counts = Arc::clone(&socket.0);
-            let mut session = Session::new(socket, Arc::clone(&around), wanted("", Way::WebSocket));
-            tokio::spawn(async move { session.run().await });
+            let session = Session::new(socket, Arc::clone(&around), wanted("", Way::WebSocket));
+            tokio::spawn(session);
             counts
         });
         Self { counts: counts.collect(), around }
