@@ -24,15 +24,19 @@ pub struct Sessions {
 }
 
 /// What is to be seen of one session, which alone writes it.
+///
+/// What each block changes is together in one line of memory: behind the two counts of its [`Arc`] and
+/// one field, in steps of 32 bytes.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Seen {
-    address: IpAddr,
     began_at: Instant,
-    stream: Stream,
-    filter: Option<Box<str>>,
     next_height: AtomicU64,
     messages: AtomicU64,
     bytes: AtomicU64,
+    filter: Option<Box<str>>,
+    address: IpAddr,
+    stream: Stream,
 }
 
 /// A session's place in the list, for as long as it is held.
