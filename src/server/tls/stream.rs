@@ -3,7 +3,7 @@
 //! What is encrypted but not yet taken by the socket is at most [`CIPHERTEXT_BYTES_MAX`]: until it is
 //! gone nothing more is encrypted, so that a full socket shows to the session as one.
 //!
-//! An idle session costs some 9.4 KiB, where a plain one costs 1.5 KiB: the connection's keys and states,
+//! An idle session costs some 9 KiB, where a plain one costs 1.5 KiB: the connection's keys and states,
 //! and the 4 KiB that the library reads into. One that does not read keeps up to 64 KiB more.
 
 use std::io::{self, IoSlice};
