@@ -12,6 +12,7 @@
 mod connection;
 mod consumer;
 mod dead_letter;
+mod keeper;
 mod publisher;
 mod reader;
 mod source;
@@ -25,6 +26,7 @@ use lapin::Acker;
 
 pub use connection::ConnectError;
 pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetters};
+pub use keeper::{Failure, Keeper};
 pub use publisher::{Confirm, PublishError, Publisher};
 pub use reader::{Bounds, Dialer, Message, Messages, ReadError, Reader};
 pub use source::{Link, Source, SourceError};

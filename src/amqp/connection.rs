@@ -19,12 +19,10 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// For the broker's answer to our goodbye.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Makes connections. The next attempt begins behind the place of the last one that was unfit.
+/// Makes connections.
 pub struct Connector {
     config: Arc<config::Amqp>,
     uris: Vec<AMQPUri>,
-    /// Index into the addresses of all URIs, taken modulo their number.
-    turn: usize,
 }
 
 /// An open connection. Dropped, its socket is shut down.
@@ -69,17 +67,19 @@ impl Connector {
         if uris.iter().any(|uri| uri.scheme == AMQPScheme::AMQPS) {
             tls::connector(&config.tls)?;
         }
-        Ok(Self { config, uris, turn: 0 })
+        Ok(Self { config, uris })
     }
 
-    /// Tries every address until one answers. Takes at most five seconds for each name and address.
+    /// Tries every address until one answers, and says which one did. Takes at most five seconds for
+    /// each name and address. `first` is the index of the address to begin with, among those of all
+    /// URIs, taken modulo their number.
     ///
     /// # Errors
     /// None of them did: the last one's reason. Try again later.
     ///
     /// # Cancel safety
     /// Dropped, the attempt under way is ended and nothing is left open.
-    pub async fn connect(&mut self) -> Result<Connection, ConnectError> {
+    pub async fn connect(&self, first: usize) -> Result<(Connection, usize), ConnectError> {
         let mut failure = "no address".to_owned();
         let mut places = Vec::new();
         for uri in &self.uris {
@@ -93,23 +93,14 @@ impl Connector {
             }
         }
         for step in 0..places.len() {
-            let turn = (self.turn + step) % places.len();
+            let turn = (first % places.len() + step) % places.len();
             let (uri, address) = places[turn];
             match self.connect_to(uri.clone(), address).await {
-                Ok(connection) => {
-                    self.turn = turn;
-                    return Ok(connection);
-                }
+                Ok(connection) => return Ok((connection, turn)),
                 Err(reason) => failure = format!("{address}: {reason}"),
             }
         }
         Err(ConnectError::Unreachable(failure))
-    }
-
-    /// Says that the last connection's broker was unfit, for example without a replica of the
-    /// stream: the next attempt begins behind it.
-    pub fn pass_over(&mut self) {
-        self.turn = self.turn.wrapping_add(1);
     }
 
     async fn connect_to(&self, uri: AMQPUri, address: SocketAddr) -> Result<Connection, String> {
@@ -244,8 +235,8 @@ mod tests {
         let uri = format!("amqp://{}", listener.local_addr().expect("its address"));
         let config =
             config::Amqp { uris: vec![config::AmqpUri::new(uri)], ..config::Amqp::default() };
-        let mut connector = Connector::new(Arc::new(config)).expect("a URI");
-        let (attempt, accepted) = tokio::join!(connector.connect(), listener.accept());
+        let connector = Connector::new(Arc::new(config)).expect("a URI");
+        let (attempt, accepted) = tokio::join!(connector.connect(0), listener.accept());
         let error = attempt.err().expect("refused").to_string();
         assert!(error.contains("no answer within 5 s"), "{error}");
         let mut socket = accepted.expect("accepted").0;

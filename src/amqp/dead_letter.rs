@@ -4,7 +4,7 @@
 //! that publishes while a memory or disk alarm is on, and acks on that connection would stop with
 //! it, and the feed with them. Absent here: what is bad, and what is logged when a letter is lost.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use lapin::BasicProperties;
@@ -14,9 +14,9 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::connection::{ConnectError, Connection, Connector};
+use super::connection::ConnectError;
+use super::keeper::{Failure, Keeper};
 use super::{BrokerError, Delivery, request};
-use crate::backoff::Backoff;
 use crate::config;
 
 /// For one letter, in all: the feed waits for it.
@@ -28,8 +28,9 @@ const DETAIL_BYTES_MAX: usize = 1_024;
 pub struct DeadLetters {
     config: Arc<config::Amqp>,
     queue: String,
-    /// None until the first letter, and after a failure.
-    connection: Mutex<Option<Arc<Connection>>>,
+    /// Keeper of a connection that is made for the first letter, and anew after a failure. Empty
+    /// before the first letter.
+    keeper: OnceLock<Keeper>,
 }
 
 /// A bad message and why it is bad.
@@ -66,7 +67,7 @@ pub enum DeadLetterError {
 impl DeadLetters {
     pub fn new(config: Arc<config::Amqp>) -> Self {
         let queue = config.queue.resolved_name();
-        Self { config, queue, connection: Mutex::new(None) }
+        Self { config, queue, keeper: OnceLock::new() }
     }
 
     /// Writes the letter and waits for the broker's word that a queue has it, ten seconds at most.
@@ -82,15 +83,17 @@ impl DeadLetters {
         let exchange = self.config.dead_letter.exchange.as_deref();
         let exchange = exchange.ok_or(DeadLetterError::TurnedOff)?;
         let deadline = Instant::now() + LETTER_DEADLINE;
-        let mut backoff = Backoff::default();
+        let keeper = self.keeper()?;
+        // What became of the letter before, long ago perhaps, is no reason to wait with this one.
+        keeper.forget_failures();
         let mut last = None;
         let attempts = async {
             loop {
-                match self.attempt(exchange, letter).await {
+                match self.attempt(keeper, exchange, letter).await {
                     Err(error) if error.is_transient() => {
-                        self.forget();
+                        drop(keeper.take());
                         last = Some(Box::new(error));
-                        sleep(backoff.next(fastrand::f64())).await;
+                        sleep(keeper.failed(Failure::Unfit, fastrand::f64())).await;
                     }
                     settled => return settled,
                 }
@@ -100,7 +103,8 @@ impl DeadLetters {
             Ok(settled) => settled,
             Err(_) => {
                 // What hangs is not used for the next letter.
-                self.forget();
+                drop(keeper.take());
+                keeper.failed(Failure::Unfit, 0.0);
                 Err(DeadLetterError::Deadline { last })
             }
         }
@@ -108,13 +112,18 @@ impl DeadLetters {
 
     /// Closes the connection, if there is one, within two seconds.
     pub async fn close(&self) {
-        if let Some(connection) = self.forget() {
-            connection.close().await;
+        if let Some(keeper) = self.keeper.get() {
+            keeper.close().await;
         }
     }
 
-    async fn attempt(&self, exchange: &str, letter: DeadLetter<'_>) -> Result<(), DeadLetterError> {
-        let connection = self.connection().await?;
+    async fn attempt(
+        &self,
+        keeper: &Keeper,
+        exchange: &str,
+        letter: DeadLetter<'_>,
+    ) -> Result<(), DeadLetterError> {
+        let connection = keeper.connection().await?;
         // A channel for each letter: the broker closes one on which it refuses something, and a
         // return belongs to the only message there is.
         let channel = connection.channel().await.map_err(DeadLetterError::Refused)?;
@@ -147,23 +156,14 @@ impl DeadLetters {
         }
     }
 
-    async fn connection(&self) -> Result<Arc<Connection>, DeadLetterError> {
-        if let Some(connection) = self.slot().as_ref()
-            && connection.is_open()
-        {
-            return Ok(Arc::clone(connection));
+    fn keeper(&self) -> Result<&Keeper, ConnectError> {
+        match self.keeper.get() {
+            Some(keeper) => Ok(keeper),
+            None => {
+                let keeper = Keeper::new(Arc::clone(&self.config))?;
+                Ok(self.keeper.get_or_init(|| keeper))
+            }
         }
-        let connection = Arc::new(Connector::new(Arc::clone(&self.config))?.connect().await?);
-        *self.slot() = Some(Arc::clone(&connection));
-        Ok(connection)
-    }
-
-    fn forget(&self) -> Option<Arc<Connection>> {
-        self.slot().take()
-    }
-
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Connection>>> {
-        self.connection.lock().expect("bug: nothing panics while it holds this lock")
     }
 
     fn properties(&self, letter: DeadLetter<'_>) -> BasicProperties {

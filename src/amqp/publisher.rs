@@ -11,8 +11,9 @@ use lapin::types::ShortString;
 use lapin::{BasicProperties, PublisherConfirm};
 use tokio::time::timeout;
 
-use super::connection::{ConnectError, Connection, Connector};
+use super::connection::{ConnectError, Connection};
 use super::consumer::{self, Consuming, ProbeError};
+use super::keeper::Keeper;
 use super::topology::{NameError, Topology, TopologyError};
 use super::{BrokerError, request};
 use crate::config::{self, QueueMode};
@@ -25,7 +26,7 @@ const CONFIRM_DEADLINE: Duration = Duration::from_secs(30);
 /// A connection that publishes blocks.
 pub struct Publisher {
     config: Arc<config::Amqp>,
-    connection: Connection,
+    connection: Arc<Connection>,
     channel: lapin::Channel,
     topology: Topology,
     exchange: ShortString,
@@ -68,8 +69,16 @@ impl Publisher {
     /// No broker, or it refused a declaration.
     pub async fn connect(config: &config::Amqp) -> Result<Self, PublishError> {
         let config = Arc::new(config.clone());
+        Self::attach(&Keeper::new(Arc::clone(&config))?, config).await
+    }
+
+    /// The same as [`Self::connect`], over the connection of a keeper that outlives this publisher.
+    ///
+    /// # Errors
+    /// As those of [`Self::connect`]. Say so with [`Keeper::failed`] and try again.
+    pub async fn attach(keeper: &Keeper, config: Arc<config::Amqp>) -> Result<Self, PublishError> {
         let mut topology = Topology::new(Arc::clone(&config))?;
-        let connection = Connector::new(Arc::clone(&config))?.connect().await?;
+        let connection = keeper.connection().await?;
         topology.ensure(&connection).await?;
         let channel = connection.channel().await?;
         let selected = channel.confirm_select(ConfirmSelectOptions { nowait: false });

@@ -11,15 +11,15 @@ use std::time::Duration;
 use futures_lite::future::poll_once;
 use lapin::Acker;
 use lapin::types::ShortString;
-use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::connection::{Connection, Connector};
+use super::connection::Connection;
 use super::consumer::{self, Consumer, Consuming, Ended, ProbeError, Start};
+use super::keeper::{Failure, Keeper};
 use super::topology::Topology;
 use super::{BrokerError, SourceError};
-use crate::backoff::Backoff;
 use crate::config;
 
 /// Messages under way to one reading. Fewer than a live consumer has, since there are several
@@ -33,8 +33,6 @@ const PEEKED_MAX: usize = 32;
 const PEEKED_BYTES_MAX: usize = 1 << 20;
 /// How long a message may take that is known to be there; the broker may have to read its disk.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
-/// A connection that lasted this long was sound, so the next wait is a short one again.
-const SOUND_AFTER: Duration = Duration::from_secs(30);
 
 /// Reads the stream; all who read share one connection.
 #[derive(Clone)]
@@ -46,7 +44,6 @@ pub struct Reader {
 /// Makes the readers' connection, and another when that is lost.
 pub struct Dialer {
     link: Arc<Link>,
-    connector: Connector,
 }
 
 /// A message of the stream.
@@ -88,10 +85,10 @@ pub enum ReadError {
 }
 
 struct Link {
-    /// Sender: the dialer, and whoever finds the connection unfit. Receivers: who reads.
-    connection: watch::Sender<Option<Arc<Connection>>>,
+    keeper: Keeper,
+    /// Notified by who reads and has no connection. The dialer waits for it.
     wanted: Notify,
-    /// The last connection's broker did not serve.
+    /// Set when the last connection's broker did not serve.
     is_unfit: AtomicBool,
 }
 
@@ -101,14 +98,11 @@ impl Reader {
     /// # Errors
     /// The configuration must be mended, as [`super::Source::run`] says too.
     pub fn new(config: Arc<config::Amqp>) -> Result<(Self, Dialer), SourceError> {
-        let connector = Connector::new(Arc::clone(&config))?;
+        let keeper = Keeper::new(Arc::clone(&config))?;
         let queue = Topology::new(config)?.queue().clone();
-        let link = Arc::new(Link {
-            connection: watch::Sender::new(None),
-            wanted: Notify::new(),
-            is_unfit: AtomicBool::new(false),
-        });
-        Ok((Self { link: Arc::clone(&link), queue }, Dialer { link, connector }))
+        let link =
+            Arc::new(Link { keeper, wanted: Notify::new(), is_unfit: AtomicBool::new(false) });
+        Ok((Self { link: Arc::clone(&link), queue }, Dialer { link }))
     }
 
     /// Where the stream begins and ends; none when it is empty. Waits for a broker as long as it
@@ -153,21 +147,19 @@ impl Reader {
 
     /// Says goodbye to the broker, for at most two seconds.
     pub async fn close(&self) {
-        if let Some(connection) = self.link.connection.send_replace(None) {
-            connection.close().await;
-        }
+        self.link.keeper.close().await;
     }
 
     /// An open connection, waited for.
     async fn connection(&self) -> Arc<Connection> {
-        let mut current = self.link.connection.subscribe();
+        let mut made = self.link.keeper.subscribe();
         loop {
-            let open = current.borrow_and_update().clone().filter(|current| current.is_open());
-            if let Some(connection) = open {
+            made.mark_unchanged();
+            if let Some(connection) = self.link.keeper.current() {
                 return connection;
             }
             self.link.wanted.notify_one();
-            if current.changed().await.is_err() {
+            if made.changed().await.is_err() {
                 unreachable!("bug: the link, which this holds, has the sender");
             }
         }
@@ -216,14 +208,9 @@ impl Reader {
             }
             error => ReadError::Lost(error.to_string()),
         };
-        self.link.connection.send_if_modified(|current| {
-            let is_it = current.as_ref().is_some_and(|current| Arc::ptr_eq(current, on));
-            if is_it {
-                *current = None;
-                self.link.is_unfit.store(true, Ordering::Relaxed);
-            }
-            is_it
-        });
+        if self.link.keeper.take_this(on) {
+            self.link.is_unfit.store(true, Ordering::Relaxed);
+        }
         error
     }
 }
@@ -231,33 +218,26 @@ impl Reader {
 impl Dialer {
     /// Connects whenever somebody wants to read and there is no open connection; waits longer from
     /// one failure to the next. Never ends by itself.
-    pub async fn run(mut self) {
-        let mut backoff = Backoff::default();
-        let mut connected_at: Option<Instant> = None;
+    pub async fn run(self) {
+        let Link { keeper, wanted, is_unfit } = &*self.link;
         loop {
-            self.link.wanted.notified().await;
-            if self.link.connection.borrow().as_ref().is_some_and(|current| current.is_open()) {
+            wanted.notified().await;
+            if keeper.current().is_some() {
                 continue;
             }
-            if self.link.is_unfit.swap(false, Ordering::Relaxed) {
-                self.connector.pass_over();
-            }
-            match connected_at.take() {
-                Some(since) if since.elapsed() >= SOUND_AFTER => backoff.reset(),
-                Some(_) => sleep(backoff.next(fastrand::f64())).await,
-                None => {}
+            if keeper.connections() > 0 {
+                let is_unfit = is_unfit.swap(false, Ordering::Relaxed);
+                let failure = if is_unfit { Failure::Unfit } else { Failure::Lost };
+                sleep(keeper.failed(failure, fastrand::f64())).await;
             }
             let connection = loop {
-                match self.connector.connect().await {
+                match keeper.connection().await {
                     Ok(connection) => break connection,
                     Err(reason) => debug!(%reason, "no broker to read back from"),
                 }
-                self.connector.pass_over();
-                sleep(backoff.next(fastrand::f64())).await;
+                sleep(keeper.failed(Failure::Unfit, fastrand::f64())).await;
             };
             debug!(address = %connection.address(), "connected for reading back");
-            connected_at = Some(Instant::now());
-            self.link.connection.send_replace(Some(Arc::new(connection)));
         }
     }
 }

@@ -11,24 +11,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::connection::{ConnectError, Connection, Connector};
+use super::connection::{ConnectError, Connection};
 use super::consumer::{self, Consumer, Consuming, Ended, ProbeError, Start};
+use super::keeper::{Failure, Keeper};
 use super::topology::{NameError, Topology, TopologyError};
 use super::{BrokerError, Delivery, Input};
-use crate::backoff::Backoff;
 use crate::config::{self, QueueMode};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 
 /// How long the broker may take to give the last delivery back: it does so at once, or never.
 const ECHO_WITHIN: Duration = Duration::from_secs(5);
-/// An attachment that lasted this long was sound, so the next wait is a short one again.
-const SOUND_AFTER: Duration = Duration::from_secs(30);
-
 /// Reasons already logged since the last attachment: several brokers may fail each in its own way.
 const REASONS_KEPT: usize = 8;
 
@@ -64,12 +61,9 @@ struct Feed {
     readiness: Arc<Readiness>,
     start_over: Arc<Notify>,
     inputs: mpsc::Sender<Input>,
-    connector: Connector,
+    keeper: Keeper,
     topology: Topology,
-    /// None while not connected.
-    connection: Option<Arc<Connection>>,
-    connected_before: bool,
-    attached_at: Option<Instant>,
+    is_attached: bool,
     place: Place,
     /// The offset to be handed over before [`Input::CaughtUp`]; none once that has been said.
     tail: Option<u64>,
@@ -143,16 +137,14 @@ impl Source {
         shutdown: CancellationToken,
     ) -> Result<(), SourceError> {
         let mut feed = Feed {
-            connector: Connector::new(Arc::clone(&self.config))?,
+            keeper: Keeper::new(Arc::clone(&self.config))?,
             topology: Topology::new(Arc::clone(&self.config))?,
             config: self.config,
             metrics: self.metrics,
             readiness: self.readiness,
             start_over: self.link.start_over,
             inputs,
-            connection: None,
-            connected_before: false,
-            attached_at: None,
+            is_attached: false,
             place: Place::Fresh,
             tail: None,
         };
@@ -164,7 +156,6 @@ impl Source {
 
 impl Feed {
     async fn follow(&mut self) -> Result<(), SourceError> {
-        let mut backoff = Backoff::default();
         let mut reported = VecDeque::new();
         loop {
             let interruption = match self.attach_and_read().await {
@@ -182,13 +173,9 @@ impl Feed {
                 }
                 interruption => {
                     let reason = interruption.to_string();
-                    match self.attached_at {
-                        Some(since) if since.elapsed() >= SOUND_AFTER => backoff.reset(),
-                        Some(_) => {}
-                        None => self.connector.pass_over(),
-                    }
-                    let wait = backoff.next(fastrand::f64());
-                    if self.attached_at.is_some() {
+                    let failure = if self.is_attached { Failure::Lost } else { Failure::Unfit };
+                    let wait = self.keeper.failed(failure, fastrand::f64());
+                    if self.is_attached {
                         warn!(%reason, retry_in = ?wait, "lost the broker");
                         reported.clear();
                     } else if !reported.contains(&reason) {
@@ -224,14 +211,11 @@ impl Feed {
     }
 
     async fn connect(&mut self) -> Result<Arc<Connection>, Interruption> {
-        if let Some(connection) = &self.connection {
-            return Ok(Arc::clone(connection));
-        }
-        let connection = Arc::new(self.connector.connect().await?);
-        if std::mem::replace(&mut self.connected_before, true) {
+        let connections = self.keeper.connections();
+        let connection = self.keeper.connection().await?;
+        if connections > 0 && self.keeper.connections() > connections {
             self.metrics.amqp_reconnects.inc();
         }
-        self.connection = Some(Arc::clone(&connection));
         Ok(connection)
     }
 
@@ -387,18 +371,16 @@ impl Feed {
         };
         let queue = self.topology.queue().as_str();
         info!(queue, after_offset = offset, address = %connection.address(), "consuming");
-        self.attached_at = Some(Instant::now());
+        self.is_attached = true;
         self.metrics.amqp_connected.set(1);
         self.readiness.set_connected(true);
     }
 
     async fn detach(&mut self) {
-        self.attached_at = None;
+        self.is_attached = false;
         self.metrics.amqp_connected.set(0);
         self.readiness.set_connected(false);
-        if let Some(connection) = self.connection.take() {
-            connection.close().await;
-        }
+        self.keeper.close().await;
     }
 
     fn refused(&self, error: BrokerError) -> Interruption {

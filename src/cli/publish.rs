@@ -11,6 +11,7 @@ mod publication;
 mod source;
 mod state;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -52,7 +53,7 @@ pub async fn run(config: Config, options: PublishOptions) -> Outcome {
         _ => Ok(None),
     };
     let state = state.map_err(Failure::Usage)?;
-    let mut publication = Publication::new(&config.amqp, !options.no_retry, state);
+    let mut publication = Publication::new(Arc::new(config.amqp), !options.no_retry, state)?;
     let mut source = match (&options.file, url) {
         (_, Some(url)) => Source::Node(follower(url, &options, &mut publication)?),
         (Some(file), None) => {
@@ -85,7 +86,7 @@ pub async fn run(config: Config, options: PublishOptions) -> Outcome {
 fn follower(
     url: NodeUrl,
     options: &PublishOptions,
-    publication: &mut Publication<'_>,
+    publication: &mut Publication,
 ) -> Result<Follower> {
     let mut follower = Follower::new(Following {
         node: Node::new(url, options.node.timeout)?,
@@ -103,7 +104,7 @@ fn follower(
 async fn begin(
     source: &mut Source,
     options: &NodeOptions,
-    publication: &mut Publication<'_>,
+    publication: &mut Publication,
 ) -> Result<()> {
     let extent = match (source, &options.heights) {
         (Source::Lines(blocks), _) => {
@@ -132,7 +133,7 @@ async fn begin(
 /// Where following begins, and who says so.
 async fn start(
     options: &NodeOptions,
-    publication: &mut Publication<'_>,
+    publication: &mut Publication,
 ) -> Result<(Start, &'static str)> {
     if let Some(start) = options.from_height {
         return Ok((start, "--from-height"));

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -15,8 +16,7 @@ use super::pace::Pace;
 use super::progress::{Extent, Progress};
 use super::source::Source;
 use super::state::State;
-use crate::amqp::{PublishError, Publisher};
-use crate::backoff::Backoff;
+use crate::amqp::{Failure, Keeper, PublishError, Publisher};
 use crate::config;
 
 /// Confirms awaited at once: enough to hide a round trip, few enough to publish again.
@@ -33,14 +33,14 @@ const REASON: Duration = Duration::from_secs(1);
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// The publishing side: a connection that is made anew, and what it owes us.
-pub struct Publication<'a> {
-    amqp: &'a config::Amqp,
+pub struct Publication {
+    amqp: Arc<config::Amqp>,
     retry: bool,
+    keeper: Keeper,
     publisher: Option<Publisher>,
     /// Whether there ever was a connection: the first attempt is the person's to repeat.
     has_attached: bool,
     refusals: u32,
-    backoff: Backoff,
     /// In the order of publishing; at most `UNCONFIRMED_MAX`.
     unconfirmed: VecDeque<Unconfirmed>,
     unconfirmed_bytes: usize,
@@ -59,22 +59,27 @@ struct Unconfirmed {
     confirm: Option<Confirming>,
 }
 
-impl<'a> Publication<'a> {
+impl Publication {
     /// Connects to nothing yet.
-    pub fn new(amqp: &'a config::Amqp, retry: bool, state: Option<State>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// A broker's URI or a TLS file is malformed: the configuration must be mended.
+    pub fn new(amqp: Arc<config::Amqp>, retry: bool, state: Option<State>) -> Result<Self> {
+        let keeper =
+            Keeper::new(Arc::clone(&amqp)).map_err(|error| explain(error.into(), &amqp))?;
+        Ok(Self {
             amqp,
             retry,
+            keeper,
             publisher: None,
             has_attached: false,
             refusals: 0,
-            backoff: Backoff::default(),
             unconfirmed: VecDeque::new(),
             unconfirmed_bytes: 0,
             progress: Progress::new(Extent::Unknown),
             state,
             has_complained: false,
-        }
+        })
     }
 
     /// Publishes all blocks, each confirmed.
@@ -151,7 +156,7 @@ impl<'a> Publication<'a> {
     fn confirmed(&mut self) {
         let settled = self.unconfirmed.pop_front().expect("bug: the oldest was awaited");
         self.unconfirmed_bytes -= settled.block.body.len();
-        self.backoff.reset();
+        self.keeper.forget_failures();
         self.refusals = 0;
         self.progress.confirmed(&settled.block);
         if let (Some(state), Some(height)) = (&mut self.state, settled.block.height) {
@@ -236,7 +241,7 @@ impl<'a> Publication<'a> {
 
     async fn attach(&mut self) -> Result<()> {
         while self.publisher.is_none() {
-            match Publisher::connect(self.amqp).await {
+            match Publisher::attach(&self.keeper, Arc::clone(&self.amqp)).await {
                 Ok(publisher) => {
                     self.publisher = Some(publisher);
                     self.has_attached = true;
@@ -250,6 +255,7 @@ impl<'a> Publication<'a> {
     /// Drops the connection and waits, or fails if another attempt cannot help.
     async fn lost(&mut self, error: PublishError) -> Result<()> {
         let was_attached = self.publisher.take().is_some();
+        drop(self.keeper.take());
         self.refusals += u32::from(was_attached);
         for one in &mut self.unconfirmed {
             one.confirm = None;
@@ -258,9 +264,10 @@ impl<'a> Publication<'a> {
             || !self.has_attached
             || self.refusals >= REFUSALS_MAX;
         if !self.retry || is_final {
-            return Err(explain(error, self.amqp));
+            return Err(explain(error, &self.amqp));
         }
-        let wait = self.backoff.next(super::super::half_jitter());
+        let failure = if was_attached { Failure::Lost } else { Failure::Unfit };
+        let wait = self.keeper.failed(failure, super::super::half_jitter());
         self.progress.say(&format!("{error}; again in {:.1} s", wait.as_secs_f64()));
         tokio::time::sleep(wait).await;
         Ok(())
