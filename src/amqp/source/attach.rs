@@ -1,0 +1,172 @@
+//! Attaching to the queue: where to read from, and whether it still is the queue that was read before.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::feed::{Feed, Place};
+use super::interruption::Interruption;
+use crate::amqp::connection::Connection;
+use crate::amqp::consumer::{self, Consumer, Consuming, ProbeError, Start};
+use crate::amqp::topology::TopologyError;
+use crate::amqp::{BrokerError, Delivery, Input};
+use crate::config::QueueMode;
+
+/// How long the broker may take to give the last delivery back: it does so at once, or never.
+const ECHO_WITHIN: Duration = Duration::from_secs(5);
+
+impl Feed {
+    /// Makes sure of the topology and begins to consume, where reading left off if it has begun.
+    pub async fn attach(&mut self, connection: &Connection) -> Result<Consumer, Interruption> {
+        self.topology.ensure(connection).await.map_err(|error| match error {
+            TopologyError::QueueType { .. } => Interruption::Fatal(error.into()),
+            refused => Interruption::Topology(refused),
+        })?;
+        match (self.config.queue.mode, &self.place) {
+            (QueueMode::Queue, _) => self.attach_to_queue(connection).await,
+            (QueueMode::Stream, Place::Taken { .. }) => self.attach_where_left(connection).await,
+            (QueueMode::Stream, Place::Anew) => {
+                self.look_up_tail_again(connection).await?;
+                self.consume(connection, Start::First).await
+            }
+            (QueueMode::Stream, _) => self.attach_afresh(connection).await,
+        }
+    }
+
+    async fn attach_to_queue(&mut self, connection: &Connection) -> Result<Consumer, Interruption> {
+        let opened = Consumer::open(connection, self.consuming(None)).await;
+        let consumer = opened.map_err(|error| self.refused(error))?;
+        if !matches!(self.place, Place::Queue) {
+            self.send(Input::Begin { from_first: true }).await?;
+            self.send(Input::CaughtUp).await?;
+            self.place = Place::Queue;
+        }
+        Ok(consumer)
+    }
+
+    /// The start procedure: the tail's offset, and a place `amqp.queue.warm_up` messages before it.
+    async fn attach_afresh(&mut self, connection: &Connection) -> Result<Consumer, Interruption> {
+        let tail = self.look_up_tail(connection).await?;
+        let start = tail.unwrap_or(0).saturating_sub(self.config.queue.warm_up);
+        let from_first = start == 0 || {
+            let first = consumer::first_offset(connection, self.consuming(None)).await;
+            let first = first.map_err(|error| self.probe_failed(error))?;
+            first.is_none_or(|first| start <= first)
+        };
+        // Not by its number when it is the first: an empty stream has no such offset yet.
+        let start = if start == 0 { Start::First } else { Start::Offset(start) };
+        let consumer = self.consume(connection, start).await?;
+        self.send(Input::Begin { from_first }).await?;
+        self.tail = tail;
+        if tail.is_none() {
+            self.send(Input::CaughtUp).await?;
+        }
+        Ok(consumer)
+    }
+
+    /// Reads on from the last message handed over, which the broker must give back as it was: an
+    /// offset past the end of a stream made anew would be mute without an error.
+    async fn attach_where_left(
+        &mut self,
+        connection: &Connection,
+    ) -> Result<Consumer, Interruption> {
+        let Place::Taken { offset, body } = &self.place else {
+            unreachable!("bug: called without a last message");
+        };
+        let (offset, body) = (*offset, body.clone());
+        let mut consumer = self.consume(connection, Start::Offset(offset)).await?;
+        let found = match timeout(ECHO_WITHIN, consumer.next()).await {
+            Ok(message) => {
+                let echo = Delivery::from_broker(message?);
+                if echo.offset == Some(offset) && echo.body == body {
+                    self.send(Input::Echo(echo)).await?;
+                    self.look_up_tail_again(connection).await?;
+                    return Ok(consumer);
+                }
+                "another message in its place"
+            }
+            Err(_) => "nothing within 5 s",
+        };
+        consumer.close().await;
+        let queue = self.topology.queue().as_str();
+        warn!(
+            queue,
+            offset,
+            found,
+            "the stream was made anew or lost its tail; reading it from its first message"
+        );
+        self.metrics.stream_resets.inc();
+        self.send(Input::Anew).await?;
+        self.place = Place::Anew;
+        self.tail = self.look_up_tail(connection).await?;
+        if self.tail.is_none() {
+            self.send(Input::CaughtUp).await?;
+        }
+        self.consume(connection, Start::First).await
+    }
+
+    /// Until the tail has been reached: a stream that changed may never have the offset that was
+    /// its tail before.
+    async fn look_up_tail_again(&mut self, connection: &Connection) -> Result<(), Interruption> {
+        if self.tail.is_none() {
+            return Ok(());
+        }
+        self.tail = self.look_up_tail(connection).await?;
+        match (self.tail, &self.place) {
+            (None, _) => self.send(Input::CaughtUp).await,
+            (Some(_), Place::Taken { offset, .. }) => self.catch_up_at(*offset).await,
+            (Some(_), _) => Ok(()),
+        }
+    }
+
+    async fn look_up_tail(&self, connection: &Connection) -> Result<Option<u64>, Interruption> {
+        let mut tail = None;
+        let each = |offset, _body| tail = Some(offset);
+        consumer::read_tail(connection, self.consuming(None), each)
+            .await
+            .map_err(|error| self.probe_failed(error))?;
+        Ok(tail)
+    }
+
+    async fn consume(
+        &self,
+        connection: &Connection,
+        start: Start,
+    ) -> Result<Consumer, Interruption> {
+        let opened = Consumer::open(connection, self.consuming(Some(start))).await;
+        opened.map_err(|error| self.refused(error))
+    }
+
+    fn consuming(&self, start: Option<Start>) -> Consuming<'_> {
+        Consuming { queue: self.topology.queue(), prefetch: self.config.prefetch, start }
+    }
+
+    fn refused(&self, error: BrokerError) -> Interruption {
+        let (queue, reply) = (self.topology.queue().to_string(), error.reply());
+        match (error.code(), self.config.queue.mode) {
+            (Some(404), _) if !self.config.declare => Interruption::Missing { queue, reply },
+            // "invalid arg 'x-stream-offset' ... of queue type rabbit_classic_queue"
+            (Some(406), QueueMode::Stream) if reply.contains("x-stream-offset") => {
+                self.other_type(&reply)
+            }
+            (Some(403), QueueMode::Queue) if reply.contains("exclusive") => {
+                Interruption::InUse { queue, reply }
+            }
+            _ => Interruption::Refused(error),
+        }
+    }
+
+    fn probe_failed(&self, error: ProbeError) -> Interruption {
+        match error {
+            ProbeError::Refused(error) => self.refused(error),
+            ProbeError::Ended(ended) => Interruption::Ended(ended),
+            ProbeError::NotAStream => self.other_type(consumer::NOT_A_STREAM),
+        }
+    }
+
+    pub fn other_type(&self, found: &str) -> Interruption {
+        let queue = self.topology.queue().to_string();
+        Interruption::Fatal(TopologyError::QueueType { queue, reply: found.into() }.into())
+    }
+}

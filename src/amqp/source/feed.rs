@@ -1,0 +1,128 @@
+//! The loop that attaches, reads, waits and begins again, with what it keeps from one attachment to the
+//! next.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::interruption::{Interruption, SourceError};
+use crate::amqp::Input;
+use crate::amqp::connection::Connection;
+use crate::amqp::keeper::{Failure, Keeper};
+use crate::amqp::topology::Topology;
+use crate::config;
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+
+/// Reasons already logged since the last attachment: several brokers may fail each in its own way.
+const REASONS_KEPT: usize = 8;
+
+/// What the task keeps between attachments.
+pub struct Feed {
+    pub config: Arc<config::Amqp>,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<Readiness>,
+    pub start_over: Arc<Notify>,
+    pub inputs: mpsc::Sender<Input>,
+    pub keeper: Keeper,
+    pub topology: Topology,
+    pub is_attached: bool,
+    pub place: Place,
+    /// The offset to be handed over before [`Input::CaughtUp`]; none once that has been said.
+    pub tail: Option<u64>,
+}
+
+/// How far reading has come.
+pub enum Place {
+    /// Nothing has been handed over: the start procedure comes next.
+    Fresh,
+    /// The stream was made anew, the pipeline knows it, and nothing of it has been handed over.
+    Anew,
+    /// The last message handed over. Its body is kept to know it again: one body, shared with the
+    /// pipeline while that still has it.
+    Taken { offset: u64, body: Bytes },
+    /// `queue` mode: the broker knows the place.
+    Queue,
+}
+
+impl Feed {
+    pub async fn follow(&mut self) -> Result<(), SourceError> {
+        let mut reported = VecDeque::new();
+        loop {
+            let interruption = match self.attach_and_read().await {
+                Err(interruption) => interruption,
+                Ok(never) => match never {},
+            };
+            match interruption {
+                Interruption::Fatal(error) => return Err(error),
+                Interruption::Abandoned => return Ok(()),
+                Interruption::StartOver => {
+                    info!("starting over, since another chain is published");
+                    self.place = Place::Fresh;
+                    self.tail = None;
+                    continue;
+                }
+                interruption => {
+                    let reason = interruption.to_string();
+                    let failure = if self.is_attached { Failure::Lost } else { Failure::Unfit };
+                    let wait = self.keeper.failed(failure, fastrand::f64());
+                    if self.is_attached {
+                        warn!(%reason, retry_in = ?wait, "lost the broker");
+                        reported.clear();
+                    } else if !reported.contains(&reason) {
+                        warn!(%reason, "no broker to consume from; trying for ever");
+                        reported.truncate(REASONS_KEPT - 1);
+                        reported.push_front(reason);
+                    }
+                    self.detach().await;
+                    sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// One attachment, from its connection to its end.
+    async fn attach_and_read(&mut self) -> Result<Infallible, Interruption> {
+        let connection = self.connect().await?;
+        let consumer = self.attach(&connection).await?;
+        self.set_attached(&connection);
+        self.read(consumer).await
+    }
+
+    async fn connect(&mut self) -> Result<Arc<Connection>, Interruption> {
+        let connections = self.keeper.connections();
+        let connection = self.keeper.connection().await?;
+        if connections > 0 && self.keeper.connections() > connections {
+            self.metrics.amqp_reconnects.inc();
+        }
+        Ok(connection)
+    }
+
+    pub async fn send(&self, input: Input) -> Result<(), Interruption> {
+        self.inputs.send(input).await.map_err(|_| Interruption::Abandoned)
+    }
+
+    fn set_attached(&mut self, connection: &Connection) {
+        let offset = match &self.place {
+            Place::Taken { offset, .. } => Some(offset),
+            Place::Fresh | Place::Anew | Place::Queue => None,
+        };
+        let queue = self.topology.queue().as_str();
+        info!(queue, after_offset = offset, address = %connection.address(), "consuming");
+        self.is_attached = true;
+        self.metrics.amqp_connected.set(1);
+        self.readiness.set_connected(true);
+    }
+
+    pub async fn detach(&mut self) {
+        self.is_attached = false;
+        self.metrics.amqp_connected.set(0);
+        self.readiness.set_connected(false);
+        self.keeper.close().await;
+    }
+}

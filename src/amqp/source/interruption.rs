@@ -1,0 +1,43 @@
+//! Reasons for which an attachment to the queue does not come about, or ends, and of those for which
+//! consuming ends with it.
+
+use crate::amqp::BrokerError;
+use crate::amqp::connection::ConnectError;
+use crate::amqp::consumer::Ended;
+use crate::amqp::topology::{NameError, TopologyError};
+
+/// Why consuming cannot go on. Nothing but the operator heals these.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(transparent)]
+    Configuration(#[from] ConnectError),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    QueueType(#[from] TopologyError),
+}
+
+/// Why an attachment did not come about, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Interruption {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{0}")]
+    Topology(TopologyError),
+    #[error("queue {queue:?} does not exist; declare it, or set amqp.declare = true ({reply})")]
+    Missing { queue: String, reply: String },
+    #[error(
+        "queue {queue:?} is in use by another consumer, perhaps by our own lost connection until its heartbeat ends ({reply})"
+    )]
+    InUse { queue: String, reply: String },
+    #[error(transparent)]
+    Refused(BrokerError),
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    #[error("the pipeline asked for a new start")]
+    StartOver,
+    #[error("the pipeline has ended")]
+    Abandoned,
+    #[error(transparent)]
+    Fatal(SourceError),
+}

@@ -1,0 +1,44 @@
+//! Reading: each message handed on, in order, until that ends.
+
+use std::convert::Infallible;
+
+use super::feed::{Feed, Place};
+use super::interruption::Interruption;
+use crate::amqp::consumer::{self, Consumer};
+use crate::amqp::{Delivery, Input};
+use crate::config::QueueMode;
+
+impl Feed {
+    pub async fn read(&mut self, mut consumer: Consumer) -> Result<Infallible, Interruption> {
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = self.start_over.notified() => {
+                    consumer.close().await;
+                    return Err(Interruption::StartOver);
+                }
+                message = consumer.next() => message?,
+            };
+            let delivery = Delivery::from_broker(message);
+            match (self.config.queue.mode, delivery.offset) {
+                (QueueMode::Queue, None) => self.send(Input::Delivery(delivery)).await?,
+                (QueueMode::Stream, Some(offset)) => {
+                    let body = delivery.body.clone();
+                    self.send(Input::Delivery(delivery)).await?;
+                    self.place = Place::Taken { offset, body };
+                    self.catch_up_at(offset).await?;
+                }
+                (QueueMode::Queue, Some(_)) => return Err(self.other_type("it is a stream")),
+                (QueueMode::Stream, None) => return Err(self.other_type(consumer::NOT_A_STREAM)),
+            }
+        }
+    }
+
+    pub async fn catch_up_at(&mut self, offset: u64) -> Result<(), Interruption> {
+        if self.tail.is_some_and(|tail| offset >= tail) {
+            self.send(Input::CaughtUp).await?;
+            self.tail = None;
+        }
+        Ok(())
+    }
+}
