@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::amqp::{DeadLetters, Reader, Source, SourceError};
+use crate::amqp::{DeadLetters, Dialer, Reader, Source, SourceError};
 use crate::archive::Archive;
-use crate::config::{self, Config, QueueMode};
+use crate::config::{Config, QueueMode};
 use crate::encoder;
 use crate::history::History;
 use crate::metrics::Metrics;
@@ -44,7 +44,14 @@ pub struct Bridge {
     pipeline: Pipeline,
     history: Arc<History>,
     /// None in `queue` mode, where nothing can be read back.
-    replay: Option<(replay::Parts, Arc<config::Amqp>)>,
+    read_back: Option<ReadBack>,
+}
+
+/// What reads back what has left the history, before it runs.
+struct ReadBack {
+    parts: replay::Parts,
+    reader: Reader,
+    dialer: Dialer,
 }
 
 /// Where a replica listens.
@@ -112,8 +119,10 @@ impl Bridge {
         let amqp = Arc::new(config.amqp);
         let (source, link) =
             Source::new(Arc::clone(&amqp), Arc::clone(&metrics), Arc::clone(&readiness));
-        let dead_letters = Arc::new(DeadLetters::new(Arc::clone(&amqp)));
-        let replay = requests.map(|requests| {
+        let dead_letters = Arc::new(DeadLetters::beside(Arc::clone(&amqp), &link));
+        let read_back = requests.and_then(|requests| {
+            // What is wrong with the configuration, the source says.
+            let (reader, dialer) = Reader::beside(Arc::clone(&amqp), &link).ok()?;
             let parts = replay::Parts {
                 blocks: config.blocks.clone(),
                 encoded_bytes_max: history_bytes_max,
@@ -122,7 +131,7 @@ impl Bridge {
                 requests,
                 metrics: Arc::clone(&metrics),
             };
-            (parts, Arc::clone(&amqp))
+            Some(ReadBack { parts, reader, dialer })
         });
         let pipeline = Pipeline::new(Parts {
             blocks: config.blocks,
@@ -136,7 +145,7 @@ impl Bridge {
             readiness,
             notices,
         });
-        Ok(Self { server, addresses, reload, source, pipeline, replay, history })
+        Ok(Self { server, addresses, reload, source, pipeline, history, read_back })
     }
 
     pub fn addresses(&self) -> Addresses {
@@ -153,7 +162,7 @@ impl Bridge {
     /// # Errors
     /// What no waiting can heal, such as a queue of another type; the sessions are drained all the same.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BridgeError> {
-        let Self { server, addresses, reload: _, source, pipeline, replay, history } = self;
+        let Self { server, addresses, reload: _, source, pipeline, history, read_back } = self;
         info!(server = %addresses.server, admin = addresses.admin.map(tracing::field::display), "listening");
         let (inputs, taken) = mpsc::channel(INPUTS_MAX);
         // Blocks are still delivered while the sessions drain: the feed ends after the server.
@@ -177,7 +186,7 @@ impl Bridge {
                 encoder::run(history, feed_ends).await;
             }
         });
-        let replay = tokio::spawn(read_back(replay, feed_ends.clone()));
+        let replay = tokio::spawn(serve_deep_reads(read_back, feed_ends.clone()));
         server.run(drain).await;
         feed_ends.cancel();
         match timeout(FEED_END, &mut pipeline).await {
@@ -196,13 +205,8 @@ impl Bridge {
 }
 
 /// Serves deep reads until `shutdown`.
-async fn read_back(
-    replay: Option<(replay::Parts, Arc<config::Amqp>)>,
-    shutdown: CancellationToken,
-) {
-    let Some((parts, amqp)) = replay else { return };
-    // What is wrong with the configuration, the source says.
-    let Ok((reader, dialer)) = Reader::new(amqp) else { return };
+async fn serve_deep_reads(read_back: Option<ReadBack>, shutdown: CancellationToken) {
+    let Some(ReadBack { parts, reader, dialer }) = read_back else { return };
     tokio::select! {
         () = Replay::new(parts, reader).run(shutdown) => {}
         () = dialer.run() => {}

@@ -116,6 +116,7 @@ impl Pipeline {
                     None => return,
                 },
                 () = hold_over => {}
+                () = self.parts.dead_letters.give_way() => {}
             }
         }
     }

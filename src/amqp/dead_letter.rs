@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connection::ConnectError;
 use super::keeper::{Failure, Keeper};
+use super::precedence::Precedence;
+use super::source::Link;
 use super::{BrokerError, Delivery, request};
 use crate::config;
 
@@ -31,6 +33,7 @@ pub struct DeadLetters {
     /// Keeper of a connection that is made for the first letter, and anew after a failure. Empty
     /// before the first letter.
     keeper: OnceLock<Keeper>,
+    precedence: Arc<Precedence>,
 }
 
 /// A bad message and why it is bad.
@@ -65,9 +68,20 @@ pub enum DeadLetterError {
 }
 
 impl DeadLetters {
+    /// Dead letters that wait for no feed.
     pub fn new(config: Arc<config::Amqp>) -> Self {
+        Self::after(config, Arc::new(Precedence::none()))
+    }
+
+    /// Dead letters beside the source of this link: they connect when it has, and wait for it to set
+    /// them up.
+    pub fn beside(config: Arc<config::Amqp>, link: &Link) -> Self {
+        Self::after(config, Arc::clone(&link.precedence))
+    }
+
+    fn after(config: Arc<config::Amqp>, precedence: Arc<Precedence>) -> Self {
         let queue = config.queue.resolved_name();
-        Self { config, queue, keeper: OnceLock::new() }
+        Self { config, queue, keeper: OnceLock::new(), precedence }
     }
 
     /// Writes the letter and waits for the broker's word that a queue has it, ten seconds at most.
@@ -88,6 +102,7 @@ impl DeadLetters {
         keeper.forget_failures();
         let mut last = None;
         let attempts = async {
+            self.precedence.letters_set_up().await;
             loop {
                 match self.attempt(keeper, exchange, letter).await {
                     Err(error) if error.is_transient() => {
@@ -107,6 +122,18 @@ impl DeadLetters {
                 keeper.failed(Failure::Unfit, 0.0);
                 Err(DeadLetterError::Deadline { last })
             }
+        }
+    }
+
+    /// Lets the source have the connection's place at the broker; see [`Keeper::give_way`]. Waits for
+    /// ever before the first letter.
+    ///
+    /// # Cancel safety
+    /// Dropped, the connection may be closed or not.
+    pub async fn give_way(&self) {
+        match self.keeper.get() {
+            Some(keeper) => keeper.give_way().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -160,7 +187,8 @@ impl DeadLetters {
         match self.keeper.get() {
             Some(keeper) => Ok(keeper),
             None => {
-                let keeper = Keeper::new(Arc::clone(&self.config))?;
+                let precedence = Arc::clone(&self.precedence);
+                let keeper = Keeper::beside(Arc::clone(&self.config), precedence)?;
                 Ok(self.keeper.get_or_init(|| keeper))
             }
         }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::connection::{ConnectError, Connection, Connector};
+use super::precedence::Precedence;
 use crate::backoff::Backoff;
 use crate::config;
 
@@ -20,6 +21,7 @@ const SOUND_AFTER: Duration = Duration::from_secs(30);
 /// Keeper of one connection.
 pub struct Keeper {
     connector: Connector,
+    precedence: Arc<Precedence>,
     /// Sender: this keeper, and each owner that gives the connection up. Receivers: those who wait for
     /// a connection. It holds one value.
     connection: watch::Sender<Option<Arc<Connection>>>,
@@ -50,14 +52,27 @@ impl Keeper {
     /// # Errors
     /// A URI or a TLS file is malformed: the configuration must be mended.
     pub fn new(config: Arc<config::Amqp>) -> Result<Self, ConnectError> {
+        Self::beside(config, Arc::new(Precedence::none()))
+    }
+
+    /// The same, for who connects only after the feed.
+    ///
+    /// # Errors
+    /// As those of [`Self::new`].
+    pub fn beside(
+        config: Arc<config::Amqp>,
+        precedence: Arc<Precedence>,
+    ) -> Result<Self, ConnectError> {
         Ok(Self {
             connector: Connector::new(config)?,
+            precedence,
             connection: watch::Sender::new(None),
             attempts: Mutex::default(),
         })
     }
 
-    /// The open connection; without one, a new one, for which every address is tried once.
+    /// The open connection; without one, a new one, for which every address is tried once. Beside the
+    /// feed it waits until that has its own.
     ///
     /// # Errors
     /// No broker answers. Say so with [`Self::failed`] and try again.
@@ -68,6 +83,7 @@ impl Keeper {
         if let Some(open) = self.current() {
             return Ok(open);
         }
+        self.precedence.feed_connected().await;
         let turn = self.attempts().turn;
         let (connection, turn) = self.connector.connect(turn).await?;
         let connection = Arc::new(connection);
@@ -125,6 +141,17 @@ impl Keeper {
         self.connection.send_if_modified(|current| {
             current.take_if(|current| Arc::ptr_eq(current, connection)).is_some()
         })
+    }
+
+    /// Waits until the feed seeks a broker in vain, closes the connection, which may be the one that
+    /// the feed is not given, and waits until the feed has its own.
+    ///
+    /// # Cancel safety
+    /// Dropped, the connection may be closed or not.
+    pub async fn give_way(&self) {
+        self.precedence.feed_searching().await;
+        self.close().await;
+        self.precedence.feed_connected().await;
     }
 
     /// Says goodbye to the broker, for at most two seconds.

@@ -18,6 +18,7 @@ use tracing::debug;
 use super::connection::Connection;
 use super::consumer::{self, Consumer, Consuming, Ended, ProbeError, Start};
 use super::keeper::{Failure, Keeper};
+use super::precedence::Precedence;
 use super::topology::Topology;
 use super::{BrokerError, SourceError};
 use crate::config;
@@ -93,12 +94,30 @@ struct Link {
 }
 
 impl Reader {
-    /// A reader, and what connects it.
+    /// A reader that waits for no feed, and what connects it.
     ///
     /// # Errors
     /// The configuration must be mended, as [`super::Source::run`] says too.
     pub fn new(config: Arc<config::Amqp>) -> Result<(Self, Dialer), SourceError> {
-        let keeper = Keeper::new(Arc::clone(&config))?;
+        Self::after(config, Arc::new(Precedence::none()))
+    }
+
+    /// A reader that connects when the source of this link has, and what connects it.
+    ///
+    /// # Errors
+    /// As those of [`Self::new`].
+    pub fn beside(
+        config: Arc<config::Amqp>,
+        link: &super::Link,
+    ) -> Result<(Self, Dialer), SourceError> {
+        Self::after(config, Arc::clone(&link.precedence))
+    }
+
+    fn after(
+        config: Arc<config::Amqp>,
+        precedence: Arc<Precedence>,
+    ) -> Result<(Self, Dialer), SourceError> {
+        let keeper = Keeper::beside(Arc::clone(&config), precedence)?;
         let queue = Topology::new(config)?.queue().clone();
         let link =
             Arc::new(Link { keeper, wanted: Notify::new(), is_unfit: AtomicBool::new(false) });
@@ -217,28 +236,36 @@ impl Reader {
 
 impl Dialer {
     /// Connects whenever somebody wants to read and there is no open connection; waits longer from
-    /// one failure to the next. Never ends by itself.
+    /// one failure to the next; lets go when the feed seeks a broker in vain. Never ends by itself.
     pub async fn run(self) {
-        let Link { keeper, wanted, is_unfit } = &*self.link;
         loop {
-            wanted.notified().await;
-            if keeper.current().is_some() {
-                continue;
+            tokio::select! {
+                () = self.connect_when_wanted() => {}
+                // Who waits for a connection sees this one go, and asks again.
+                () = self.link.keeper.give_way() => {}
             }
-            if keeper.connections() > 0 {
-                let is_unfit = is_unfit.swap(false, Ordering::Relaxed);
-                let failure = if is_unfit { Failure::Unfit } else { Failure::Lost };
-                sleep(keeper.failed(failure, fastrand::f64())).await;
-            }
-            let connection = loop {
-                match keeper.connection().await {
-                    Ok(connection) => break connection,
-                    Err(reason) => debug!(%reason, "no broker to read back from"),
-                }
-                sleep(keeper.failed(Failure::Unfit, fastrand::f64())).await;
-            };
-            debug!(address = %connection.address(), "connected for reading back");
         }
+    }
+
+    async fn connect_when_wanted(&self) {
+        let Link { keeper, wanted, is_unfit } = &*self.link;
+        wanted.notified().await;
+        if keeper.current().is_some() {
+            return;
+        }
+        if keeper.connections() > 0 {
+            let is_unfit = is_unfit.swap(false, Ordering::Relaxed);
+            let failure = if is_unfit { Failure::Unfit } else { Failure::Lost };
+            sleep(keeper.failed(failure, fastrand::f64())).await;
+        }
+        let connection = loop {
+            match keeper.connection().await {
+                Ok(connection) => break connection,
+                Err(reason) => debug!(%reason, "no broker to read back from"),
+            }
+            sleep(keeper.failed(Failure::Unfit, fastrand::f64())).await;
+        };
+        debug!(address = %connection.address(), "connected for reading back");
     }
 }
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Input;
 use super::keeper::Keeper;
+use super::precedence::Precedence;
 use super::topology::Topology;
 use crate::config;
 use crate::metrics::Metrics;
@@ -32,10 +33,11 @@ pub struct Source {
     link: Link,
 }
 
-/// A handle to the running source, for the pipeline.
+/// A handle to the running source, for the pipeline, and for those who have a connection beside it.
 #[derive(Clone)]
 pub struct Link {
     start_over: Arc<Notify>,
+    pub(super) precedence: Arc<Precedence>,
 }
 
 impl Link {
@@ -52,7 +54,8 @@ impl Source {
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
     ) -> (Self, Link) {
-        let link = Link { start_over: Arc::new(Notify::new()) };
+        let link =
+            Link { start_over: Arc::new(Notify::new()), precedence: Arc::new(Precedence::new()) };
         (Self { config, metrics, readiness, link: link.clone() }, link)
     }
 
@@ -67,9 +70,12 @@ impl Source {
         inputs: mpsc::Sender<Input>,
         shutdown: CancellationToken,
     ) -> Result<(), SourceError> {
+        let topology = Topology::new(Arc::clone(&self.config))?;
         let mut feed = Feed {
             keeper: Keeper::new(Arc::clone(&self.config))?,
-            topology: Topology::new(Arc::clone(&self.config))?,
+            dead_letter_queue: Arc::new(topology.dead_letter_queue()),
+            topology,
+            precedence: self.link.precedence,
             config: self.config,
             metrics: self.metrics,
             readiness: self.readiness,

@@ -3,22 +3,22 @@
 //! Each declaration has a channel of its own, since the broker closes a channel on which it
 //! refuses something.
 
+mod dead_letters;
+mod declare;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::ExchangeKind;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, ExchangeKind};
 use tracing::warn;
 
+use super::BrokerError;
 use super::connection::Connection;
-use super::{BrokerError, request};
 use crate::config::{self, Argument, ExchangeType, QueueMode};
+use declare::{Binding, bind, declare_exchange, declare_queue};
 
-/// The dead-letter queue's bound, in messages; the oldest are dropped.
-const DEAD_LETTERS_MAX: i64 = 1_000;
-/// Matches every routing key of a topic exchange.
-const EVERYTHING: &str = "#";
+pub use dead_letters::DeadLetterQueue;
 
 /// The names on the broker, checked for what AMQP can carry.
 pub struct Topology {
@@ -93,10 +93,15 @@ impl Topology {
         &self.queue
     }
 
+    /// What the feed looks after for the dead letters.
+    pub fn dead_letter_queue(&self) -> DeadLetterQueue {
+        let name = self.dead_letter_exchange.clone();
+        DeadLetterQueue::new(name.filter(|_| self.config.declare))
+    }
+
     /// Makes sure that the queue is there, bound to the exchange, when `amqp.declare` says so.
     ///
-    /// What exists with other arguments is used as it is, with one warning. So is a broker that
-    /// refuses dead letters: the feed does not need them.
+    /// What exists with other arguments is used as it is, with one warning.
     ///
     /// # Errors
     /// [`TopologyError::QueueType`] for good; otherwise the broker refused or failed: try again.
@@ -128,12 +133,6 @@ impl Topology {
             let binding = Binding { queue: &self.queue, exchange: &exchange, key };
             bind(connection, binding).await.map_err(TopologyError::Refused)?;
         }
-
-        if let Some(exchange) = self.dead_letter_exchange.clone()
-            && let Err(error) = declare_dead_letters(connection, &exchange).await
-        {
-            self.warn_once(format!("dead letters {exchange}"), &error);
-        }
         Ok(())
     }
 
@@ -157,19 +156,9 @@ impl Topology {
         if self.warned.get(&object) == Some(&reason) {
             return;
         }
-        if object.starts_with("dead letters") {
-            warn!(%reason, "dead letters cannot be set up; the feed goes on without");
-        } else {
-            warn!(object, %reason, "exists with other arguments and is used as it is");
-        }
+        warn!(object, %reason, "exists with other arguments and is used as it is");
         self.warned.insert(object, reason);
     }
-}
-
-struct Binding<'a> {
-    queue: &'a ShortString,
-    exchange: &'a ShortString,
-    key: &'a ShortString,
 }
 
 fn name(key: &'static str, name: &str) -> Result<ShortString, NameError> {
@@ -194,78 +183,4 @@ fn queue_arguments(queue: &config::Queue) -> BTreeMap<String, Argument> {
         ("x-queue-type".into(), Argument::Text("classic".into())),
         ("x-expires".into(), Argument::Integer(expires_ms)),
     ])
-}
-
-async fn declare_dead_letters(
-    connection: &Connection,
-    exchange: &ShortString,
-) -> Result<(), BrokerError> {
-    // What exists with other arguments serves as it is.
-    let existing = |declared: Result<(), BrokerError>| match declared {
-        Err(error) if error.code() == Some(406) => Ok(()),
-        declared => declared,
-    };
-    existing(declare_exchange(connection, exchange, ExchangeKind::Topic).await)?;
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(DEAD_LETTERS_MAX));
-    arguments.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
-    existing(declare_queue(connection, exchange, arguments).await)?;
-    bind(connection, Binding { queue: exchange, exchange, key: &EVERYTHING.into() }).await
-}
-
-async fn declare_exchange(
-    connection: &Connection,
-    exchange: &ShortString,
-    kind: ExchangeKind,
-) -> Result<(), BrokerError> {
-    let channel = connection.channel().await?;
-    let options = ExchangeDeclareOptions {
-        passive: false,
-        durable: true,
-        auto_delete: false,
-        internal: false,
-        nowait: false,
-    };
-    let doing = || format!("declaring exchange {:?}", exchange.as_str());
-    let answer = channel.exchange_declare(exchange.clone(), kind, options, FieldTable::default());
-    request(doing, answer).await?;
-    close(channel).await
-}
-
-async fn declare_queue(
-    connection: &Connection,
-    queue: &ShortString,
-    arguments: FieldTable,
-) -> Result<(), BrokerError> {
-    let channel = connection.channel().await?;
-    let options = QueueDeclareOptions {
-        passive: false,
-        durable: true,
-        exclusive: false,
-        auto_delete: false,
-        nowait: false,
-    };
-    let doing = || format!("declaring queue {:?}", queue.as_str());
-    request(doing, channel.queue_declare(queue.clone(), options, arguments)).await?;
-    close(channel).await
-}
-
-async fn bind(connection: &Connection, binding: Binding<'_>) -> Result<(), BrokerError> {
-    let Binding { queue, exchange, key } = binding;
-    let channel = connection.channel().await?;
-    let doing =
-        || format!("binding queue {:?} to exchange {:?}", queue.as_str(), exchange.as_str());
-    let answer = channel.queue_bind(
-        queue.clone(),
-        exchange.clone(),
-        key.clone(),
-        QueueBindOptions { nowait: false },
-        FieldTable::default(),
-    );
-    request(doing, answer).await?;
-    close(channel).await
-}
-
-async fn close(channel: Channel) -> Result<(), BrokerError> {
-    request(|| "closing a channel".into(), channel.close(200, "declared".into())).await
 }

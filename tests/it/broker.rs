@@ -114,6 +114,14 @@ impl Broker {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
+    /// The same, in a virtual host of its own whose queues have this type unless they name another.
+    pub fn uri_of_new_host(&self, default_queue_type: &str) -> String {
+        let host = unique(default_queue_type);
+        self.rabbitmqctl(&["add_vhost", &host, "--default-queue-type", default_queue_type]);
+        self.rabbitmqctl(&["set_permissions", "--vhost", &host, "guest", ".*", ".*", ".*"]);
+        format!("amqp://guest:guest@127.0.0.1:{}/{host}", self.port)
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

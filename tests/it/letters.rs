@@ -19,8 +19,12 @@ pub struct Letter {
 
 impl Letters {
     pub async fn of(broker: &Broker, queue: Option<&str>) -> Self {
+        Self::at(&broker.uri(), queue).await
+    }
+
+    pub async fn at(uri: &str, queue: Option<&str>) -> Self {
         let queue = queue.expect("dead letters are on").to_owned();
-        Self { client: Client::connect(&broker.uri()).await, queue }
+        Self { client: Client::connect(uri).await, queue }
     }
 
     /// The oldest letter, waited for and taken away.

@@ -14,7 +14,8 @@ use super::interruption::{Interruption, SourceError};
 use crate::amqp::Input;
 use crate::amqp::connection::Connection;
 use crate::amqp::keeper::{Failure, Keeper};
-use crate::amqp::topology::Topology;
+use crate::amqp::precedence::Precedence;
+use crate::amqp::topology::{DeadLetterQueue, Topology};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -31,6 +32,8 @@ pub struct Feed {
     pub inputs: mpsc::Sender<Input>,
     pub keeper: Keeper,
     pub topology: Topology,
+    pub dead_letter_queue: Arc<DeadLetterQueue>,
+    pub precedence: Arc<Precedence>,
     pub is_attached: bool,
     pub place: Place,
     /// The offset to be handed over before [`Input::CaughtUp`]; none once that has been said.
@@ -91,12 +94,19 @@ impl Feed {
         let connection = self.connect().await?;
         let consumer = self.attach(&connection).await?;
         self.set_attached(&connection);
-        self.read(consumer).await
+        let letters = Arc::clone(&self.dead_letter_queue);
+        let precedence = Arc::clone(&self.precedence);
+        tokio::select! {
+            ended = self.read(consumer) => ended,
+            never = letters.look_after(&connection, &precedence) => match never {},
+        }
     }
 
     async fn connect(&mut self) -> Result<Arc<Connection>, Interruption> {
         let connections = self.keeper.connections();
-        let connection = self.keeper.connection().await?;
+        let connection = self.keeper.connection().await;
+        self.precedence.set_feed_connected(connection.is_ok());
+        let connection = connection?;
         if connections > 0 && self.keeper.connections() > connections {
             self.metrics.amqp_reconnects.inc();
         }
