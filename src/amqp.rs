@@ -135,11 +135,14 @@ async fn settle_up_to(acker: &Acker) {
 
 /// What the broker did not do.
 #[derive(Debug, thiserror::Error)]
-#[error("{doing}: {}", reply(source))]
+#[error("{doing}: {}{}", reply(source), self.lacking())]
 pub struct BrokerError {
     /// What was asked of it, such as `declaring queue "blockcast.blocks"`.
     doing: String,
-    source: lapin::Error,
+    /// The permissions that this takes, in words. RabbitMQ before 4.0 does not say which is missing,
+    /// and later ones name one of several that would do.
+    needs: &'static str,
+    source: Box<lapin::Error>,
 }
 
 impl BrokerError {
@@ -154,17 +157,43 @@ impl BrokerError {
     fn reply(&self) -> String {
         reply(&self.source)
     }
+
+    fn lacking(&self) -> String {
+        match self.code() {
+            Some(403) if !self.reply().contains("exclusive use") => {
+                format!("; the user needs the permission {}", self.needs)
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+/// What is asked of the broker.
+struct Request {
+    /// Such as `declaring queue "blockcast.blocks"`.
+    doing: String,
+    /// The permissions that it takes, in words.
+    needs: &'static str,
+}
+
+impl From<&str> for Request {
+    fn from(doing: &str) -> Self {
+        Self { doing: doing.into(), needs: "to connect" }
+    }
 }
 
 /// Waits for the broker's answer, at most [`REQUEST_DEADLINE`].
 async fn request<T>(
-    doing: impl FnOnce() -> String,
+    asked: impl FnOnce() -> Request,
     answer: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, BrokerError> {
     let answer = tokio::time::timeout(REQUEST_DEADLINE, answer).await;
-    answer
-        .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
-        .map_err(|source| BrokerError { doing: doing(), source })
+    let answer =
+        answer.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
+    answer.map_err(|source| {
+        let Request { doing, needs } = asked();
+        BrokerError { doing, needs, source: Box::new(source) }
+    })
 }
 
 /// The broker's own words, without the library's around them.

@@ -90,6 +90,7 @@ pub struct Queue {
     pub name: Option<String>,
     /// RabbitMQ's `x-max-age`: a number and one of Y, M, D, h, m, s.
     pub max_age: String,
+    /// The oldest messages go above this size, of a stream by whole segments.
     #[serde(with = "value::size")]
     pub max_length_bytes: ByteSize,
     /// Retention works by whole segments of this size.
@@ -98,6 +99,9 @@ pub struct Queue {
     /// `queue` mode: how long the queue outlives its last consumer.
     #[serde(with = "value::duration")]
     pub expires: Duration,
+    /// `queue` mode: whether the queue stays when its replica ends in good order. What is published until
+    /// the replica returns under the same name is then not missed.
+    pub keep: bool,
     /// Messages read back from the tail before clients are taken.
     pub warm_up: u64,
     /// Further arguments of the declaration; they win over those made from the keys above.
@@ -299,6 +303,7 @@ impl Default for Queue {
             max_length_bytes: ByteSize::gib(2),
             segment_bytes: ByteSize::mb(20),
             expires: Duration::from_secs(24 * 60 * 60),
+            keep: false,
             warm_up: 10_000,
             arguments: BTreeMap::new(),
         }

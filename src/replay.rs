@@ -86,6 +86,7 @@ impl<S: Stream> Replay<S> {
             },
             hold_bytes: blocks.hold_bytes.as_u64().min(HOLD_BYTES_MAX),
             jump_max: blocks.jump_max,
+            doubt: None,
         };
         let decode_rules = block::Rules::of(&blocks, encoded_bytes_max);
         let around = Around {

@@ -2,7 +2,7 @@
 //!
 //! A pure state machine: time is an argument, what it carries is opaque, and what is to be done
 //! comes out as [`Step`]s. Which heights a history ends up with depends on the messages and their
-//! order alone, never on timing: whatever decides that a block is taken looks at the heights taken
+//! order alone, never on timing (but for [`Rules::doubt`], where set): whatever decides that a block is taken looks at the heights taken
 //! so far, published or still held. Time and memory only decide when a gap is given up, and a block
 //! that comes later fills it. (One exception: [`Sequencer::forget_below`] follows the history.)
 //!
@@ -41,6 +41,8 @@ pub struct Rules {
     pub hold_bytes: u64,
     /// A height further than this above every one taken is doubted. 0 is taken for 1.
     pub jump_max: u64,
+    /// How long a doubted block may wait to be believed, from its own arrival; none: for ever.
+    pub doubt: Option<Duration>,
 }
 
 /// Where the history begins.
@@ -62,6 +64,7 @@ pub enum Start {
 pub struct Sequencer<T> {
     hold: Hold,
     hold_bytes: u64,
+    doubt: Option<Duration>,
     reach: Reach,
     warming: bool,
     /// While the beginning is looked for; `known` is none then.
@@ -99,6 +102,7 @@ impl<T> Sequencer<T> {
         Self {
             hold: rules.hold,
             hold_bytes: rules.hold_bytes,
+            doubt: rules.doubt,
             reach: Reach::new(rules.heights, rules.jump_max),
             warming: true,
             probation: (start == Start::AfterProbation).then(Probation::default),
@@ -135,15 +139,19 @@ impl<T> Sequencer<T> {
         }
     }
 
-    /// Gives up the gaps before blocks that have waited long enough.
+    /// Gives up the gaps before blocks that have waited long enough, and the doubted blocks that have.
     pub fn expire(&mut self, now: Instant, steps: &mut Vec<Step<T>>) {
         self.release(now, steps);
+        let refused = self.doubt.map(|doubt| self.candidates.pop_due(doubt, now));
+        self.refuse(refused.unwrap_or_default(), steps);
     }
 
     /// When [`Sequencer::expire`] must be called next; none if nothing waits, or for ever.
     pub fn deadline(&self) -> Option<Instant> {
-        let hold = self.hold_time()?;
-        self.held.oldest()?.checked_add(hold)
+        let until = |oldest: Option<Instant>, wait: Option<Duration>| oldest?.checked_add(wait?);
+        let held = until(self.held.oldest(), self.hold_time());
+        let doubted = until(self.candidates.oldest(), self.doubt);
+        held.into_iter().chain(doubted).min()
     }
 
     /// Caught up: blocks behind a missing height wait from now on. Ends the probation too; if that

@@ -13,7 +13,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::Connection;
-use super::{BrokerError, request, settle};
+use super::{BrokerError, Request, request, settle};
 
 /// A tail that is quiet for this long has been read to its end: a chunk's messages follow each
 /// other within a millisecond on a local network.
@@ -83,9 +83,12 @@ impl Consumer {
         consuming: Consuming<'_>,
     ) -> Result<Self, BrokerError> {
         let Consuming { queue, prefetch, start } = consuming;
-        let doing = || format!("consuming from queue {:?}", queue.as_str());
+        let asked = || Request {
+            doing: format!("consuming from queue {:?}", queue.as_str()),
+            needs: "`read` for the queue",
+        };
         let channel = OwnChannel(connection.channel().await?);
-        request(doing, channel.0.basic_qos(prefetch, BasicQosOptions { global: false })).await?;
+        request(asked, channel.0.basic_qos(prefetch, BasicQosOptions { global: false })).await?;
         let mut arguments = FieldTable::default();
         let mut first_wanted = 0;
         if let Some(start) = start {
@@ -108,7 +111,7 @@ impl Consumer {
         };
         let tag = ShortString::from("blockcast");
         let inner =
-            request(doing, channel.0.basic_consume(queue.clone(), tag, options, arguments)).await?;
+            request(asked, channel.0.basic_consume(queue.clone(), tag, options, arguments)).await?;
         Ok(Self { channel, inner, first_wanted })
     }
 
@@ -228,9 +231,13 @@ pub async fn count(connection: &Connection, queue: &ShortString) -> Result<u32, 
         auto_delete: false,
         nowait: false,
     };
-    let doing = || format!("looking up queue {:?}", queue.as_str());
+    let asked = || Request {
+        doing: format!("looking up queue {:?}", queue.as_str()),
+        // RabbitMQ 4.3 wants any one of its three permissions, and names `configure`.
+        needs: "`read` for the queue, which is enough",
+    };
     let answer = channel.queue_declare(queue.clone(), options, FieldTable::default());
-    let count = request(doing, answer).await?.message_count();
+    let count = request(asked, answer).await?.message_count();
     let _closed_already =
         timeout(super::REQUEST_DEADLINE, channel.close(200, "looked up".into())).await;
     Ok(count)

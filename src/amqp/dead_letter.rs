@@ -18,7 +18,7 @@ use super::connection::ConnectError;
 use super::keeper::{Failure, Keeper};
 use super::precedence::Precedence;
 use super::source::Link;
-use super::{BrokerError, Delivery, request};
+use super::{BrokerError, Delivery, Request, request};
 use crate::config;
 
 /// For one letter, in all: the feed waits for it.
@@ -154,8 +154,11 @@ impl DeadLetters {
         // A channel for each letter: the broker closes one on which it refuses something, and a
         // return belongs to the only message there is.
         let channel = connection.channel().await.map_err(DeadLetterError::Refused)?;
-        let doing = || format!("publishing to exchange {exchange:?}");
-        request(doing, channel.confirm_select(ConfirmSelectOptions { nowait: false }))
+        let asked = || Request {
+            doing: format!("publishing to exchange {exchange:?}"),
+            needs: "`write` for the exchange",
+        };
+        request(asked, channel.confirm_select(ConfirmSelectOptions { nowait: false }))
             .await
             .map_err(DeadLetterError::Refused)?;
         let routing_key = letter.delivery.routing_key.as_str();
@@ -167,7 +170,7 @@ impl DeadLetters {
             self.properties(letter),
         );
         let answer = async { confirm.await?.await };
-        let answer = request(doing, answer).await.map_err(DeadLetterError::Refused)?;
+        let answer = request(asked, answer).await.map_err(DeadLetterError::Refused)?;
         // Closed in the background when dropped; the letter is written whatever becomes of that.
         drop(channel);
         match answer {

@@ -15,7 +15,7 @@ use super::connection::{ConnectError, Connection};
 use super::consumer::{self, Consuming, ProbeError};
 use super::keeper::Keeper;
 use super::topology::{NameError, Topology, TopologyError};
-use super::{BrokerError, request};
+use super::{BrokerError, Request, request};
 use crate::config::{self, QueueMode};
 
 /// What producers of blocks use; see `amqp.binding_keys`.
@@ -103,7 +103,7 @@ impl Publisher {
             &body,
             properties,
         );
-        let inner = request(|| self.doing(), sent).await?;
+        let inner = request(|| publishing(self.exchange.as_str()), sent).await?;
         Ok(Confirm { inner, exchange: self.exchange.clone() })
     }
 
@@ -129,10 +129,6 @@ impl Publisher {
     pub async fn close(self) {
         self.connection.close().await;
     }
-
-    fn doing(&self) -> String {
-        format!("publishing to exchange {:?}", self.exchange.as_str())
-    }
 }
 
 impl Confirm {
@@ -147,8 +143,8 @@ impl Confirm {
         let exchange = self.exchange.to_string();
         let answer = timeout(CONFIRM_DEADLINE, self.inner);
         let answer = answer.await.map_err(|_| PublishError::Unconfirmed)?;
-        let doing = format!("publishing to exchange {exchange:?}");
-        match answer.map_err(|source| BrokerError { doing, source })? {
+        let Request { doing, needs } = publishing(&exchange);
+        match answer.map_err(|source| BrokerError { doing, needs, source: Box::new(source) })? {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
                 Err(PublishError::Unroutable { exchange })
@@ -156,5 +152,12 @@ impl Confirm {
             Confirmation::Nack(None) => Err(PublishError::Nacked),
             Confirmation::NotRequested => unreachable!("bug: the channel is in confirm mode"),
         }
+    }
+}
+
+fn publishing(exchange: &str) -> Request {
+    Request {
+        doing: format!("publishing to exchange {exchange:?}"),
+        needs: "`write` for the exchange",
     }
 }

@@ -86,7 +86,7 @@ impl Source {
             tail: None,
         };
         let ended = shutdown.run_until_cancelled(feed.follow()).await;
-        feed.detach().await;
+        feed.leave().await;
         ended.unwrap_or(Ok(()))
     }
 }

@@ -5,6 +5,7 @@
 
 mod dead_letters;
 mod declare;
+mod refusal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use tracing::warn;
 use super::BrokerError;
 use super::connection::Connection;
 use crate::config::{self, Argument, ExchangeType, QueueMode};
-use declare::{Binding, bind, declare_exchange, declare_queue};
+use declare::{Binding, bind, declare_exchange, declare_queue, delete_queue};
 
 pub use dead_letters::DeadLetterQueue;
+pub use refusal::{TopologyError, is_node_down};
 
 /// The names on the broker, checked for what AMQP can carry.
 pub struct Topology {
@@ -31,18 +33,6 @@ pub struct Topology {
     /// What was warned of already: a re-attach says it no second time. One entry per object at
     /// most, but for a broker that words its refusal differently each time.
     warned: BTreeMap<String, String>,
-}
-
-/// Why what is needed is not there.
-#[derive(Debug, thiserror::Error)]
-pub enum TopologyError {
-    /// Nothing but the operator can heal it.
-    #[error(
-        "amqp.queue.name: {queue:?} is a queue of another type than amqp.queue.mode needs; delete it, or configure another name or mode ({reply})"
-    )]
-    QueueType { queue: String, reply: String },
-    #[error("{0}; amqp.declare = false uses what is there and declares nothing")]
-    Refused(BrokerError),
 }
 
 /// A name that AMQP cannot carry.
@@ -121,34 +111,45 @@ impl Topology {
 
         let arguments = self.queue_arguments.clone();
         let declared = declare_queue(connection, &self.queue, arguments).await;
-        if let Err(error) = &declared
-            && error.code() == Some(406)
-            && error.reply().contains("'x-queue-type'")
-        {
-            let reply = error.reply();
-            return Err(TopologyError::QueueType { queue: self.queue.to_string(), reply });
-        }
         self.differing(format!("queue {}", self.queue), declared)?;
         for key in &self.binding_keys {
             let binding = Binding { queue: &self.queue, exchange: &exchange, key };
-            bind(connection, binding).await.map_err(TopologyError::Refused)?;
+            bind(connection, binding).await.map_err(|error| self.refused(error))?;
         }
         Ok(())
     }
 
-    /// Turns a 406, which says that the object exists with other arguments, into a warning.
+    /// Deletes the queue of a replica that ends in good order, in `queue` mode, when it is ours and not
+    /// to be kept.
+    ///
+    /// # Errors
+    /// The broker refused or failed: `amqp.queue.expires` ends the queue later.
+    pub async fn leave(&self, connection: &Connection) -> Result<(), BrokerError> {
+        let config::Queue { mode, keep, .. } = self.config.queue;
+        if mode == QueueMode::Queue && self.config.declare && !keep {
+            delete_queue(connection, &self.queue).await?;
+        }
+        Ok(())
+    }
+
+    /// Turns a refusal that says that the object exists with other arguments into a warning.
     fn differing(
         &mut self,
         object: String,
         declared: Result<(), BrokerError>,
     ) -> Result<(), TopologyError> {
-        match declared {
-            Err(error) if error.code() == Some(406) => {
+        let Err(error) = declared else { return Ok(()) };
+        match self.refused(error) {
+            TopologyError::Differs(error) => {
                 self.warn_once(object, &error);
                 Ok(())
             }
-            declared => declared.map_err(TopologyError::Refused),
+            refused => Err(refused),
         }
+    }
+
+    fn refused(&self, error: BrokerError) -> TopologyError {
+        TopologyError::of(error, self.queue.as_str())
     }
 
     fn warn_once(&mut self, object: String, error: &BrokerError) {
@@ -166,9 +167,6 @@ fn name(key: &'static str, name: &str) -> Result<ShortString, NameError> {
 }
 
 fn stream_arguments(queue: &config::Queue) -> BTreeMap<String, Argument> {
-    let bytes = |size: bytesize::ByteSize| {
-        Argument::Integer(i64::try_from(size.as_u64()).unwrap_or(i64::MAX))
-    };
     BTreeMap::from([
         ("x-queue-type".into(), Argument::Text("stream".into())),
         ("x-max-age".into(), Argument::Text(queue.max_age.clone())),
@@ -177,10 +175,15 @@ fn stream_arguments(queue: &config::Queue) -> BTreeMap<String, Argument> {
     ])
 }
 
+fn bytes(size: bytesize::ByteSize) -> Argument {
+    Argument::Integer(i64::try_from(size.as_u64()).unwrap_or(i64::MAX))
+}
+
 fn queue_arguments(queue: &config::Queue) -> BTreeMap<String, Argument> {
     let expires_ms = i64::try_from(queue.expires.as_millis()).unwrap_or(i64::MAX);
     BTreeMap::from([
         ("x-queue-type".into(), Argument::Text("classic".into())),
         ("x-expires".into(), Argument::Integer(expires_ms)),
+        ("x-max-length-bytes".into(), bytes(queue.max_length_bytes)),
     ])
 }

@@ -1,8 +1,10 @@
 //! Heights too far from the others to be believed at once, and what makes them believed.
 //!
-//! One message must not be able to end the feed. No time decides here, only messages.
+//! One message must not be able to end the feed. Only messages decide what is believed; time only
+//! says how long a doubted block may wait for them, where that has a bound.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use super::Waiting;
 use crate::block::Content;
@@ -76,12 +78,30 @@ impl<T> Candidates<T> {
     pub fn pop_excess(&mut self, bytes_max: u64) -> Vec<Waiting<T>> {
         let mut excess = Vec::new();
         while self.waiting.len() > CANDIDATES_MAX || self.bytes > bytes_max {
-            let oldest =
-                self.waiting.pop_front().expect("bug: bytes are counted, but none is there");
-            self.bytes = self.bytes.saturating_sub(oldest.offer.bytes);
-            excess.push(oldest);
+            let oldest = self.pop_oldest();
+            excess.push(oldest.expect("bug: bytes are counted, but none is there"));
         }
         excess
+    }
+
+    /// Removes those that have waited for `doubt`.
+    pub fn pop_due(&mut self, doubt: Duration, now: Instant) -> Vec<Waiting<T>> {
+        let mut due = Vec::new();
+        while self.oldest().and_then(|at| at.checked_add(doubt)).is_some_and(|until| until <= now) {
+            due.extend(self.pop_oldest());
+        }
+        due
+    }
+
+    /// When the one that has waited longest arrived.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.waiting.front().map(|waiting| waiting.arrived)
+    }
+
+    fn pop_oldest(&mut self) -> Option<Waiting<T>> {
+        let oldest = self.waiting.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(oldest.offer.bytes);
+        Some(oldest)
     }
 
     /// Removes all, by rising height.

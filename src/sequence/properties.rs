@@ -89,8 +89,13 @@ impl History {
 
 /// Offers all messages; checks memory, the deadline and the accessors after each call.
 fn run(messages: &[Message], timing: &Timing, heights: Heights, start: Start) -> Outcome {
-    let rules =
-        Rules { heights, hold: timing.hold, hold_bytes: timing.hold_bytes, jump_max: JUMP_MAX };
+    let rules = Rules {
+        heights,
+        hold: timing.hold,
+        hold_bytes: timing.hold_bytes,
+        jump_max: JUMP_MAX,
+        doubt: None,
+    };
     let mut sequencer = Sequencer::new(rules, start);
     let mut history = History::default();
     let mut now = Instant::now();

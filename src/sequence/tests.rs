@@ -12,8 +12,10 @@ const RULES: Rules = Rules {
     hold: Hold::For(Duration::from_secs(1)),
     hold_bytes: 1_000,
     jump_max: 1_000,
+    doubt: None,
 };
 const SPARSE: Rules = Rules { heights: Heights::Sparse, ..RULES };
+const IMPATIENT: Rules = Rules { doubt: Some(Duration::from_secs(600)), ..RULES };
 const FOR_EVER: Rules = Rules { hold: Hold::Forever, hold_bytes: 3, ..RULES };
 
 /// Runs words against one sequencer.
@@ -197,6 +199,27 @@ fn a_jump_is_measured_from_the_highest_height_taken() {
     check(RULES, "10 1011", "P10 | -");
     check(RULES, "warm 10 1010 2010 3011", "- | P10 | - | - | -");
     check(Rules { jump_max: 0, ..RULES }, "10 11 13", "P10 | P11 | -");
+}
+
+#[test]
+fn a_doubted_block_waits_no_longer_than_it_may() {
+    check(IMPATIENT, "10 5000 +599999 +1", "P10 | - | - | I5000");
+    check(IMPATIENT, "warm 10 5000 +300000 5001 +300000 5002", "- | P10 | - | - | - | I5000 | -");
+    check(
+        IMPATIENT,
+        "10 5000 +599999 5001 5002 +1",
+        "P10 | - | - | - | G11-4999:WarmUp P5000 P5001 P5002 | -",
+    );
+    check(
+        RULES,
+        "10 5000 +6000000 5001 5002",
+        "P10 | - | - | - | G11-4999:WarmUp P5000 P5001 P5002",
+    );
+    let mut script = Script::new(IMPATIENT, Start::AtFirstMessage);
+    script.run("warm 10 5000");
+    assert_eq!(script.sequencer.deadline(), Some(script.now + Duration::from_secs(600)));
+    script.run("11");
+    assert_eq!(script.sequencer.deadline(), None, "refuted by a block that continues the chain");
 }
 
 #[test]

@@ -113,6 +113,7 @@ impl Order {
             hold,
             hold_bytes: 64 << 20,
             jump_max: 1_000,
+            doubt: None,
         };
         let sequencer = Sequencer::new(rules, Start::AtFirstMessage);
         Self { sequencer, next_height: 1, steps: Vec::new() }

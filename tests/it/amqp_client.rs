@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A connection with a channel in confirm mode.
 pub struct Client {
-    _connection: Connection,
+    connection: Connection,
     pub channel: lapin::Channel,
 }
 
@@ -58,7 +58,7 @@ impl Client {
         let channel = connection.create_channel().await.expect("a channel");
         let options = ConfirmSelectOptions { nowait: false };
         channel.confirm_select(options).await.expect("confirm mode");
-        Self { _connection: connection, channel }
+        Self { connection, channel }
     }
 
     /// Publishes each body and waits until all are confirmed.
@@ -80,6 +80,31 @@ impl Client {
             let confirmation = confirm.await.expect("confirmed");
             assert!(confirmation.is_ack() && confirmation.take_message().is_none(), "routed");
         }
+    }
+
+    /// Publishes each body and waits until all are confirmed, whether a queue has them or not.
+    pub async fn publish_unrouted(&self, exchange: &str, bodies: impl IntoIterator<Item = String>) {
+        for body in bodies {
+            let options = BasicPublishOptions { mandatory: false, immediate: false };
+            let key = "block.valid".into();
+            let properties = BasicProperties::default();
+            let sent = self.channel.basic_publish(
+                exchange.into(),
+                key,
+                options,
+                body.as_bytes(),
+                properties,
+            );
+            assert!(sent.await.expect("sent").await.expect("confirmed").is_ack());
+        }
+    }
+
+    /// How many messages a queue has; none if there is no such queue.
+    pub async fn count(&self, queue: &str) -> Option<u32> {
+        let channel = self.connection.create_channel().await.expect("a channel");
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
+        Some(found.ok()?.message_count())
     }
 
     pub async fn declare_exchange(&self, exchange: &str) {

@@ -25,7 +25,7 @@ async fn a_letter_carries_the_body_and_says_why_and_where_from() {
     client.publish(&config.exchange, bodies(0..2)).await;
     source.takes(bodies(0..1)).await;
     let mut delivery = source.delivery().await;
-    let letters = DeadLetters::new(Arc::new(config.clone()));
+    let letters = DeadLetters::beside(Arc::new(config.clone()), &source.link);
     letters.publish(letter(&delivery)).await.expect("written");
 
     let (queue, dead) = (config.queue.resolved_name(), config.dead_letter.exchange.expect("set"));

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use blockcast::amqp::SourceError;
 use blockcast::config::{Hold, QueueMode};
+use bytesize::ByteSize;
 use lapin::options::BasicGetOptions;
 
 use crate::amqp_client::{Client, Running, bodies, config, eventually};
@@ -16,6 +18,7 @@ async fn a_second_consumer_waits_until_the_first_leaves() {
     let broker = Broker::shared();
     let mut config = config(broker);
     config.queue.mode = QueueMode::Queue;
+    config.queue.keep = true;
     let mut first = Running::start(&config);
     assert!(first.begin().await);
     first.caught_up().await;
@@ -56,12 +59,60 @@ async fn unsettled_messages_come_again_after_a_reconnect_and_settled_ones_do_not
     source.stop().await;
 }
 
+#[tokio::test]
+async fn a_queue_that_two_replicas_would_share_is_refused_for_good() {
+    let broker = Broker::shared();
+    for (queue_type, declare) in [("quorum", false), ("quorum", true), ("stream", false)] {
+        let mut config = config(broker);
+        config.queue.mode = QueueMode::Queue;
+        config.declare = declare;
+        let queue = config.queue.resolved_name();
+        let client = Client::connect(&broker.uri()).await;
+        client.declare_exchange(&config.exchange).await;
+        let arguments = [("x-queue-type", queue_type)];
+        client.declare_queue(&queue, &config.exchange, &arguments).await;
+        client.publish(&config.exchange, bodies(0..1)).await;
+        let error = Running::start(&config).gives_up().await;
+        // Which of the arguments that differ a broker names first is its own choice.
+        let is_type = declare && matches!(error, SourceError::QueueType(_));
+        let is_shared = matches!(error, SourceError::Shared { .. });
+        assert!(is_type || is_shared, "{queue_type}, declare = {declare}: {error}");
+        let text = error.to_string();
+        assert!(text.contains(&queue) && text.contains("mode"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_queue_is_bounded_and_goes_with_its_replica_unless_it_is_kept() {
+    let broker = Broker::shared();
+    let client = Client::connect(&broker.uri()).await;
+    for keep in [false, true] {
+        let mut config = config(broker);
+        config.queue.mode = QueueMode::Queue;
+        config.queue.keep = keep;
+        config.queue.max_length_bytes = ByteSize::b(700);
+        let queue = config.queue.resolved_name();
+        let mut source = Running::start(&config);
+        assert!(source.begin().await);
+        source.caught_up().await;
+        source.stop().await;
+        client.publish_unrouted(&config.exchange, bodies(0..100)).await;
+        let found = client.count(&queue).await;
+        match keep {
+            // "block 10" to "block 99" have 8 bytes.
+            true => assert_eq!(found, Some(87), "the oldest went"),
+            false => assert_eq!(found, None, "the queue is gone"),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_of_a_waiting_block_that_come_again_leave_credit_for_the_missing_one() {
     const COPIES: usize = 20;
     let broker = Broker::shared();
     let mut config = replica::config(broker);
     config.amqp.queue.mode = QueueMode::Queue;
+    config.amqp.queue.keep = true;
     config.amqp.prefetch = 17;
     config.blocks.hold = Hold::For(Duration::from_secs(3_600));
     let queue = config.amqp.queue.resolved_name();

@@ -6,10 +6,10 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::feed::{Feed, Place};
-use super::interruption::Interruption;
+use super::interruption::{Interruption, SourceError};
 use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{self, Consumer, Consuming, ProbeError, Start};
-use crate::amqp::topology::TopologyError;
+use crate::amqp::topology::{TopologyError, is_node_down};
 use crate::amqp::{BrokerError, Delivery, Input};
 use crate::config::QueueMode;
 
@@ -37,12 +37,28 @@ impl Feed {
     async fn attach_to_queue(&mut self, connection: &Connection) -> Result<Consumer, Interruption> {
         let opened = Consumer::open(connection, self.consuming(None)).await;
         let consumer = opened.map_err(|error| self.refused(error))?;
+        self.must_be_alone(connection).await?;
         if !matches!(self.place, Place::Queue) {
             self.send(Input::Begin { from_first: true }).await?;
             self.send(Input::CaughtUp).await?;
             self.place = Place::Queue;
         }
         Ok(consumer)
+    }
+
+    /// A second consumer must be refused: a quorum queue and a stream take the exclusive flag for
+    /// nothing, so that of two replicas each would get half of the blocks.
+    async fn must_be_alone(&self, connection: &Connection) -> Result<(), Interruption> {
+        let second = Consuming { prefetch: 1, ..self.consuming(None) };
+        match Consumer::open(connection, second).await {
+            Ok(second) => {
+                second.close().await;
+                let queue = self.topology.queue().to_string();
+                Err(Interruption::Fatal(SourceError::Shared { queue }))
+            }
+            Err(error) if error.code() == Some(403) => Ok(()),
+            Err(error) => Err(self.refused(error)),
+        }
     }
 
     /// The start procedure: the tail's offset, and a place `amqp.queue.warm_up` messages before it.
@@ -145,6 +161,9 @@ impl Feed {
     fn refused(&self, error: BrokerError) -> Interruption {
         let (queue, reply) = (self.topology.queue().to_string(), error.reply());
         match (error.code(), self.config.queue.mode) {
+            (Some(404), _) if is_node_down(&error) => {
+                Interruption::Topology(TopologyError::NodeDown(error))
+            }
             (Some(404), _) if !self.config.declare => Interruption::Missing { queue, reply },
             // "invalid arg 'x-stream-offset' ... of queue type rabbit_classic_queue"
             (Some(406), QueueMode::Stream) if reply.contains("x-stream-offset") => {

@@ -129,7 +129,18 @@ impl Feed {
         self.readiness.set_connected(true);
     }
 
-    pub async fn detach(&mut self) {
+    /// Ends in good order: what this replica alone needed at the broker goes too.
+    pub async fn leave(&mut self) {
+        if self.is_attached
+            && let Some(connection) = self.keeper.current()
+            && let Err(error) = self.topology.leave(&connection).await
+        {
+            warn!(%error, "the queue stays until amqp.queue.expires");
+        }
+        self.detach().await;
+    }
+
+    async fn detach(&mut self) {
         self.is_attached = false;
         self.metrics.amqp_connected.set(0);
         self.readiness.set_connected(false);

@@ -15,6 +15,10 @@ pub enum SourceError {
     Name(#[from] NameError),
     #[error(transparent)]
     QueueType(#[from] TopologyError),
+    #[error(
+        "amqp.queue.name: {queue:?} is shared by all who consume it (a quorum queue, perhaps), so that each replica would get a part of the blocks; use a classic queue for each replica, or amqp.queue.mode = \"stream\""
+    )]
+    Shared { queue: String },
 }
 
 /// Why an attachment did not come about, or ended.

@@ -1,11 +1,13 @@
 //! Single declarations, each on a channel of its own.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
 
 use crate::amqp::connection::Connection;
-use crate::amqp::{BrokerError, request};
+use crate::amqp::{BrokerError, Request, request};
 
 pub struct Binding<'a> {
     pub queue: &'a ShortString,
@@ -26,9 +28,12 @@ pub async fn declare_exchange(
         internal: false,
         nowait: false,
     };
-    let doing = || format!("declaring exchange {:?}", exchange.as_str());
+    let asked = || Request {
+        doing: format!("declaring exchange {:?}", exchange.as_str()),
+        needs: "`configure` for the exchange",
+    };
     let answer = channel.exchange_declare(exchange.clone(), kind, options, FieldTable::default());
-    request(doing, answer).await?;
+    request(asked, answer).await?;
     close(channel).await
 }
 
@@ -45,16 +50,21 @@ pub async fn declare_queue(
         auto_delete: false,
         nowait: false,
     };
-    let doing = || format!("declaring queue {:?}", queue.as_str());
-    request(doing, channel.queue_declare(queue.clone(), options, arguments)).await?;
+    let asked = || Request {
+        doing: format!("declaring queue {:?}", queue.as_str()),
+        needs: "`configure` for the queue",
+    };
+    request(asked, channel.queue_declare(queue.clone(), options, arguments)).await?;
     close(channel).await
 }
 
 pub async fn bind(connection: &Connection, binding: Binding<'_>) -> Result<(), BrokerError> {
     let Binding { queue, exchange, key } = binding;
     let channel = connection.channel().await?;
-    let doing =
-        || format!("binding queue {:?} to exchange {:?}", queue.as_str(), exchange.as_str());
+    let asked = || Request {
+        doing: format!("binding queue {:?} to exchange {:?}", queue.as_str(), exchange.as_str()),
+        needs: "`write` for the queue and `read` for the exchange",
+    };
     let answer = channel.queue_bind(
         queue.clone(),
         exchange.clone(),
@@ -62,7 +72,18 @@ pub async fn bind(connection: &Connection, binding: Binding<'_>) -> Result<(), B
         QueueBindOptions { nowait: false },
         FieldTable::default(),
     );
-    request(doing, answer).await?;
+    request(asked, answer).await?;
+    close(channel).await
+}
+
+pub async fn delete_queue(connection: &Connection, queue: &ShortString) -> Result<(), BrokerError> {
+    let channel = connection.channel().await?;
+    let options = QueueDeleteOptions { if_unused: false, if_empty: false, nowait: false };
+    let asked = || Request {
+        doing: format!("deleting queue {:?}", queue.as_str()),
+        needs: "`configure` for the queue",
+    };
+    request(asked, channel.queue_delete(queue.clone(), options)).await?;
     close(channel).await
 }
 
