@@ -12,6 +12,7 @@
 mod connection;
 mod consumer;
 mod dead_letter;
+mod port;
 mod publisher;
 mod reader;
 mod source;
