@@ -114,12 +114,16 @@ fn print(error: &clap::Error, typed: &[OsString]) {
     };
 }
 
-/// A message that may quote an argument, or the value in one, with what may be a secret masked: a
-/// URI may stand where a file's name belongs.
+/// A message that may quote an argument, the value in one, or a variable, with what may be a secret
+/// masked: a URI may stand where a file's name belongs.
 fn concealed(message: String, typed: &[OsString]) -> String {
-    let typed: Vec<_> = typed.iter().map(|argument| argument.to_string_lossy()).collect();
+    let variables = std::env::vars_os().filter_map(|(name, value)| {
+        name.to_string_lossy().starts_with("BLOCKCAST_").then_some(value)
+    });
+    let typed = typed.iter().cloned().chain(variables);
+    let typed: Vec<_> = typed.map(|text| text.to_string_lossy().into_owned()).collect();
     let values = typed.iter().filter_map(|argument| Some(argument.split_once('=')?.1));
-    secret::concealed(message, typed.iter().map(AsRef::as_ref).chain(values))
+    secret::concealed(message, typed.iter().map(String::as_str).chain(values))
 }
 
 /// What may not be meant, a line each on stderr.

@@ -1,7 +1,7 @@
 //! Everything an operator can set: names, units, bounds and defaults.
 //!
 //! The layers are read by [`Config::load`]: the defaults here, a TOML file, the environment, flags.
-//! A key that is not named here is refused. This module connects to nothing and knows no other.
+//! A key that is not named here is refused. Connects to nothing.
 
 mod auth;
 mod broker_uri;

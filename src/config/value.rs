@@ -116,8 +116,10 @@ pub mod optional {
             self.display().to_string()
         }
         fn from_text(text: &str) -> Result<Self, String> {
-            match text.contains(['\n', '\0']) || text.contains("-----BEGIN") {
-                true => Err("write the path of a file, not what is in it".to_owned()),
+            // What is in a file may be a secret, and an address may have one.
+            let is_content = text.contains(['\n', '\0']) || text.trim_start().starts_with('{');
+            match is_content || text.contains("-----BEGIN") || text.contains("://") {
+                true => Err("write the path of a file, not what is in it, nor a URL".to_owned()),
                 false => Ok(text.into()),
             }
         }

@@ -36,6 +36,12 @@ fn file(text: &str) -> NamedTempFile {
     file
 }
 
+fn tokens_of(token: &str) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("wallet {hash}\n")
+}
+
 /// Runs it to its end, with no broker to be found where it looks for one.
 async fn said(words: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut program = Program::new(words.iter().copied());
@@ -70,6 +76,9 @@ async fn no_piece_of_a_brokers_password_is_shown_whatever_is_wrong_with_it() {
         }
         let misplaced = file(&format!("[amqp]\nexchange = '{uri}'\nbinding_keys = ['{uri}']\n"));
         let misplaced = misplaced.path().to_str().expect("UTF-8");
+        let (code, text) = said(&["check"], &[("BLOCKCAST_CONFIG", uri)]).await;
+        assert_eq!(code, Some(64), "{text}");
+        shows_nothing(&text, uri);
         let (code, printed) = said(&["check"], &[("BLOCKCAST_CONFIG", misplaced)]).await;
         assert_eq!(code, Some(0), "{printed}");
         shows_nothing(&printed, uri);
@@ -90,6 +99,10 @@ async fn no_piece_of_a_brokers_password_is_shown_whatever_is_wrong_with_it() {
             format!("[amqp.queue]\nmax_age = '{uri}'\n"),
             format!("[amqp.queue]\nmode = '{uri}'\n"),
             format!("[log]\nlevel = '{uri}'\n"),
+            format!("[amqp]\nuris_file = '{uri}'\n"),
+            format!("[amqp.tls]\nserver_name = '{uri}'\n"),
+            format!("[server.tls]\ncertificate = '{uri}'\nkey = '{uri}'\n"),
+            format!("[server.auth]\ntokens_file = '{uri}'\n"),
         ] {
             let bad = file(&text);
             let bad = bad.path().to_str().expect("UTF-8");
@@ -202,7 +215,9 @@ async fn a_replica_that_serves_shows_none_of_its_secrets() {
         broker.rabbitmqctl(&["set_permissions", &user, ".*", ".*", ".*"]);
     });
     let secret = file("\u{feff}kanarivogelx-kanarivogelx-kanarivogelx\n");
+    let tokens = file(&tokens_of("kanarivogelx-token"));
     let mut config = config(broker);
+    config.server.auth.tokens_file = Some(tokens.path().into());
     let place = format!("127.0.0.1:{}", broker.port());
     config.amqp.uris = vec![
         AmqpUri::new(format!("amqp://{user}:kanarivogelx@{place}/?password=kanari")),
@@ -218,6 +233,15 @@ async fn a_replica_that_serves_shows_none_of_its_secrets() {
     let letters = Letters::of(broker, config.amqp.dead_letter.exchange.as_deref()).await;
     let letter = letters.take().await;
     let mut all = letter.everything();
+    let url = replica.url("valid_transactions");
+    let session = format!("{url}?from_height=1&access_token=kanarivogelx-token");
+    let mut client = Client::connect(&session).await;
+    assert_eq!(client.text().await, event(1, "a"));
+    let wrong = format!("{url}?access_token=kanarivogelx");
+    let (code, told) = said(&["tail", &wrong], &[]).await;
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("401"), "{told}");
+    all.push_str(&told);
     for path in ["/metrics", "/sessions", "/health/ready", "/health/live"] {
         let answer = replica.get(path).await;
         assert_eq!(answer.status, 200, "{path}");
@@ -235,6 +259,7 @@ async fn a_replica_that_serves_shows_none_of_its_secrets() {
     all.push_str(&replica.logged("").concat());
     assert!(all.contains("blockcast_block_height"), "{all}");
     shows_nothing(&all, "a replica");
+    drop(client);
     replica.stop().await;
 
     let blocks = file("{}\n");
@@ -249,9 +274,7 @@ async fn a_replica_that_serves_shows_none_of_its_secrets() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_behind_a_byte_order_mark_lets_in() {
     let token = "wallet-token";
-    let hash = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
-    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let tokens = file(&format!("\u{feff}wallet {hash}\n"));
+    let tokens = file(&format!("\u{feff}{}", tokens_of(token)));
     let mut config = config(Broker::shared());
     config.server.auth.tokens_file = Some(tokens.path().into());
     let replica = Process::start_ready(&config).await;
