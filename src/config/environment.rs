@@ -248,6 +248,18 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_cuts_an_address_shows_no_piece_of_it() {
+        for value in ["https://u:a,hunter,b@c", "https://u:hunter,x", "https://u,hunter@c"] {
+            for key in ["ALLOWED_ORIGINS", "TRUSTED_PROXIES"] {
+                let name = format!("BLOCKCAST_SERVER__{key}");
+                let error = load(&[(&name, value)]).expect_err(value);
+                assert!(error.contains(&key.to_ascii_lowercase()), "{error}");
+                assert!(!error.contains("hunter"), "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn bigchaindb_names_are_understood_and_ours_win() {
         let mut env = vec![("BIGCHAINDB_WSSERVER_ADVERTISED_PORT", "443")];
         assert_eq!(load(&env).expect("loads").server.advertised_port, Some(443));

@@ -52,7 +52,6 @@ impl Config {
             check_known(&set.key, &known, &set.place)?;
             brokers.note(&BTreeMap::from([(set.key.clone(), Kind::Single)]), set.rank);
             let value = set.value(&known);
-            typed.extend(set.text.split(',').map(str::to_owned));
             let outcome = builder.set_override(&set.key, value);
             typed.push(set.text);
             builder = outcome.map_err(|error| bad_value(&error, &typed))?;
@@ -286,8 +285,15 @@ fn mask(value: &mut toml::Value) -> bool {
 }
 
 fn bad_value(error: &config::ConfigError, typed: &[String]) -> ConfigError {
-    let typed = typed.iter().map(String::as_str);
-    ConfigError::BadValue(secret::concealed(error.to_string(), typed))
+    let message = error.to_string();
+    let (quoting, place) = message.split_at(message.rfind(" for key `").unwrap_or(message.len()));
+    // The environment's commas may have cut an address in pieces, and one of them be quoted.
+    let is_cut = |text: &&String| text.contains(',') && secret::masked(text) != **text;
+    let quotes = |piece: &str| piece.len() > 2 && quoting.contains(piece.trim());
+    if typed.iter().filter(is_cut).any(|text| text.split(',').any(quotes)) {
+        return ConfigError::BadValue(format!("an item of a list{place}"));
+    }
+    ConfigError::BadValue(secret::concealed(message, typed.iter().map(String::as_str)))
 }
 
 fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
