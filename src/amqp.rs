@@ -13,6 +13,7 @@ mod connection;
 mod consumer;
 mod dead_letter;
 mod keeper;
+mod port;
 mod precedence;
 mod publisher;
 mod reader;

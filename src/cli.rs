@@ -16,7 +16,8 @@ use anyhow::Context;
 use clap::Parser;
 use tracing::error;
 
-use crate::telemetry;
+use crate::config::Config;
+use crate::{secret, telemetry};
 use arguments::{Arguments, Command};
 
 /// Bad usage or configuration: `EX_USAGE` of BSD's sysexits.h.
@@ -37,12 +38,12 @@ type Outcome = Result<(), Failure>;
 /// Runs the command that the arguments name, the program's own name first, and yields the code to
 /// exit with: 0 done or drained, 1 failed, 64 bad usage or configuration.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let typed: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&typed) {
         Ok(arguments) => arguments,
         Err(error) => {
             let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
-            // A closed stdout or stderr leaves the exit code to say it.
-            let _ = error.print();
+            print(&error, &typed);
             return ExitCode::from(code);
         }
     };
@@ -54,11 +55,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(Failure::Usage(error)) => (EXIT_USAGE, error),
         Err(Failure::Runtime(error)) => (EXIT_FAILURE, error),
     };
+    let error = concealed(told(&error), &typed);
     if telemetry::is_set() {
-        error!(error = told(&error), "ended by a failure");
+        error!(error, "ended by a failure");
         telemetry::flush();
     } else {
-        say(&format!("blockcast: {}", told(&error)));
+        say(&format!("blockcast: {error}"));
     }
     ExitCode::from(code)
 }
@@ -98,6 +100,37 @@ fn told(error: &anyhow::Error) -> String {
         }
     }
     told
+}
+
+/// Prints what is wrong with the arguments, or the help that they ask for. An argument may hold a
+/// password, and is quoted in many places.
+fn print(error: &clap::Error, typed: &[OsString]) {
+    let plain = error.render().to_string();
+    let concealed = concealed(plain.clone(), typed);
+    // A closed stdout or stderr leaves the exit code to say it.
+    let _ = match plain == concealed {
+        true => error.print(),
+        false => write!(std::io::stderr(), "{concealed}"),
+    };
+}
+
+/// A message that may quote an argument, the value in one, or a variable, with what may be a secret
+/// masked: a URI may stand where a file's name belongs.
+fn concealed(message: String, typed: &[OsString]) -> String {
+    let variables = std::env::vars_os().filter_map(|(name, value)| {
+        name.to_string_lossy().starts_with("BLOCKCAST_").then_some(value)
+    });
+    let typed = typed.iter().cloned().chain(variables);
+    let typed: Vec<_> = typed.map(|text| text.to_string_lossy().into_owned()).collect();
+    let values = typed.iter().filter_map(|argument| Some(argument.split_once('=')?.1));
+    secret::concealed(message, typed.iter().map(String::as_str).chain(values))
+}
+
+/// What may not be meant, a line each on stderr.
+fn say_warnings(config: &Config) {
+    for warning in config.warnings() {
+        say(&format!("blockcast: warning: {warning}"));
+    }
 }
 
 /// A line on stderr for the person at the terminal; lost if stderr is closed.

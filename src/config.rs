@@ -1,13 +1,20 @@
 //! Everything an operator can set: names, units, bounds and defaults.
 //!
 //! The layers are read by [`Config::load`]: the defaults here, a TOML file, the environment, flags.
-//! A key that is not named here is refused. This module connects to nothing and knows no other.
+//! A key that is not named here is refused. Connects to nothing.
 
 mod auth;
+mod broker_uri;
+mod brokers;
+mod environment;
+mod error;
+mod file;
+mod keys;
 mod load;
 mod network;
 mod origin;
 mod value;
+mod warning;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,10 +25,13 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 pub use auth::{Auth, Jwt, JwtAlgorithm};
-pub use load::{ConfigError, Layers};
+pub use broker_uri::{AmqpUri, BrokerUri, Mechanism, UriDoubt, UriError};
+pub use error::ConfigError;
+pub use keys::{Layers, Rank};
 pub use network::Network;
 pub use origin::AllowedOrigin;
-pub use value::{AmqpUri, Argument, Hold};
+pub use value::{Argument, Hold};
+pub use warning::Warning;
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
@@ -41,6 +51,9 @@ pub struct Config {
 pub struct Amqp {
     /// Brokers, tried in turn, every address of each.
     pub uris: Vec<AmqpUri>,
+    /// A file with a URI per line, instead of `uris`, which then hold what was in it.
+    #[serde(with = "value::optional")]
+    pub uris_file: Option<PathBuf>,
     pub exchange: String,
     pub exchange_type: ExchangeType,
     pub binding_keys: Vec<String>,
@@ -79,6 +92,9 @@ pub struct AmqpTls {
     pub certificate: Option<PathBuf>,
     #[serde(with = "value::optional")]
     pub key: Option<PathBuf>,
+    /// The name that brokers' certificates must have, instead of the URI's host.
+    #[serde(with = "value::optional")]
+    pub server_name: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -280,6 +296,7 @@ impl Default for Amqp {
     fn default() -> Self {
         Self {
             uris: vec![AmqpUri::local()],
+            uris_file: None,
             exchange: "bigchaindb".into(),
             exchange_type: ExchangeType::Topic,
             binding_keys: vec!["block.#".into()],

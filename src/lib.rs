@@ -67,11 +67,13 @@ pub mod block;
 
 // Leaves.
 pub mod backoff;
+pub mod byte_order_mark;
 pub mod config;
 pub mod metrics;
 pub mod notices;
 pub mod pem;
 pub mod readiness;
 pub mod reload;
+pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::byte_order_mark;
+
 /// A system's whole bundle of authorities has about 250 KiB.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -43,6 +45,7 @@ impl PemFile {
         if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
         }
+        let bytes = byte_order_mark::skipped(&bytes).to_vec();
         Ok(Self { path: path.into(), bytes })
     }
 
@@ -94,6 +97,8 @@ mod tests {
             (certificate.as_str(), "", "no private key"),
             (key.as_str(), "no certificate", ""),
             (&[certificate.as_str(), &key].concat(), "", ""),
+            (&format!("\u{feff}{certificate}"), "", "no private key"),
+            (&format!("\u{feff}{key}"), "no certificate", ""),
             (&encrypted, "no certificate", "no private key"),
             (&broken, "as PEM", "as PEM"),
             ("no PEM here", "no certificate", "no private key"),

@@ -55,6 +55,7 @@ use crate::shutdown::Drain;
 use admission::Admission;
 pub use auth::AuthError;
 use auth::Guard;
+pub use auth::check as check_credentials;
 pub use listener::PLAIN_CONNECTIONS_MAX;
 use rate::Rate;
 use session::Surroundings;

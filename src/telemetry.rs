@@ -11,9 +11,12 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 use thiserror::Error;
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{FilterFn, ParseError};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use self::lines::Lines;
 use crate::config::{Log, LogFormat};
@@ -62,10 +65,11 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
+    let safe = FilterFn::new(|metadata| is_safe(metadata.target(), *metadata.level()));
     let outcome = if text {
-        lines.try_init()
+        lines.finish().with(safe).try_init()
     } else {
-        lines.json().flatten_event(true).with_current_span(false).try_init()
+        lines.json().flatten_event(true).with_current_span(false).finish().with(safe).try_init()
     };
     outcome.map_err(|_| TelemetryError::AlreadySet)
 }
@@ -87,6 +91,12 @@ pub fn flush() {
 /// Whether `init` has been called: what ends the process is logged then, and printed otherwise.
 pub fn is_set() -> bool {
     tracing::dispatcher::has_been_set()
+}
+
+/// Whether a line can hold no password, whatever `log.level` says: the AMQP library's finest lines
+/// print every frame that it sends, and one of them logs in.
+fn is_safe(target: &str, level: Level) -> bool {
+    level < Level::TRACE || !["lapin", "amq_protocol"].iter().any(|name| target.starts_with(name))
 }
 
 /// The filter that `log.level` describes. Pure.
@@ -131,6 +141,18 @@ mod tests {
         assert!(filter("info").contains("lapin=off"));
         let named = filter("info,lapin=debug");
         assert!(named.contains("lapin=debug") && !named.contains("lapin=off"), "{named}");
+    }
+
+    #[test]
+    fn the_amqp_librarys_finest_lines_are_never_written() {
+        for (target, level, expected) in [
+            ("lapin::io_loop", Level::TRACE, false),
+            ("amq_protocol_tcp", Level::TRACE, false),
+            ("lapin::io_loop", Level::DEBUG, true),
+            ("blockcast::amqp", Level::TRACE, true),
+        ] {
+            assert_eq!(is_safe(target, level), expected, "{target} {level}");
+        }
     }
 
     #[test]

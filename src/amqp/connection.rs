@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use lapin::ConnectionProperties;
 use lapin::tcp::AsyncTcpStream;
-use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::uri::{
+    AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism,
+};
 use socket2::{SockRef, Socket};
 use tokio::time::timeout;
 
-use super::{reply, tls};
-use crate::config;
+use super::{port, reply, tls};
+use crate::config::{self, BrokerUri, Mechanism, UriError};
 
 /// For one address: TCP, TLS and AMQP's own handshake, each and all.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -36,8 +38,8 @@ pub struct Connection {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The number of the URI in `amqp.uris`, from 1: it is not printed, since it holds a password.
-    #[error("amqp.uris: number {number} is not a URI: {reason}")]
-    Uri { number: usize, reason: String },
+    #[error("amqp.uris: number {number}: {source}")]
+    Uri { number: usize, source: UriError },
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
     #[error("no broker is reachable; the last tried: {0}")]
@@ -60,8 +62,9 @@ impl Connector {
     /// A URI or a TLS file is malformed: the configuration must be mended.
     pub fn new(config: Arc<config::Amqp>) -> Result<Self, ConnectError> {
         let uris = config.uris.iter().enumerate().map(|(index, uri)| {
-            parse(uri.expose(), config.heartbeat)
-                .map_err(|reason| ConnectError::Uri { number: index + 1, reason })
+            uri.parse()
+                .map(|uri| library_uri(uri, config.heartbeat))
+                .map_err(|source| ConnectError::Uri { number: index + 1, source })
         });
         let uris = uris.collect::<Result<Vec<_>, _>>()?;
         if uris.iter().any(|uri| uri.scheme == AMQPScheme::AMQPS) {
@@ -104,7 +107,9 @@ impl Connector {
     }
 
     async fn connect_to(&self, uri: AMQPUri, address: SocketAddr) -> Result<Connection, String> {
-        let host = uri.authority.host.clone();
+        let server_name =
+            self.config.tls.server_name.as_ref().unwrap_or(&uri.authority.host).clone();
+        let scheme = uri.scheme.clone();
         let tls = match uri.scheme {
             AMQPScheme::AMQP => None,
             AMQPScheme::AMQPS => {
@@ -124,7 +129,7 @@ impl Connector {
                         ShutOnDrop::keep(&slot, SockRef::from(tcp.get_ref()).try_clone()?)?;
                     }
                     match &tls {
-                        Some(tls) => stream.into_rustls(tls, &host).await,
+                        Some(tls) => stream.into_rustls(tls, &server_name).await,
                         None => Ok(stream),
                     }
                 };
@@ -137,9 +142,12 @@ impl Connector {
             Ok(Ok(inner)) => Ok(Connection { inner, address, _socket: socket }),
             Ok(Err(error)) => Err(match tls::key_to_mend(&error) {
                 Some(key) => format!("{} (see {key})", reply(&error)),
+                None if port::may_be_another(&error) => {
+                    with_hint(reply(&error), &scheme, address).await
+                }
                 None => reply(&error),
             }),
-            Err(_) => Err("no answer within 5 s".to_owned()),
+            Err(_) => Err(with_hint("no answer within 5 s".to_owned(), &scheme, address).await),
         }
     }
 }
@@ -192,21 +200,43 @@ fn properties() -> ConnectionProperties {
     ConnectionProperties::default().with_connection_name(name.into())
 }
 
-/// Parses a broker's URI; its own `heartbeat` wins over `heartbeat`, in whole seconds.
-fn parse(text: &str, heartbeat: Duration) -> Result<AMQPUri, String> {
-    let mut uri: AMQPUri = text.parse().map_err(|reason: String| match reason.contains(text) {
-        true => "it has no host".to_owned(),
-        false => reason,
-    })?;
-    // The library takes a bracketed IPv6 address for no host at all, and goes to localhost.
-    if let Some((_, rest)) = text.rsplit_once('@').or_else(|| text.split_once("://"))
-        && let Some((address, _)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'))
-    {
-        uri.authority.host = address.to_owned();
-    }
+/// The library's form; the URI's own heartbeat wins over `heartbeat`, in whole seconds.
+fn library_uri(uri: BrokerUri, heartbeat: Duration) -> AMQPUri {
     let seconds = u16::try_from(heartbeat.as_secs().max(1)).unwrap_or(u16::MAX);
-    uri.query.heartbeat.get_or_insert(seconds);
-    Ok(uri)
+    let parameters = uri.parameters;
+    AMQPUri {
+        scheme: if uri.is_tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+        authority: AMQPAuthority {
+            userinfo: AMQPUserInfo { username: uri.user, password: uri.password },
+            host: uri.host,
+            port: uri.port,
+        },
+        vhost: uri.vhost,
+        query: AMQPQueryString {
+            frame_max: parameters.frame_bytes_max,
+            channel_max: parameters.channels_max,
+            heartbeat: Some(parameters.heartbeat_seconds.unwrap_or(seconds)),
+            connection_timeout: None,
+            auth_mechanism: parameters.mechanism.map(|mechanism| match mechanism {
+                Mechanism::Plain => SASLMechanism::Plain,
+                Mechanism::Amqplain => SASLMechanism::AMQPlain,
+                Mechanism::External => SASLMechanism::External,
+                Mechanism::Anonymous => SASLMechanism::Anonymous,
+                Mechanism::RabbitCrDemo => SASLMechanism::RabbitCrDemo,
+            }),
+        },
+    }
+}
+
+/// Why there is no connection, with what the port speaks instead where that shows.
+async fn with_hint(reason: String, scheme: &AMQPScheme, address: SocketAddr) -> String {
+    match port::spoken(address).await {
+        Some(spoken) => match spoken.hint(*scheme == AMQPScheme::AMQPS) {
+            Some(hint) => format!("{reason}; {hint}"),
+            None => reason,
+        },
+        None => reason,
+    }
 }
 
 #[cfg(test)]
@@ -214,19 +244,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uris_are_read_with_their_hosts_and_heartbeats() {
-        let check = |text: &str, host: &str, port: u16, heartbeat: u16| {
-            let uri = parse(text, Duration::from_secs(10)).expect(text);
-            assert_eq!(uri.authority.host, host, "{text}");
-            assert_eq!(uri.authority.port, port, "{text}");
-            assert_eq!(uri.query.heartbeat, Some(heartbeat), "{text}");
+    fn the_uris_own_heartbeat_wins() {
+        let heartbeat = |text: &str, configured: u64| {
+            let uri = config::AmqpUri::new(text).parse().expect(text);
+            library_uri(uri, Duration::from_millis(configured)).query.heartbeat
         };
-        check("amqp://guest:guest@127.0.0.1:5672/%2f", "127.0.0.1", 5672, 10);
-        check("amqp://broker?heartbeat=3", "broker", 5672, 3);
-        check("amqps://u:p@[::1]/chain", "::1", 5671, 10);
-        check("amqp://[fe80::1]:5673", "fe80::1", 5673, 10);
-        let error = parse("amqp://u:secret@host:port", Duration::ZERO).expect_err("no port");
-        assert!(!error.contains("secret"), "{error}");
+        assert_eq!(heartbeat("amqp://broker", 10_000), Some(10));
+        assert_eq!(heartbeat("amqp://broker", 10), Some(1));
+        assert_eq!(heartbeat("amqp://broker?heartbeat=3", 10_000), Some(3));
     }
 
     #[tokio::test]

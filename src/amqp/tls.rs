@@ -51,6 +51,9 @@ pub fn key_to_mend(error: &lapin::Error) -> Option<&'static str> {
     let lapin::ErrorKind::IOError(error) = error.kind() else { return None };
     match error.get_ref()?.downcast_ref()? {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some("amqp.tls.ca"),
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Some("amqp.tls.server_name"),
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::BadCertificate

@@ -1,17 +1,20 @@
 //! What may be typed: commands, options and their help. Reads the environment and one file, when
 //! the configuration is loaded; runs nothing.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
 
 use super::Failure;
 use super::publish::{self, Heights, NodeText};
 use crate::client::{Builder, Cursor, Filter, Start};
 use crate::config::{Config, Layers};
+use crate::secret;
 
 /// The default for `--config`. Without `__`, so it is no configuration key.
 const CONFIG_VARIABLE: &str = "BLOCKCAST_CONFIG";
@@ -54,8 +57,8 @@ pub enum Command {
     Tail(Box<Tail>),
 }
 
-/// Options that lie over the configuration file and the environment.
-#[derive(Debug, Default, Args)]
+/// Options that lie over the configuration file and the environment. Printed without what was typed.
+#[derive(Default, Args)]
 pub struct Settings {
     /// The configuration file, TOML [env: BLOCKCAST_CONFIG]
     #[arg(long, value_name = "FILE")]
@@ -234,6 +237,12 @@ impl Filters {
     }
 }
 
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Settings(..)")
+    }
+}
+
 impl Settings {
     /// These, with those given behind the command's name laid over them.
     pub fn joined(mut self, later: Self) -> Self {
@@ -265,7 +274,15 @@ impl Settings {
         let usage = |error: anyhow::Error| Failure::Usage(error);
         let config = Config::load(&Layers { file, environment, flags })
             .map_err(|error| usage(error.into()))?;
-        crate::telemetry::directives(&config.log.level).map_err(|error| usage(error.into()))?;
+        crate::telemetry::directives(&config.log.level).map_err(|error| {
+            let level = &config.log.level;
+            let shown = secret::masked(level);
+            // Else the error quotes a part of it.
+            usage(match shown == *level {
+                true => error.into(),
+                false => anyhow!("`log.level` is {shown:?}: write a level or directives"),
+            })
+        })?;
         Ok(config)
     }
 }
@@ -273,6 +290,7 @@ impl Settings {
 fn assignment(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write SECTION.KEY=VALUE")?;
     if !key.contains('.') {
+        let key = secret::masked(key);
         return Err(format!("{key:?} names no section; write SECTION.KEY=VALUE"));
     }
     Ok((key.trim().to_owned(), value.to_owned()))

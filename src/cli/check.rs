@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, say_warnings};
 use crate::block::{self, Message, Rules};
 use crate::config::{Config, Dialect};
 use crate::frame;
@@ -17,12 +17,15 @@ const EVENTS_SHOWN: usize = 3;
 /// Prints the configuration, or judges one message's body.
 ///
 /// # Errors
-/// The certificate that the configuration names is of no use, or the message cannot be read or is bad input.
+/// A certificate, a key or a file of tokens that the configuration names is of no use, or the message cannot be read or is bad input.
 pub fn run(config: &Config, message: Option<PathBuf>) -> Outcome {
     let print = match message {
         None => {
             let judged = server::check_certificate(&config.server.tls);
             judged.map_err(|error| Failure::Usage(error.into()))?;
+            let judged = server::check_credentials(&config.server.auth);
+            judged.map_err(|error| Failure::Usage(anyhow!("{error}; see server.auth")))?;
+            say_warnings(config);
             config.to_toml()
         }
         Some(path) => {

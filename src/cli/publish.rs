@@ -18,7 +18,7 @@ use anyhow::{Result, anyhow};
 
 use super::arguments::{NodeOptions, PublishOptions};
 use super::signals::Signals;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, say_warnings};
 use crate::block;
 use crate::config::Config;
 use blocks::Blocks;
@@ -43,6 +43,7 @@ const LAST_CONFIRMS: Duration = Duration::from_secs(5);
 /// take the messages; a height of `--heights` that the node does not have; with `--no-retry` also a
 /// lost connection and a node that fails.
 pub async fn run(config: Config, options: PublishOptions) -> Outcome {
+    say_warnings(&config);
     let mut signals = Signals::new()?;
     let url = match &options.node.node {
         Some(text) => Some(text.parse().map_err(|why| Failure::Usage(anyhow!("--node: {why}")))?),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::signals::{HangUps, Signals};
 use super::{Failure, Outcome};
@@ -23,6 +23,9 @@ use crate::telemetry;
 /// An address cannot be bound, the bridge fails, or a second signal cut the drain short.
 pub async fn run(config: Config) -> Outcome {
     telemetry::init(&config.log).map_err(|error| Failure::Usage(error.into()))?;
+    for warning in config.warnings() {
+        warn!(%warning, "the configuration may not say what is meant");
+    }
     let mut signals = Signals::new()?;
     let hang_ups = HangUps::new()?;
     let listen = config.server.listen;

@@ -57,7 +57,7 @@ pub enum Filter {
 ///
 /// Parameters that the URL has already are understood; setting one of them here too is refused by
 /// [`Builder::build`]. Others in the URL are sent as they are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Builder {
     address: Address,
     in_url: Parameters,
@@ -79,7 +79,6 @@ struct Parameters {
 }
 
 /// What every connection of a stream asks for.
-#[derive(Debug)]
 pub(super) struct Request {
     address: Address,
     filters: Vec<Filter>,
@@ -227,6 +226,23 @@ impl Builder {
             true => Err(BuildError::Repeated { parameter: name.to_owned() }),
             false => Ok(()),
         }
+    }
+}
+
+// Parameters that are not ours may hold a token.
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, in_url, beside, others, state_file, ca_file } = self;
+        let others = others.len();
+        write!(f, "Builder {address:?} {in_url:?} {beside:?} +{others} {state_file:?} {ca_file:?}")
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, filters, until_height, is_batch, others, trust: _ } = self;
+        let others = others.len();
+        write!(f, "Request {address:?} {filters:?} {until_height:?} {is_batch} +{others}")
     }
 }
 

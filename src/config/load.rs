@@ -1,97 +1,112 @@
 //! Lays the sources over one another: defaults, file, environment, flags.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use config::{File, FileFormat, Value, ValueKind};
-use thiserror::Error;
+use config::{File, FileFormat};
+use rustls_pki_types::ServerName;
 
+use super::brokers::Brokers;
+use super::environment::overrides;
+use super::error::ConfigError;
+use super::file;
+use super::keys::{ARGUMENTS, Keys, Kind, Layers, Rank, flatten, known_keys};
 use super::{Config, Hold, JwtAlgorithm, QueueMode};
+use crate::secret;
 
-/// Only names with this prefix and a `__` further on are ours: Kubernetes injects others.
-const PREFIX: &str = "BLOCKCAST_";
-/// BigchainDB's own names for what our `server.advertised_*` say.
-const BIGCHAINDB_NAMES: [(&str, &str); 3] = [
-    ("BIGCHAINDB_WSSERVER_ADVERTISED_SCHEME", "server.advertised_scheme"),
-    ("BIGCHAINDB_WSSERVER_ADVERTISED_HOST", "server.advertised_host"),
-    ("BIGCHAINDB_WSSERVER_ADVERTISED_PORT", "server.advertised_port"),
-];
 /// Blocks of doubtful height that the sequencer keeps, hence unacked deliveries of a queue.
 const CANDIDATES_MAX: u16 = 16;
-/// The one table whose keys are the broker's, not ours.
-const ARGUMENTS: &str = "amqp.queue.arguments";
-
-/// What to read, lowest first; the defaults lie under all of it.
-#[derive(Debug, Default)]
-pub struct Layers {
-    pub file: Option<PathBuf>,
-    /// Names and values, such as [`std::env::vars`] yields.
-    pub environment: Vec<(String, String)>,
-    /// `section.key` and value.
-    pub flags: Vec<(String, String)>,
-}
-
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    #[error("cannot read the configuration file {path}: {source}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{path} is not TOML: {source}")]
-    NotToml { path: PathBuf, source: Box<toml::de::Error> },
-    #[error("unknown key `{key}` in {place}{}", nearest.as_ref().map(|key| format!("; did you mean `{key}`?")).unwrap_or_default())]
-    UnknownKey { key: String, place: String, nearest: Option<String> },
-    #[error("bad value: {0}")]
-    BadValue(#[from] config::ConfigError),
-    #[error("`{key}` is {value}: {way_out}")]
-    OutOfBounds { key: &'static str, value: String, way_out: &'static str },
-}
+/// RabbitMQ closes the channel of a delivery that is not acked for `consumer_timeout`, 30 minutes by
+/// default, and a held block is not acked. A third of that leaves room for what else may hold it up.
+const QUEUE_HOLD_MAX: Duration = Duration::from_secs(10 * 60);
 
 impl Config {
-    /// Reads all layers and checks the outcome. Reads one file at most, connects to nothing.
+    /// Reads all layers and checks the outcome. Reads the file, and that of URIs; connects to nothing.
     ///
     /// # Errors
     /// Each names the key, the value and the place it came from; the process should end with 64.
     pub fn load(layers: &Layers) -> Result<Self, ConfigError> {
         let known = known_keys();
         let mut builder = config::Config::builder();
+        let mut typed = Vec::new();
+        let mut brokers = Brokers::default();
         if let Some(path) = &layers.file {
-            let text = read(path)?;
-            let table = text.parse::<toml::Table>().map_err(|source| ConfigError::NotToml {
-                path: path.clone(),
-                source: Box::new(source),
-            })?;
+            let text = file::read(path)
+                .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+            let table: toml::Table = text.parse().map_err(|error| not_toml(path, &text, &error))?;
+            let table = toml::Value::Table(table);
             let mut keys = BTreeMap::new();
-            flatten("", &toml::Value::Table(table), &mut keys);
-            for key in keys.keys() {
+            flatten("", &table, &mut keys);
+            for (key, kind) in &keys {
                 check_known(key, &known, &path.display().to_string())?;
+                if known.get(key) == Some(&Kind::List) && *kind != Kind::List {
+                    return Err(ConfigError::NotAList { key: key.clone(), path: path.clone() });
+                }
             }
+            brokers.note(&keys, Rank::File);
+            collect(&table, &mut typed);
             builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
         }
-        for (key, value, place) in overrides(layers) {
-            check_known(&key, &known, &place)?;
-            let value = match known.get(&key) {
-                Some(KeyKind::List) => list(&value, &place),
-                _ => Value::new(Some(&place), ValueKind::String(value)),
-            };
-            builder = builder.set_override(key, value)?;
+        for set in overrides(layers, &known) {
+            check_known(&set.key, &known, &set.place)?;
+            brokers.note(&BTreeMap::from([(set.key.clone(), Kind::Single)]), set.rank);
+            let value = set.value(&known);
+            let outcome = builder.set_override(&set.key, value);
+            typed.push(set.text);
+            builder = outcome.map_err(|error| bad_value(&error, &typed))?;
         }
-        let config: Self = builder.build()?.try_deserialize()?;
+        let built = builder.build().and_then(config::Config::try_deserialize);
+        let mut config: Self = built.map_err(|error| bad_value(&error, &typed))?;
+        brokers.settle(&mut config)?;
         config.check()?;
         Ok(config)
     }
 
     /// The whole configuration as TOML, secrets masked.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("bug: every configuration value has a TOML form")
+        const BUG: &str = "bug: every configuration value has a TOML form";
+        let mut table = toml::Table::try_from(self).expect(BUG);
+        let amqp = table.get_mut("amqp").and_then(toml::Value::as_table_mut).expect(BUG);
+        let uris = amqp.remove("uris").expect(BUG);
+        let mut printed = toml::Value::Table(table);
+        let has_masked = mask(&mut printed);
+        let from_file = match &self.amqp.uris_file {
+            // In the order of the sections, as people know it.
+            None if !has_masked => return toml::to_string(self).expect(BUG),
+            None => {
+                printed["amqp"].as_table_mut().expect(BUG).insert("uris".into(), uris);
+                String::new()
+            }
+            Some(path) => {
+                let uris = self.amqp.uris.iter();
+                uris.map(|uri| format!("# {}: {uri}\n", path.display())).collect()
+            }
+        };
+        format!("{from_file}{}", toml::to_string(&printed).expect(BUG))
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         let refuse = |key, value: &dyn std::fmt::Display, way_out| {
-            Err(ConfigError::OutOfBounds { key, value: value.to_string(), way_out })
+            let value = secret::masked(&value.to_string());
+            Err(ConfigError::OutOfBounds { key, value, way_out })
         };
         let (amqp, blocks, server) = (&self.amqp, &self.blocks, &self.server);
         if amqp.uris.is_empty() {
             return refuse("amqp.uris", &"empty", "name at least one broker");
+        }
+        for (index, uri) in amqp.uris.iter().enumerate() {
+            let place = || format!("`amqp.uris`, number {}", index + 1);
+            uri.parse().map_err(|source| ConfigError::Uri { place: place(), source })?;
+        }
+        if let Some(name) = &amqp.tls.server_name
+            && ServerName::try_from(name.as_str()).is_err()
+        {
+            return refuse(
+                "amqp.tls.server_name",
+                &format_args!("{name:?}"),
+                "no name that a certificate can have: write a host's name, such as broker.example, or an address",
+            );
         }
         if amqp.prefetch == 0 {
             return refuse("amqp.prefetch", &0, "a RabbitMQ stream needs a bound: 1 to 65535");
@@ -138,12 +153,14 @@ impl Config {
                 "RabbitMQ's x-expires is at least 1ms and below 2^32 ms: at most 49d",
             );
         }
-        if blocks.hold == Hold::Forever && amqp.queue.mode == QueueMode::Queue {
+        if amqp.queue.mode == QueueMode::Queue
+            && !matches!(blocks.hold, Hold::For(time) if time <= QUEUE_HOLD_MAX)
+        {
             return refuse(
                 "blocks.hold",
-                &"\"forever\" with amqp.queue.mode = \"queue\"",
-                "a queue hands over amqp.prefetch messages and then waits for acks, which held blocks \
-                 do not get: the missing one would never come. Set a time, or use a stream",
+                &format_args!("{} with amqp.queue.mode = \"queue\"", blocks.hold),
+                "a held block is not acked, and RabbitMQ closes the channel of an unacked delivery \
+                 after its consumer_timeout, 30 minutes. Set at most 10m, or use a stream",
             );
         }
         if blocks.max_bytes.as_u64() == 0 {
@@ -225,39 +242,7 @@ impl Config {
     }
 }
 
-/// What form a key's value has, as far as the environment must know.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum KeyKind {
-    Single,
-    List,
-}
-
-fn known_keys() -> BTreeMap<String, KeyKind> {
-    let defaults = toml::Value::try_from(Config::default())
-        .expect("bug: every configuration value has a TOML form");
-    let mut keys = BTreeMap::new();
-    flatten("", &defaults, &mut keys);
-    keys
-}
-
-fn flatten(prefix: &str, value: &toml::Value, keys: &mut BTreeMap<String, KeyKind>) {
-    match value {
-        toml::Value::Table(table) if !table.is_empty() => {
-            for (name, value) in table {
-                let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-                flatten(&key, value, keys);
-            }
-        }
-        toml::Value::Array(_) => drop(keys.insert(prefix.to_owned(), KeyKind::List)),
-        _ => drop(keys.insert(prefix.to_owned(), KeyKind::Single)),
-    }
-}
-
-fn check_known(
-    key: &str,
-    known: &BTreeMap<String, KeyKind>,
-    place: &str,
-) -> Result<(), ConfigError> {
+fn check_known(key: &str, known: &Keys, place: &str) -> Result<(), ConfigError> {
     let is_argument =
         key.strip_prefix(ARGUMENTS).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     let is_section =
@@ -271,33 +256,56 @@ fn check_known(
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .filter(|(likeness, _)| *likeness > 0.5)
         .map(|(_, name)| name.clone());
-    Err(ConfigError::UnknownKey { key: key.to_owned(), place: place.to_owned(), nearest })
+    Err(ConfigError::UnknownKey { key: secret::masked(key), place: place.to_owned(), nearest })
 }
 
-fn overrides(layers: &Layers) -> Vec<(String, String, String)> {
-    let environment = |name: &str| layers.environment.iter().find(|(key, _)| key == name);
-    let mut found = Vec::new();
-    for (name, key) in BIGCHAINDB_NAMES {
-        if let Some((_, value)) = environment(name) {
-            found.push((key.to_owned(), value.clone(), format!("the environment ({name})")));
-        }
+/// All texts of a file, so that none that may be a secret is quoted.
+fn collect(value: &toml::Value, texts: &mut Vec<String>) {
+    match value {
+        toml::Value::String(text) => texts.push(text.clone()),
+        toml::Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
+        toml::Value::Table(table) => table.values().for_each(|item| collect(item, texts)),
+        _ => {}
     }
-    for (name, value) in &layers.environment {
-        if let Some(rest) = name.strip_prefix(PREFIX).filter(|rest| rest.contains("__")) {
-            let key = rest.to_ascii_lowercase().replace("__", ".");
-            found.push((key, value.clone(), format!("the environment ({name})")));
-        }
-    }
-    for (key, value) in &layers.flags {
-        found.push((key.clone(), value.clone(), "the command line".to_owned()));
-    }
-    found
 }
 
-fn list(text: &str, place: &String) -> Value {
-    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-    let items = items.map(|item| Value::new(Some(place), ValueKind::String(item.to_owned())));
-    Value::new(Some(place), ValueKind::Array(items.collect()))
+/// Masks an address with a password that stands where none belongs; returns whether there is one.
+fn mask(value: &mut toml::Value) -> bool {
+    match value {
+        toml::Value::String(text) if text.contains("://") && text.contains('@') => {
+            *text = secret::masked(text);
+            true
+        }
+        toml::Value::Array(items) => items.iter_mut().fold(false, |has, item| mask(item) | has),
+        toml::Value::Table(table) => {
+            table.iter_mut().fold(false, |has, (_, item)| mask(item) | has)
+        }
+        _ => false,
+    }
+}
+
+fn bad_value(error: &config::ConfigError, typed: &[String]) -> ConfigError {
+    let message = error.to_string();
+    let (quoting, place) = message.split_at(message.rfind(" for key `").unwrap_or(message.len()));
+    // The environment's commas may have cut an address in pieces, and one of them be quoted.
+    let is_cut = |text: &&String| text.contains(',') && secret::masked(text) != **text;
+    let quotes = |piece: &str| piece.len() > 2 && quoting.contains(piece.trim());
+    if typed.iter().filter(is_cut).any(|text| text.split(',').any(quotes)) {
+        return ConfigError::BadValue(format!("an item of a list{place}"));
+    }
+    ConfigError::BadValue(secret::concealed(message, typed.iter().map(String::as_str)))
+}
+
+fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start);
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    ConfigError::NotToml {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+        message: error.message().to_owned(),
+    }
 }
 
 fn is_max_age(text: &str) -> bool {
@@ -305,128 +313,5 @@ fn is_max_age(text: &str) -> bool {
     text.len() == digits.len() + 1 && digits.parse::<u32>().is_ok_and(|number| number > 0)
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let owned = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
-        };
-        Config::load(&Layers { file: None, environment: owned(environment), flags: owned(flags) })
-    }
-
-    fn load_file(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(file.path(), text).expect("written");
-        let environment = environment.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Config::load(&Layers { file: Some(file.path().into()), environment, flags: vec![] })
-    }
-
-    #[test]
-    fn nothing_set_yields_the_defaults() {
-        assert_eq!(load(&[], &[]).expect("loads"), Config::default());
-    }
-
-    #[test]
-    fn later_layers_win() {
-        let file = "[server]\nlisten = \"127.0.0.1:1\"\nmax_connections = 5\n";
-        let config = load_file(file, &[("BLOCKCAST_SERVER__MAX_CONNECTIONS", "7")]).expect("loads");
-        assert_eq!(config.server.listen.port(), 1);
-        assert_eq!(config.server.max_connections, 7);
-        let env = [("BLOCKCAST_BLOCKS__HOLD", "2s")];
-        let config = load(&env, &[("blocks.hold", "forever")]).expect("loads");
-        assert_eq!(config.blocks.hold, Hold::Forever);
-    }
-
-    #[test]
-    fn lists_are_separated_by_commas() {
-        let config = load(&[("BLOCKCAST_AMQP__URIS", "amqp://a, amqps://b")], &[]).expect("loads");
-        assert_eq!(config.amqp.uris.len(), 2);
-        assert_eq!(config.amqp.uris[1].expose(), "amqps://b");
-    }
-
-    #[test]
-    fn names_of_others_in_the_environment_are_passed_over() {
-        let kubernetes = [("BLOCKCAST_PORT_9985_TCP", "tcp://10.0.0.1:9985"), ("PATH", "/bin")];
-        assert_eq!(load(&kubernetes, &[]).expect("loads"), Config::default());
-    }
-
-    #[test]
-    fn bigchaindb_names_are_understood_and_ours_win() {
-        let mut env = vec![("BIGCHAINDB_WSSERVER_ADVERTISED_PORT", "443")];
-        assert_eq!(load(&env, &[]).expect("loads").server.advertised_port, Some(443));
-        env.push(("BLOCKCAST_SERVER__ADVERTISED_PORT", "444"));
-        assert_eq!(load(&env, &[]).expect("loads").server.advertised_port, Some(444));
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_with_the_nearest_known_one() {
-        let refused =
-            |result: Result<Config, ConfigError>| result.expect_err("refused").to_string();
-        let file = refused(load_file("[server]\nlisen = \"x\"\n", &[]));
-        assert!(file.contains("`server.lisen`") && file.contains("`server.listen`"), "{file}");
-        let env = refused(load(&[("BLOCKCAST_AMQP__QUEUE__MOD", "queue")], &[]));
-        assert!(
-            env.contains("`amqp.queue.mode`") && env.contains("BLOCKCAST_AMQP__QUEUE__MOD"),
-            "{env}"
-        );
-    }
-
-    #[test]
-    fn a_bad_value_is_refused_and_named() {
-        for (key, value, told) in [
-            ("server.max_connections", "many", "max_connections"),
-            ("server.max_connections", "0", "max_connections"),
-            ("amqp.prefetch", "70000", "prefetch"),
-            ("amqp.uris", "", "amqp.uris"),
-            ("amqp.uris", "http://x", "amqp://"),
-            ("blocks.hold", "soon", "hold"),
-            ("blocks.max_bytes", "2 GiB", "blocks.max_bytes"),
-            ("blocks.max_bytes", "512 MiB", "below 512 MiB"),
-            ("blocks.max_bytes", "300 MiB", "history.max_bytes"),
-            ("amqp.queue.expires", "0s", "x-expires"),
-            ("amqp.queue.expires", "50d", "x-expires"),
-            ("history.deep_reads", "0", "history.deep_reads"),
-            ("amqp.queue.max_age", "7 days", "max_age"),
-            ("server.advertised_scheme", "http", "ws or wss"),
-            ("server.tls.certificate", "server.pem", "server.tls.key"),
-            ("server.tls.key", "server.key", "server.tls.key"),
-            ("amqp.queue.mode", "steam", "mode"),
-            ("server.auth.jwt.algorithm", "HS256", "`server.auth.jwt.algorithm`"),
-            ("server.auth.jwt.audience", "chain", "`server.auth.jwt.audience`"),
-        ] {
-            let message = load(&[], &[(key, value)]).expect_err(value).to_string();
-            assert!(message.contains(told), "{key} = {value}: {message}");
-        }
-    }
-
-    #[test]
-    fn a_queue_that_could_jam_is_refused() {
-        let flags = [("blocks.hold", "forever"), ("amqp.queue.mode", "queue")];
-        let message = load(&[], &flags).expect_err("refused").to_string();
-        assert!(message.contains("`blocks.hold`") && message.contains("use a stream"), "{message}");
-        assert!(load(&[], &flags[..1]).is_ok());
-        let flags = [("amqp.prefetch", "16"), ("amqp.queue.mode", "queue")];
-        let message = load(&[], &flags).expect_err("refused").to_string();
-        assert!(message.contains("`amqp.prefetch`"), "{message}");
-    }
-
-    #[test]
-    fn the_brokers_own_arguments_may_have_any_key() {
-        let file = "[amqp.queue.arguments]\nx-initial-cluster-size = 3\nx-queue-leader-locator = \"least-leaders\"\n";
-        let arguments = load_file(file, &[]).expect("loads").amqp.queue.arguments;
-        assert_eq!(arguments["x-initial-cluster-size"], super::super::Argument::Integer(3));
-    }
-
-    #[test]
-    fn what_is_printed_loads_again() {
-        let printed = Config::default().to_toml().replace("guest:***", "guest:guest");
-        assert_eq!(load_file(&printed, &[]).expect("loads"), Config::default());
-    }
-}
+mod tests;

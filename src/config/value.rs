@@ -6,10 +6,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A broker's URI, `amqp://user:password@host:port/vhost`. Printed with its password masked.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AmqpUri(String);
-
 /// How long a block waits for a missing height before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
@@ -26,57 +22,12 @@ pub enum Argument {
     Text(String),
 }
 
-impl AmqpUri {
-    pub fn new(uri: impl Into<String>) -> Self {
-        Self(uri.into())
-    }
-
-    /// RabbitMQ on this machine with its stock user, who may only log in from here.
-    pub fn local() -> Self {
-        Self::new("amqp://guest:guest@127.0.0.1:5672/%2f")
-    }
-
-    /// The URI with its credentials. Never for a log, a metric or an answer.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for AmqpUri {
+impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
-        let bare = |place: &str| place.split(['?', '#']).next().unwrap_or("").to_owned();
-        // First the credentials, since a password that was not escaped may hold `?` or `#`.
-        match rest.rsplit_once('@') {
-            Some((credentials, place)) => {
-                let place = bare(place);
-                let user = credentials.split(':').next().unwrap_or("");
-                write!(f, "{scheme}://{user}:***@{place}")
-            }
-            None => write!(f, "{scheme}://{}", bare(rest)),
+        match self {
+            Self::For(time) => humantime::format_duration(*time).fmt(f),
+            Self::Forever => f.write_str("\"forever\""),
         }
-    }
-}
-
-impl fmt::Debug for AmqpUri {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for AmqpUri {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for AmqpUri {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let uri = String::deserialize(deserializer)?;
-        if !uri.starts_with("amqp://") && !uri.starts_with("amqps://") {
-            return Err(D::Error::custom("a broker's URI begins with amqp:// or amqps://"));
-        }
-        Ok(Self(uri))
     }
 }
 
@@ -165,7 +116,12 @@ pub mod optional {
             self.display().to_string()
         }
         fn from_text(text: &str) -> Result<Self, String> {
-            Ok(text.into())
+            // What is in a file may be a secret, and an address may have one.
+            let is_content = text.contains(['\n', '\0']) || text.trim_start().starts_with('{');
+            match is_content || text.contains("-----BEGIN") || text.contains("://") {
+                true => Err("write the path of a file, not what is in it, nor a URL".to_owned()),
+                false => Ok(text.into()),
+            }
         }
     }
 
@@ -196,32 +152,6 @@ pub mod optional {
         match String::deserialize(deserializer)?.as_str() {
             "" => Ok(None),
             text => T::from_text(text).map(Some).map_err(D::Error::custom),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_are_masked_however_the_uri_is_printed() {
-        for password in ["s3:cr@et", "s3#cret", "s3?cret", "s3/cret"] {
-            is_masked(&AmqpUri::new(format!(
-                "amqps://node:{password}@broker:5671/chain?password=x"
-            )));
-        }
-    }
-
-    fn is_masked(uri: &AmqpUri) {
-        for print in
-            [uri.to_string(), format!("{uri:?}"), serde_json::to_string(&uri).expect("a string")]
-        {
-            assert!(
-                !print.contains("s3") && !print.contains("et@") && !print.contains("password"),
-                "{print}"
-            );
-            assert!(print.contains("amqps://node:***@broker:5671/chain"), "{print}");
         }
     }
 }

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::time::Instant;
 
-use crate::config;
+use crate::byte_order_mark;
+use crate::config::{self, JwtAlgorithm};
 use jwt::Keys;
 use tokens::{Token, Tokens};
 pub use watch::watch;
@@ -72,6 +73,11 @@ pub enum NotAuthorized {
 pub enum AuthError {
     #[error("cannot read {path}: {source}")]
     Unreadable { path: PathBuf, source: io::Error },
+    /// Without what the key says, which may be the secret itself.
+    #[error(
+        "cannot read the file that server.auth.jwt.key names: {source}; it is a file's path, not the secret"
+    )]
+    UnreadableSecret { source: io::Error },
     #[error("{path}, line {line}: {fault}")]
     BadLine { path: PathBuf, line: usize, fault: &'static str },
     #[error("{path}: {fault}")]
@@ -184,6 +190,11 @@ impl Contents {
                 let keys = Keys::parse(bytes, &files.jwt);
                 Some(keys.map_err(|fault| AuthError::BadFile { path: path.clone(), fault })?)
             }
+            (Some(_), Some(Err(kind)))
+                if files.jwt.jwks.is_none() && files.jwt.algorithm == JwtAlgorithm::HS256 =>
+            {
+                return Err(AuthError::UnreadableSecret { source: (*kind).into() });
+            }
             (Some(path), Some(Err(kind))) => return Err(unreadable(path, *kind)),
             _ => None,
         };
@@ -209,12 +220,20 @@ impl Pass {
     }
 }
 
+/// Judges the files that `files` names, and keeps nothing of them.
+///
+/// # Errors
+/// One of them cannot be used.
+pub fn check(files: &config::Auth) -> Result<(), AuthError> {
+    Guard::load(files).map(drop)
+}
+
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > FILE_BYTES_MAX {
         true => Err(io::ErrorKind::FileTooLarge.into()),
-        false => Ok(bytes),
+        false => Ok(byte_order_mark::skipped(&bytes).to_vec()),
     }
 }
 
@@ -229,7 +248,7 @@ mod tests {
     fn a_new_file_is_taken_a_bad_one_is_told_once_and_leaves_the_old() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         let write = |text: &str| std::fs::write(file.path(), text).expect("written");
-        write(&format!("# ours\n\nwallet {SECRET}\n"));
+        write(&format!("\u{feff}wallet {SECRET}\n"));
         let files = config::Auth { tokens_file: Some(file.path().into()), ..Default::default() };
         let guard = Guard::load(&files).expect("loads");
         let pass = guard.admit(Some("secret")).expect("known").expect("asked for");
@@ -253,6 +272,18 @@ mod tests {
         assert!(matches!(guard.reread(), Reread::Loaded { revoked: 1 }));
         assert_eq!(pass.is_over(Instant::now()), Some(Over::Revoked));
         assert_eq!(guard.admit(Some("secret")).map(drop), Err(NotAuthorized::Unknown));
+    }
+
+    #[test]
+    fn a_secret_in_the_place_of_its_file_is_not_shown() {
+        let jwt = config::Jwt {
+            algorithm: JwtAlgorithm::HS256,
+            key: Some("hunter/hunter/hunter/hunter/hunter/hunter".into()),
+            ..Default::default()
+        };
+        let error = Guard::load(&config::Auth { jwt, ..Default::default() }).map(drop);
+        let error = error.expect_err("refused").to_string();
+        assert!(error.contains("server.auth.jwt.key") && !error.contains("hunter"), "{error}");
     }
 
     #[test]

@@ -5,5 +5,6 @@ mod check;
 mod program;
 mod publish;
 mod publish_node;
+mod secrets;
 mod serve;
 mod tail;

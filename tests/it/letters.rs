@@ -45,6 +45,11 @@ impl Letters {
 }
 
 impl Letter {
+    /// The body and all headers, as text to be searched.
+    pub fn everything(&self) -> String {
+        format!("{} {:?}", String::from_utf8_lossy(&self.body), self.headers)
+    }
+
     pub fn header(&self, name: &str) -> Option<String> {
         match self.headers.inner().get(name)? {
             AMQPValue::LongString(text) => Some(text.to_string()),

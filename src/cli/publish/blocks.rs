@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::fs::File;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncSeekExt, BufReader};
 
-use crate::block;
+use crate::{block, byte_order_mark};
 
 /// RabbitMQ closes the channel on a larger message: its `max_message_size`, 128 MiB by default.
 pub const BODY_BYTES_MAX: usize = 128 << 20;
@@ -108,7 +108,7 @@ impl Blocks {
             let line = std::mem::take(&mut self.line);
             self.line_number += 1;
             let read_bytes = line.len() as u64;
-            let body = line.trim_ascii();
+            let body = byte_order_mark::skipped(&line).trim_ascii();
             if !body.is_empty() {
                 self.blocks_in_pass += 1;
                 let (body, height) = self.placed(body.to_vec())?;
@@ -265,6 +265,12 @@ mod tests {
     async fn blank_lines_are_skipped_and_a_last_line_needs_no_end() {
         assert_eq!(bodies("{}\n\n  \n[1]\r\n not JSON ").await, ["{}", "[1]", "not JSON"]);
         assert!(bodies("\n\n").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_is_no_part_of_a_message() {
+        assert_eq!(bodies("\u{feff}{}\n\u{feff}[1]\n").await, ["{}", "[1]"]);
+        assert!(bodies("\u{feff}\n").await.is_empty());
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -45,8 +45,10 @@ impl State {
     pub fn open(path: &Path, node: &str) -> Result<Self> {
         let shown = path.display();
         let record = match std::fs::read_to_string(path) {
-            Ok(text) => toml::from_str(&text)
-                .with_context(|| format!("{shown} is no state of `publish --node`"))?,
+            // Without the line itself: another file that is named by mistake may hold a password.
+            Ok(text) => toml::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+                anyhow!("{shown} is no state of `publish --node`: {}", error.message())
+            })?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Record { node: node.to_owned(), height: None }
             }

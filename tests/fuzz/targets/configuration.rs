@@ -42,7 +42,7 @@ fn loads_again(config: &Config) {
     std::fs::write(&*FILE, &printed).expect("written");
     // Passwords are printed masked; these are given back.
     let uris: Vec<&str> = config.amqp.uris.iter().map(|uri| uri.expose()).collect();
-    if uris.iter().any(|uri| uri.contains(',') || uri.trim() != *uri) {
+    if config.amqp.uris_file.is_some() || uris.iter().any(|uri| uri.contains(',')) {
         return;
     }
     let flags = vec![("amqp.uris".to_owned(), uris.join(","))];

@@ -73,6 +73,52 @@ async fn bad_usage_and_bad_values_exit_64_naming_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn the_cases_of_uris_are_refused_or_warned_of_before_anything_listens() {
+    let cases = std::fs::read_to_string(data("broker-uris.json")).expect("read");
+    let cases: Vec<UriCase> = serde_json::from_str(&cases).expect("cases");
+    for UriCase { uri, code, told } in cases {
+        let program = || Program::new(["check"]).env("BLOCKCAST_AMQP__URIS", &uri);
+        let ended = program().run().await.with_code(code);
+        ended.telling(&told.iter().map(String::as_str).collect::<Vec<_>>());
+        if code != 0 {
+            // Nothing listens and nothing is tried: it ends at once.
+            let serve = Program::new(["serve"]).env("BLOCKCAST_AMQP__URIS", &uri);
+            let ended = serve.run().await.with_code(code);
+            assert!(!ended.stderr.contains("listening"), "{ended:?}");
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct UriCase {
+    uri: String,
+    code: i32,
+    told: Vec<String>,
+}
+
+#[tokio::test]
+async fn what_cannot_be_held_in_a_queue_is_refused_by_check_and_serve() {
+    for command in ["check", "serve"] {
+        let words = [command, "--set", "amqp.queue.mode=queue", "--set", "blocks.hold=11m"];
+        let ended = Program::new(words).run().await.with_code(64);
+        ended.telling(&["`blocks.hold` is 11m", "consumer_timeout", "at most 10m"]);
+    }
+}
+
+#[tokio::test]
+async fn others_variables_and_empty_ones_stop_nothing() {
+    let ended = Program::new(["check"])
+        .env("BLOCKCAST__X_SERVICE_HOST", "10.0.0.1")
+        .env("BLOCKCAST_AMQP__URIS_PORT_5672_TCP", "tcp://10.0.0.1:5672")
+        .env("BLOCKCAST_SERVER__LISTEN", "")
+        .env("BLOCKCAST_AMQP__QUEUE__ARGUMENTS__X_MAX_LENGTH", "1000");
+    let printed = ended.run().await.with_code(0).stdout;
+    assert!(printed.contains("\nx-max-length = 1000\n"), "{printed}");
+    let printed: Config = toml::from_str(&printed).expect("a configuration");
+    assert_eq!(printed.server, Config::default().server);
+}
+
+#[tokio::test]
 async fn the_version_is_told() {
     let ended = Program::new(["--version"]).run().await.with_code(0);
     assert_eq!(ended.stdout, format!("blockcast {}\n", env!("CARGO_PKG_VERSION")));

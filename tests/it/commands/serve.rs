@@ -38,6 +38,17 @@ async fn an_address_in_use_is_named() {
 }
 
 #[tokio::test]
+async fn what_may_not_be_meant_is_logged_at_the_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let uri = "amqps://u:hunter@broker/?verify=verify_none";
+    let serve = Program::new(["serve", "--listen", &address]).env("BLOCKCAST_AMQP__URIS", uri);
+    let ended = serve.run().await.with_code(1);
+    assert!(!format!("{ended:?}").contains("hunter"), "{ended:?}");
+    ended.telling(&["WARN", "number 1", "the vhost", "its parameter verify has no effect"]);
+}
+
+#[tokio::test]
 async fn a_queue_of_another_type_is_named() {
     let broker = Broker::shared();
     let config = config(broker);

@@ -25,12 +25,14 @@ const ROOMS: [&[&str]; 15] = [
 ];
 const LEAVES: &[&str] = &[
     "backoff",
+    "byte_order_mark",
     "config",
     "metrics",
     "notices",
     "pem",
     "readiness",
     "reload",
+    "secret",
     "shutdown",
     "telemetry",
 ];

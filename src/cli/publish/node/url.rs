@@ -42,10 +42,16 @@ impl NodeText {
             "https" => true,
             _ => return Err("a node's URL begins with http:// or https://".into()),
         };
-        if rest.contains(['?', '#']) {
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        if path.contains('@') || authority.matches('@').count() > 1 {
+            return Err(
+                "a user or a password with one of / ? # @ must be percent-encoded: %2F %3F %23 %40"
+                    .into(),
+            );
+        }
+        if path.contains(['?', '#']) {
             return Err("a node's URL has neither a query nor a fragment".into());
         }
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (credentials, place) = match authority.rsplit_once('@') {
             Some((credentials, place)) => (Some(credentials), place),
             None => (None, authority),
@@ -58,10 +64,12 @@ impl NodeText {
         if place.is_empty() || place.ends_with(':') {
             return Err(no_host.into());
         }
-        let uri = base.parse::<Uri>().map_err(|error| format!("{place:?}: {error}"))?;
+        // Without a host behind it, a password stands where the host does.
+        let shown = credentials.map_or("it", |_| place);
+        let uri = base.parse::<Uri>().map_err(|error| format!("{shown}: {error}"))?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or(no_host)?;
         if place.len() > host.len() && uri.port_u16().is_none() {
-            return Err(format!("{place:?}: the port is no number up to 65535"));
+            return Err(format!("{shown}: the port is no number up to 65535"));
         }
         Ok(NodeUrl { base, is_tls, authorization: credentials.map(basic) })
     }
@@ -139,6 +147,13 @@ mod tests {
             ("http://me:s3cret@node:99840", "node:99840"),
             ("http://me:s3cret@no de", "no de"),
             ("http://me:s3cret@node/?x=1", "neither a query"),
+            ("http://me:s3/cret@node", "%2F"),
+            ("http://me:s3?cret@node", "%3F"),
+            ("http://me:s3#cret@node", "%23"),
+            ("http://me:s3@cret@node", "%40"),
+            ("http://me:12/s3cret@node", "%2F"),
+            ("http://me:s3cret", "port"),
+            ("http://me:s3 cret", "invalid"),
         ] {
             let Err(error) = parse(text) else { panic!("taken: {text}") };
             assert!(error.contains(told) && !error.contains("s3cret"), "{text}: {error}");

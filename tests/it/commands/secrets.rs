@@ -1,0 +1,293 @@
+//! No piece of a secret is ever shown, wherever it was written and however wrongly: canaries in every
+//! place that can hold one, and everything that the program says searched for them.
+
+use std::io::Write;
+
+use blockcast::config::{AmqpUri, JwtAlgorithm};
+use tempfile::NamedTempFile;
+use tokio::task::block_in_place;
+
+use crate::broker::{Broker, unique};
+use crate::chain::{body, event, publish};
+use crate::client::Client;
+use crate::letters::Letters;
+use crate::process::Process;
+use crate::replica::{config, request};
+
+use super::program::Program;
+
+/// A secret's two halves, with something between them that some grammar cuts at.
+const HALVES: [&str; 2] = ["kanari", "vogelx"];
+const BETWEEN: [&str; 15] =
+    ["", "/", "#", "?", "@", "%", "%zz", ":", ",", " ", "\"", "\\", "&", "=", "ä"];
+/// What must be encoded in a URI's password.
+const REFUSED: [&str; 7] = ["/", "#", "?", "@", "%", "%zz", " "];
+
+/// As text, and as bytes are printed: by the AMQP library's trace lines, for one.
+#[track_caller]
+fn shows_nothing(said: &str, of: &str) {
+    for half in HALVES {
+        let numbers: Vec<String> = half.bytes().map(|byte| byte.to_string()).collect();
+        let hex: String = half.bytes().map(|byte| format!("{byte:02x}")).collect();
+        for form in [half, &numbers.join(", "), &numbers.join(","), &hex] {
+            assert!(!said.contains(form), "{form} of {of}: {said}");
+        }
+    }
+}
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    file.write_all(text.as_bytes()).expect("written");
+    file
+}
+
+fn tokens_of(token: &str) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("wallet {hash}\n")
+}
+
+/// Runs it to its end, with no broker to be found where it looks for one.
+async fn said(words: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut program = Program::new(words.iter().copied());
+    for (name, value) in environment {
+        program = program.env(name, value);
+    }
+    let ended = program.run().await;
+    (ended.status.code(), format!("{}{}", ended.stdout, ended.stderr))
+}
+
+#[tokio::test]
+async fn no_piece_of_a_brokers_password_is_shown_whatever_is_wrong_with_it() {
+    for between in BETWEEN {
+        let uri = format!("amqp://u:{}{between}{}@127.0.0.1:1/%2f", HALVES[0], HALVES[1]);
+        let uri = uri.as_str();
+        let expected = if REFUSED.contains(&between) { 64 } else { 0 };
+        let set = format!("amqp.uris={uri}");
+        let by_file = format!("[amqp]\nuris = ['{uri}']\n");
+        let (by_file, uris) = (file(&by_file), file(uri));
+        let by_file = by_file.path().to_str().expect("UTF-8");
+        let uris = uris.path().to_str().expect("UTF-8");
+        for (words, environment) in [
+            (&["check"][..], &[("BLOCKCAST_AMQP__URIS", uri)][..]),
+            (&["check"], &[("BLOCKCAST_AMQP__URIS_FILE", uris)]),
+            (&["check", "--set", &set], &[]),
+            (&["check", "--amqp-uri", uri], &[]),
+            (&["--config", by_file, "check"], &[]),
+        ] {
+            let (code, said) = said(words, environment).await;
+            assert_eq!(code, Some(expected), "{words:?} {environment:?}: {said}");
+            shows_nothing(&said, uri);
+        }
+        let misplaced = file(&format!("[amqp]\nexchange = '{uri}'\nbinding_keys = ['{uri}']\n"));
+        let misplaced = misplaced.path().to_str().expect("UTF-8");
+        let (code, text) = said(&["check"], &[("BLOCKCAST_CONFIG", uri)]).await;
+        assert_eq!(code, Some(64), "{text}");
+        shows_nothing(&text, uri);
+        let (code, printed) = said(&["check"], &[("BLOCKCAST_CONFIG", misplaced)]).await;
+        assert_eq!(code, Some(0), "{printed}");
+        shows_nothing(&printed, uri);
+        for text in [
+            format!("[amqp]\nuris = '{uri}'\n"),
+            format!("[amqp]\nuris = [{uri}]\n"),
+            format!("[amqp]\nuris = ['{uri}]\n"),
+            format!("[amqp]\nuris = ['{uri}', 1]\n"),
+            format!("[amqp]\nuris = ['{uri}']\nuris = ['{uri}']\n"),
+            format!("[amqp]\nuri = ['{uri}']\n"),
+            format!("[amqp]\n'{uri}' = 1\n"),
+            format!("[amqp]\n{uri}\n"),
+            format!("[{uri}]\n"),
+            format!("amqp = '{uri}'\n"),
+            format!("[server]\nlisten = '{uri}'\n"),
+            format!("[server]\ntrusted_proxies = ['{uri}']\n"),
+            format!("[server]\nallowed_origins = ['{uri}']\n"),
+            format!("[amqp.queue]\nmax_age = '{uri}'\n"),
+            format!("[amqp.queue]\nmode = '{uri}'\n"),
+            format!("[log]\nlevel = '{uri}'\n"),
+            format!("[amqp]\nuris_file = '{uri}'\n"),
+            format!("[amqp.tls]\nserver_name = '{uri}'\n"),
+            format!("[server.tls]\ncertificate = '{uri}'\nkey = '{uri}'\n"),
+            format!("[server.auth]\ntokens_file = '{uri}'\n"),
+        ] {
+            let bad = file(&text);
+            let bad = bad.path().to_str().expect("UTF-8");
+            let (code, said) = said(&["check"], &[("BLOCKCAST_CONFIG", bad)]).await;
+            assert_eq!(code, Some(64), "{text}: {said}");
+            shows_nothing(&said, &text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_piece_of_an_argument_that_holds_a_secret_is_shown() {
+    let nowhere = ("BLOCKCAST_AMQP__URIS", "amqp://127.0.0.1:1");
+    for between in BETWEEN {
+        let secret = format!("{}{between}{}", HALVES[0], HALVES[1]);
+        let uri = format!("amqp://u:{secret}@127.0.0.1:1/x");
+        let node = format!("http://u:{secret}@127.0.0.1:1");
+        let assignment = format!("server.listen={uri}");
+        let unknown = format!("amqp.url={uri}");
+        let key = format!("{uri}=x");
+        let glued = format!("--amqp-url={uri}");
+        let token = format!("http://127.0.0.1:1/x?access_token={secret}");
+        let bare = format!("u:{secret}@127.0.0.1:1");
+        // With an @ in it, the second half would be the host.
+        let no_host = format!("wss://u:{}", secret.replace('@', "/"));
+        for words in [
+            &[uri.as_str()][..],
+            &["serve", &uri],
+            &["serve", &glued],
+            &["serve", "--listen", &uri],
+            &["serve", "--set", &uri],
+            &["serve", "--set", &key],
+            &["check", "--set", &assignment],
+            &["check", "--set", &unknown],
+            &["check", "--config", &uri],
+            &["publish", &uri],
+            &["publish", "--rate", &uri, "-"],
+            &["publish", "--node", &uri],
+            &["publish", "--node", &bare],
+            &["publish", "--node", &node, "--heights", "1", "--no-retry"],
+            &["publish", "--node", &node, "--heights", &node],
+            &["publish", "--node", "http://127.0.0.1:1", "--from-height", &uri],
+            &["tail", &uri],
+            &["tail", &bare],
+            &["tail", &token],
+            &["tail", &no_host],
+            &["tail", "--ca", &uri],
+            &["tail", "--from", &uri],
+            &["tail", "--after", &uri],
+        ] {
+            let (code, said) = said(words, &[nowhere]).await;
+            assert_ne!(code, Some(0), "{words:?}: {said}");
+            shows_nothing(&said, &format!("{words:?}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tail_that_cannot_connect_shows_where_to_and_no_secret() {
+    for url in [
+        "ws://u:kanari%2Fvogelx@127.0.0.1:1/x?access_token=kanarivogelx",
+        "ws://u:kanari,vogelx@127.0.0.1:1/x",
+    ] {
+        let mut tail = Program::new(["tail", url]).start();
+        let line = tail.says("").await;
+        shows_nothing(&line, url);
+        tail.signal("INT").await;
+        let ended = tail.ended().await;
+        shows_nothing(&format!("{ended:?}"), url);
+    }
+}
+
+#[tokio::test]
+async fn what_stands_in_the_place_of_a_files_name_is_not_shown() {
+    let pem = "-----BEGIN PRIVATE KEY-----\nkanarivogelx\n-----END PRIVATE KEY-----";
+    let secret = "kanari/vogelx+kanari/vogelx+kanari/vogelx=";
+    let plain_tokens = file("wallet kanarivogelx\n");
+    let plain_tokens = plain_tokens.path().to_str().expect("UTF-8");
+    for key in ["server.tls.key", "amqp.tls.key", "amqp.tls.ca", "server.auth.jwt.key"] {
+        let assignment = format!("{key}={pem}");
+        let (code, said) = said(&["check", "--set", &assignment], &[]).await;
+        assert_eq!(code, Some(64), "{key}: {said}");
+        assert!(said.contains(key.rsplit('.').next().expect("a word")), "{said}");
+        shows_nothing(&said, key);
+    }
+    let hs256 = [
+        ("BLOCKCAST_SERVER__AUTH__JWT__ALGORITHM", "HS256"),
+        ("BLOCKCAST_SERVER__AUTH__JWT__KEY", secret),
+    ];
+    let tokens = [("BLOCKCAST_SERVER__AUTH__TOKENS_FILE", plain_tokens)];
+    for (environment, told) in [(&hs256[..], "server.auth.jwt.key"), (&tokens, "line 1")] {
+        for command in ["check", "serve"] {
+            let mut environment = environment.to_vec();
+            environment.push(("BLOCKCAST_SERVER__LISTEN", "127.0.0.1:0"));
+            let (code, said) = said(&[command], &environment).await;
+            assert_eq!(code, Some(64), "{environment:?}: {said}");
+            assert!(said.contains(told), "{said}");
+            shows_nothing(&said, told);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_serves_shows_none_of_its_secrets() {
+    const PASSWORD: &str = "kanari/vogelx";
+    let broker = Broker::shared();
+    let user = unique("user");
+    block_in_place(|| {
+        broker.rabbitmqctl(&["add_user", &user, PASSWORD]);
+        broker.rabbitmqctl(&["set_permissions", &user, ".*", ".*", ".*"]);
+    });
+    let secret = file("\u{feff}kanarivogelx-kanarivogelx-kanarivogelx\n");
+    let tokens = file(&tokens_of("kanarivogelx-token"));
+    let mut config = config(broker);
+    config.server.auth.tokens_file = Some(tokens.path().into());
+    let place = format!("127.0.0.1:{}", broker.port());
+    config.amqp.uris = vec![
+        AmqpUri::new(format!("amqp://{user}:kanarivogelx@{place}/?password=kanari")),
+        AmqpUri::new(format!("amqp://{user}:kanari%2Fvogelx@{place}/%2f")),
+    ];
+    config.server.auth.jwt.algorithm = JwtAlgorithm::HS256;
+    config.server.auth.jwt.key = Some(secret.path().into());
+    config.admin.listen = Some(([127, 0, 0, 1], 0).into());
+    config.log.level = "trace,lapin=trace".into();
+    let replica = Process::start_ready(&config).await;
+    publish(&config, [b"no block".to_vec(), body(1, "a")]).await;
+    replica.reaches(1).await;
+    let letters = Letters::of(broker, config.amqp.dead_letter.exchange.as_deref()).await;
+    let letter = letters.take().await;
+    let mut all = letter.everything();
+    let url = replica.url("valid_transactions");
+    let session = format!("{url}?from_height=1&access_token=kanarivogelx-token");
+    let mut client = Client::connect(&session).await;
+    assert_eq!(client.text().await, event(1, "a"));
+    let wrong = format!("{url}?access_token=kanarivogelx");
+    let (code, told) = said(&["tail", &wrong], &[]).await;
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("401"), "{told}");
+    all.push_str(&told);
+    for path in ["/metrics", "/sessions", "/health/ready", "/health/live"] {
+        let answer = replica.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        all.push_str(&format!("{answer:?}"));
+    }
+    let stream = "/api/v1/streams/valid_transactions";
+    for path in ["/", "/api/v1", "/api/v1/status", &format!("{stream}?access_token=kanarivogelx")] {
+        for header in ["", "Authorization: Bearer kanari.vogelx.x\r\n"] {
+            let head = format!(
+                "GET {path} HTTP/1.1\r\nHost: x\r\n{header}Accept: text/event-stream\r\nConnection: close\r\n\r\n"
+            );
+            all.push_str(&format!("{:?}", request(replica.address, &head).await));
+        }
+    }
+    all.push_str(&replica.logged("").concat());
+    assert!(all.contains("blockcast_block_height"), "{all}");
+    assert!(all.contains(r#""target":"lapin"#), "the library is heard");
+    shows_nothing(&all, "a replica");
+    drop(client);
+    replica.stop().await;
+
+    let blocks = file("{}\n");
+    let blocks = blocks.path().to_str().expect("UTF-8");
+    let wrong = config.amqp.uris[0].expose();
+    let (code, said) = said(&["publish", blocks], &[("BLOCKCAST_AMQP__URIS", wrong)]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("ACCESS_REFUSED") && said.contains("parameter password"), "{said}");
+    shows_nothing(&said, "a wrong password");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_behind_a_byte_order_mark_lets_in() {
+    let token = "wallet-token";
+    let tokens = file(&format!("\u{feff}{}", tokens_of(token)));
+    let mut config = config(Broker::shared());
+    config.server.auth.tokens_file = Some(tokens.path().into());
+    let replica = Process::start_ready(&config).await;
+    publish(&config, [body(1, "a")]).await;
+    let url = replica.url("valid_transactions");
+    let mut client = Client::connect(&format!("{url}?from_height=1&access_token={token}")).await;
+    assert_eq!(client.text().await, event(1, "a"));
+    drop(client);
+    replica.stop().await;
+}
