@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use auth::{Auth, Jwt, JwtAlgorithm};
 pub use load::{ConfigError, Layers};
 pub use network::Network;
-pub use origin::AllowedOrigin;
+pub use origin::{AllowedOrigin, Origin};
 pub use value::{AmqpUri, Argument, Hold};
 
 /// The whole configuration, checked.

@@ -17,12 +17,14 @@ const EVENTS_SHOWN: usize = 3;
 /// Prints the configuration, or judges one message's body.
 ///
 /// # Errors
-/// The certificate that the configuration names is of no use, or the message cannot be read or is bad input.
+/// A certificate or a file of credentials that the configuration names is of no use, or the message cannot be read or is bad input.
 pub fn run(config: &Config, message: Option<PathBuf>) -> Outcome {
     let print = match message {
         None => {
             let judged = server::check_certificate(&config.server.tls);
             judged.map_err(|error| Failure::Usage(error.into()))?;
+            let judged = server::check_credentials(&config.server.auth);
+            judged.map_err(|error| Failure::Usage(anyhow!("{error}; see server.auth")))?;
             config.to_toml()
         }
         Some(path) => {

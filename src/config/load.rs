@@ -7,7 +7,7 @@ use std::time::Duration;
 use config::{File, FileFormat, Value, ValueKind};
 use thiserror::Error;
 
-use super::{Config, Hold, JwtAlgorithm, QueueMode};
+use super::{Config, Hold, Jwt, JwtAlgorithm, QueueMode};
 
 /// Only names with this prefix and a `__` further on are ours: Kubernetes injects others.
 const PREFIX: &str = "BLOCKCAST_";
@@ -19,6 +19,8 @@ const BIGCHAINDB_NAMES: [(&str, &str); 3] = [
 ];
 /// Blocks of doubtful height that the sequencer keeps, hence unacked deliveries of a queue.
 const CANDIDATES_MAX: u16 = 16;
+/// RFC 7519 section 4.1.4: usually no more than a few minutes.
+const JWT_LEEWAY_MAX: Duration = Duration::from_secs(10 * 60);
 /// The one table whose keys are the broker's, not ours.
 const ARGUMENTS: &str = "amqp.queue.arguments";
 
@@ -205,6 +207,13 @@ impl Config {
             );
         }
         let jwt = &server.auth.jwt;
+        if jwt.leeway > JWT_LEEWAY_MAX {
+            return refuse(
+                "server.auth.jwt.leeway",
+                &humantime::format_duration(jwt.leeway),
+                "at most 10m: for so long a token lets in behind its end",
+            );
+        }
         if jwt.key.is_none() && jwt.jwks.is_none() {
             const WAY_OUT: &str = "without server.auth.jwt.key or server.auth.jwt.jwks no token \
                 is looked at; set one of them";
@@ -214,6 +223,10 @@ impl Config {
             if jwt.algorithm != JwtAlgorithm::default() {
                 let name = format!("{:?}", jwt.algorithm);
                 return refuse("server.auth.jwt.algorithm", &name, WAY_OUT);
+            }
+            if jwt.leeway != Jwt::default().leeway {
+                let leeway = humantime::format_duration(jwt.leeway);
+                return refuse("server.auth.jwt.leeway", &leeway, WAY_OUT);
             }
         }
         if let Some(scheme) = &server.advertised_scheme
