@@ -29,7 +29,7 @@ pub use broker_uri::{AmqpUri, BrokerUri, Mechanism, UriDoubt, UriError};
 pub use error::ConfigError;
 pub use keys::{Layers, Rank};
 pub use network::Network;
-pub use origin::AllowedOrigin;
+pub use origin::{AllowedOrigin, Origin};
 pub use value::{Argument, Hold};
 pub use warning::Warning;
 

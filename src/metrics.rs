@@ -108,6 +108,8 @@ labels! {
     Disconnect {
         /// The client closed, with or without a close frame.
         Client = "client",
+        /// The client closed with 1009: a message was above its own limit.
+        ClientLimit = "client_limit",
         /// It had all that it asked for: `until_height`, `limit`.
         Done = "done",
         /// Its start was not to be had.

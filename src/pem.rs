@@ -1,4 +1,5 @@
-//! Certificates and keys in PEM files: read, and each error naming its file. Judges none of them.
+//! Certificates and keys in PEM files: read, and each error naming its file. Of a key it is judged only
+//! whether its type is understood at all.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,6 +13,18 @@ use crate::byte_order_mark;
 /// A system's whole bundle of authorities has about 250 KiB.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
+/// Key types that people have and that `ring` does not, by the DER of their object identifiers
+/// (RFC 5480 section 2.1.1.1, RFC 8410 section 3, RFC 3279 section 2.3.2, SEC 2).
+const KEY_TYPES_UNKNOWN: [(&[u8], &str); 5] = [
+    (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23], "ECDSA P-521"),
+    (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x21], "ECDSA P-224"),
+    (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a], "ECDSA secp256k1"),
+    (&[0x06, 0x03, 0x2b, 0x65, 0x71], "Ed448"),
+    (&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 0x01], "DSA"),
+];
+/// PKCS#8's mark, and that of OpenSSL's own older form (RFC 1421 section 4.6.1.1).
+const ENCRYPTED: [&str; 2] = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"];
+
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
@@ -21,8 +34,20 @@ pub enum PemError {
     Malformed { path: PathBuf, source: pem::Error },
     #[error("{} holds no certificate", path.display())]
     NoCertificate { path: PathBuf },
-    #[error("{} holds no private key that can be read without a password", path.display())]
+    #[error("{} holds no private key", path.display())]
     NoKey { path: PathBuf },
+    #[error(
+        "{} is encrypted, and nobody is asked for its password: write it without one \
+         (openssl pkey -in ENCRYPTED -out KEY)",
+        path.display()
+    )]
+    Encrypted { path: PathBuf },
+    #[error(
+        "{} holds a key of type {key_type}, which is not understood: use ECDSA P-256 or P-384, \
+         Ed25519, or RSA of at least 2,048 bits",
+        path.display()
+    )]
+    KeyType { path: PathBuf, key_type: &'static str },
 }
 
 /// A file as it was read.
@@ -71,19 +96,38 @@ impl PemFile {
     /// The first private key in it: PKCS#1, PKCS#8 or SEC1, not encrypted.
     ///
     /// # Errors
-    /// There is none, or something that is not PEM.
+    /// There is none, it is encrypted or of a type that is not understood, or it is not PEM.
     pub fn private_key(&self) -> Result<PrivateKeyDer<'static>, PemError> {
         let path = self.path.clone();
-        PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|error| match error {
-            pem::Error::NoItemsFound => PemError::NoKey { path },
-            source => PemError::Malformed { path, source },
-        })
+        let text = String::from_utf8_lossy(&self.bytes);
+        if ENCRYPTED.iter().any(|mark| text.contains(mark)) {
+            return Err(PemError::Encrypted { path });
+        }
+        let key = PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|error| match error {
+            pem::Error::NoItemsFound => PemError::NoKey { path: path.clone() },
+            source => PemError::Malformed { path: path.clone(), source },
+        })?;
+        match unknown_type(key.secret_der()) {
+            Some(key_type) => Err(PemError::KeyType { path, key_type }),
+            None => Ok(key),
+        }
     }
+}
+
+/// The type that a key's DER names, if it is one of those that are not understood. Such an identifier is
+/// not looked for in its place: it is too long to stand in a key by chance.
+fn unknown_type(der: &[u8]) -> Option<&'static str> {
+    let names = |identifier: &[u8]| der.windows(identifier.len()).any(|bytes| bytes == identifier);
+    KEY_TYPES_UNKNOWN.iter().find(|(identifier, _)| names(identifier)).map(|(_, name)| *name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Made by `openssl genpkey -algorithm Ed448`, and `openssl ecparam -name secp521r1 -genkey`.
+    const ED448: &str = "-----BEGIN PRIVATE KEY-----\nMEcCAQAwBQYDK2VxBDsEOUbXdFg4Ez9DaqQ+8myfyJhk9ppkc6IG0wyUUeXFfqsh\nUt0Myu+CMxzUM5L311xmJ9GQ9mD2B95KZw==\n-----END PRIVATE KEY-----";
+    const P_521: &str = "-----BEGIN EC PRIVATE KEY-----\nMIHcAgEBBEIAkJc+c9HqyiUPdYI+yUfcJEHoTJTS8Du58ty13AP8CijJ8ki6MXZF\ns3lU08NBoYPe+3Hknp//f2AQUaets40ZOm6gBwYFK4EEACOhgYkDgYYABABpGzWr\nPoOy8/LOLF8bJZR5Gq2If9/ssr9cQvl1z+/6jCzQD8HoaO16zaCvvVoWajMmMzpK\nwXYI+w3HSouE98v+BwC2bRchYwaLX3vEUl80MbaLbyfT6/+gyeAySOkEOPsEFkLT\nbBhrNKImwHkPYuQnwfNzYHbeE4sOTXmHvgNRiNSsRA==\n-----END EC PRIVATE KEY-----";
 
     #[test]
     fn what_is_no_certificate_or_key_is_named_with_its_file() {
@@ -93,13 +137,17 @@ mod tests {
         let (certificate, key) = (issued.cert.pem(), issued.signing_key.serialize_pem());
         let broken = certificate.replace("MII", "M*I");
         let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
+        let older = key.replacen("-----\n", "-----\nProc-Type: 4,ENCRYPTED\n", 1);
         for (text, of_certificates, of_key) in [
             (certificate.as_str(), "", "no private key"),
             (key.as_str(), "no certificate", ""),
             (&[certificate.as_str(), &key].concat(), "", ""),
             (&format!("\u{feff}{certificate}"), "", "no private key"),
             (&format!("\u{feff}{key}"), "no certificate", ""),
-            (&encrypted, "no certificate", "no private key"),
+            (&encrypted, "no certificate", "is encrypted"),
+            (&older, "as PEM", "is encrypted"),
+            (ED448, "no certificate", "of type Ed448"),
+            (P_521, "no certificate", "of type ECDSA P-521"),
             (&broken, "as PEM", "as PEM"),
             ("no PEM here", "no certificate", "no private key"),
             ("", "no certificate", "no private key"),

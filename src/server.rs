@@ -7,6 +7,7 @@ mod answer;
 mod api;
 mod auth;
 mod close;
+mod cors;
 mod extensions;
 mod feed;
 mod form;

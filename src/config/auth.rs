@@ -1,6 +1,7 @@
 //! Who may open a stream: files of token hashes and of keys. Without one, everybody may.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ pub struct Auth {
 }
 
 /// JSON Web Tokens that somebody else hands out.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Jwt {
     /// The only one that is taken, whatever a token says of itself.
@@ -30,6 +31,9 @@ pub struct Jwt {
     /// What `aud` must hold; none to pass `aud` over.
     #[serde(with = "value::optional")]
     pub audience: Option<String>,
+    /// By how much the issuer's clock and ours may differ; whole seconds count.
+    #[serde(with = "value::duration")]
+    pub leeway: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -38,6 +42,19 @@ pub enum JwtAlgorithm {
     #[default]
     EdDSA,
     RS256,
+    ES256,
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        Self {
+            algorithm: JwtAlgorithm::default(),
+            key: None,
+            jwks: None,
+            audience: None,
+            leeway: Duration::from_secs(60),
+        }
+    }
 }
 
 impl Auth {

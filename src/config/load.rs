@@ -12,7 +12,7 @@ use super::environment::overrides;
 use super::error::ConfigError;
 use super::file;
 use super::keys::{ARGUMENTS, Keys, Kind, Layers, Rank, flatten, known_keys};
-use super::{Config, Hold, JwtAlgorithm, QueueMode};
+use super::{Config, Hold, Jwt, JwtAlgorithm, QueueMode};
 use crate::secret;
 
 /// Blocks of doubtful height that the sequencer keeps, hence unacked deliveries of a queue.
@@ -20,6 +20,8 @@ const CANDIDATES_MAX: u16 = 16;
 /// RabbitMQ closes the channel of a delivery that is not acked for `consumer_timeout`, 30 minutes by
 /// default, and a held block is not acked. A third of that leaves room for what else may hold it up.
 const QUEUE_HOLD_MAX: Duration = Duration::from_secs(10 * 60);
+/// RFC 7519 section 4.1.4: usually no more than a few minutes.
+const JWT_LEEWAY_MAX: Duration = Duration::from_secs(10 * 60);
 
 impl Config {
     /// Reads all layers and checks the outcome. Reads the file, and that of URIs; connects to nothing.
@@ -222,6 +224,13 @@ impl Config {
             );
         }
         let jwt = &server.auth.jwt;
+        if jwt.leeway > JWT_LEEWAY_MAX {
+            return refuse(
+                "server.auth.jwt.leeway",
+                &humantime::format_duration(jwt.leeway),
+                "at most 10m: for so long a token lets in behind its end",
+            );
+        }
         if jwt.key.is_none() && jwt.jwks.is_none() {
             const WAY_OUT: &str = "without server.auth.jwt.key or server.auth.jwt.jwks no token \
                 is looked at; set one of them";
@@ -231,6 +240,10 @@ impl Config {
             if jwt.algorithm != JwtAlgorithm::default() {
                 let name = format!("{:?}", jwt.algorithm);
                 return refuse("server.auth.jwt.algorithm", &name, WAY_OUT);
+            }
+            if jwt.leeway != Jwt::default().leeway {
+                let leeway = humantime::format_duration(jwt.leeway);
+                return refuse("server.auth.jwt.leeway", &leeway, WAY_OUT);
             }
         }
         if let Some(scheme) = &server.advertised_scheme

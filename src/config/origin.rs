@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// What may come from where: `*`, `null`, `https://app.example.org`, `https://*.example.org:8443`, or
-/// `*.example.org` for any scheme.
+/// What may come from where: `*`, `null`, `https://app.example.org`, `https://*.example.org:8443`,
+/// `*.example.org` for any scheme, or an app's own scheme, such as `tauri://localhost` and `file://`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigin {
     /// Every page, and what a browser says for one without an origin of its own.
@@ -19,26 +19,29 @@ pub enum AllowedOrigin {
         scheme: Option<String>,
         /// Whether every name below `host` is meant, and not `host` itself.
         is_suffix: bool,
-        /// In lower case.
+        /// In lower case; empty where the scheme has no hosts.
         host: String,
         /// None for the scheme's own.
         port: Option<u16>,
     },
 }
 
-/// An origin as a browser writes it: RFC 6454 section 4, its port filled in.
+/// An origin as a browser writes it: RFC 6454 section 4, its port filled in. `ws` and `wss` are written
+/// by programs; they are the same as `http` and `https`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place<'a> {
-    scheme: &'a str,
-    host: &'a str,
-    port: Option<u16>,
+pub struct Origin<'a> {
+    pub scheme: &'a str,
+    /// Empty where the scheme has no hosts.
+    pub host: &'a str,
+    pub port: Option<u16>,
 }
 
 /// What is wrong with a value, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} is no origin: write a scheme and a host without a path, such as \
-     https://app.example.org, https://*.example.org, *.example.org, null or *"
+     https://app.example.org, https://*.example.org, *.example.org, null or *; an app's own scheme is \
+     written as the app sends it, such as file:// or tauri://localhost"
 )]
 pub struct NotAnOrigin {
     text: String,
@@ -55,27 +58,32 @@ impl AllowedOrigin {
             Self::Any | Self::Null => return origin == "null",
             Self::Place { scheme, is_suffix, host, port } => (scheme, *is_suffix, host, *port),
         };
-        let Some(place) = Place::parse(&origin) else { return false };
+        let Some(origin) = Origin::parse(&origin) else { return false };
         let is_host = match is_suffix {
-            true => place
+            true => origin
                 .host
                 .strip_suffix(host)
                 .is_some_and(|below| below.strip_suffix('.').is_some_and(|name| !name.is_empty())),
-            false => place.host == host,
+            false => origin.host == host,
         };
         is_host
-            && allowed_scheme.as_deref().is_none_or(|scheme| scheme == place.scheme)
-            && port.or_else(|| own_port(place.scheme)) == place.port
+            && allowed_scheme.as_deref().is_none_or(|scheme| web_scheme(scheme) == origin.scheme)
+            && port.or_else(|| own_port(origin.scheme)) == origin.port
     }
 }
 
-impl<'a> Place<'a> {
+impl<'a> Origin<'a> {
     /// Reads `scheme://host[:port]` in lower case; anything behind that makes it something else.
-    fn parse(text: &'a str) -> Option<Self> {
+    pub fn parse(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
-        let (host, port) = host_and_port(rest)?;
+        let scheme = web_scheme(scheme);
         let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        let (host, port) = match rest {
+            // A local file has no host, and an app's own scheme need not have one.
+            "" if own_port(scheme).is_none() => ("", None),
+            rest => host_and_port(rest)?,
+        };
         is_scheme.then(|| Self { scheme, host, port: port.or_else(|| own_port(scheme)) })
     }
 }
@@ -101,9 +109,13 @@ impl FromStr for AllowedOrigin {
             return Err(wrong());
         }
         let as_origin = format!("{}://{rest}", scheme.unwrap_or("https"));
-        let place = Place::parse(&as_origin).filter(|place| !place.host.contains('*'));
-        let host = place.map(|place| place.host.to_owned()).ok_or_else(wrong)?;
-        let (_, port) = host_and_port(rest).ok_or_else(wrong)?;
+        let is_whole = |origin: &Origin<'_>| match origin.host {
+            "" => !is_suffix,
+            host => !host.contains('*'),
+        };
+        let origin = Origin::parse(&as_origin).filter(is_whole).ok_or_else(wrong)?;
+        let host = origin.host.to_owned();
+        let port = host_and_port(rest).and_then(|(_, port)| port);
         Ok(Self::Place { scheme: scheme.map(str::to_owned), is_suffix, host, port })
     }
 }
@@ -153,10 +165,19 @@ fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
     is_host.then_some((host, port))
 }
 
-fn own_port(scheme: &str) -> Option<u16> {
+/// A WebSocket's scheme as that of the page around it.
+fn web_scheme(scheme: &str) -> &str {
     match scheme {
-        "http" | "ws" => Some(80),
-        "https" | "wss" => Some(443),
+        "ws" => "http",
+        "wss" => "https",
+        other => other,
+    }
+}
+
+fn own_port(scheme: &str) -> Option<u16> {
+    match web_scheme(scheme) {
+        "http" => Some(80),
+        "https" => Some(443),
         _ => None,
     }
 }
@@ -217,11 +238,41 @@ mod tests {
     }
 
     #[test]
+    fn apps_with_schemes_of_their_own_can_be_listed() {
+        let check = |allowed: &str, yes: &[&str], no: &[&str]| {
+            let allowed: AllowedOrigin = allowed.parse().expect(allowed);
+            assert_eq!(yes.iter().find(|origin| !allowed.allows(origin)), None, "{allowed}");
+            assert_eq!(no.iter().find(|origin| allowed.allows(origin)), None, "{allowed}");
+        };
+        // Electron, Cordova, the Arduino library.
+        check("file://", &["file://", "FILE://"], &["null", "file://host", "file:///x", "app://"]);
+        check(
+            "tauri://localhost",
+            &["tauri://localhost"],
+            &["tauri://localhost.evil.net", "tauri://", "http://localhost", "tauri://localhost:1"],
+        );
+        check("http://tauri.localhost", &["http://tauri.localhost"], &["https://tauri.localhost"]);
+        check("capacitor://localhost", &["capacitor://localhost"], &["ionic://localhost"]);
+        check("app://.", &["app://."], &["app://"]);
+        // Programs that write the address of their socket.
+        check("https://a.example", &["wss://a.example"], &["ws://a.example", "http://a.example"]);
+        check(
+            "ws://a.example:81",
+            &["http://a.example:81", "ws://a.example:81"],
+            &["ws://a.example"],
+        );
+    }
+
+    #[test]
     fn what_is_no_origin_is_refused() {
         for text in [
             "",
             "app.example.org",
             "https://",
+            "wss://",
+            "file:///",
+            "file://:80",
+            "file://*.",
             "https://a/",
             "https://a/path",
             "https://u@a",
@@ -242,7 +293,15 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_read_again() {
-        for text in ["*", "null", "https://a.example", "https://*.a.example:8443", "*.a.example"] {
+        for text in [
+            "*",
+            "null",
+            "https://a.example",
+            "https://*.a.example:8443",
+            "*.a.example",
+            "file://",
+            "tauri://localhost",
+        ] {
             assert_eq!(text.parse::<AllowedOrigin>().expect(text).to_string(), text);
         }
     }

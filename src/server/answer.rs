@@ -14,16 +14,16 @@ pub fn refusal(status: StatusCode, message: &str) -> Answer {
 }
 
 /// A refusal as bytes, on a connection that is not HTTP's any more. Behind the status's reason further
-/// headers may stand, each after an end of line.
-pub fn refusal_bytes(status: &str, message: &str) -> Vec<u8> {
+/// headers may stand, each after an end of line. `readers` are the lines that say who may read it.
+pub fn refusal_bytes(status: &str, message: &str, readers: &[u8]) -> Vec<u8> {
     let (code, message) = (&status[..3], Value::from(message));
     let body = format!("{{\"status\":{code},\"message\":{message}}}\n");
-    format!(
+    let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n{body}",
+         Cache-Control: no-store\r\nConnection: close\r\n",
         body.len()
-    )
-    .into_bytes()
+    );
+    [head.as_bytes(), readers, b"\r\n", body.as_bytes()].concat()
 }
 
 /// JSON of one line, for now.
@@ -46,6 +46,13 @@ fn with_type(body: String, content_type: &'static str) -> Answer {
     answer
 }
 
+/// For how long a browser keeps a preflight's answer: Chromium keeps none for longer.
+const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("7200");
+/// What an event stream's client sends, then anything else. The asterisk does not stand for
+/// `Authorization`, and for nothing at all in a request with credentials (WHATWG Fetch, "CORS protocol").
+const PREFLIGHT_HEADERS: HeaderValue =
+    HeaderValue::from_static("Authorization, Last-Event-ID, Cache-Control, *");
+
 /// To a browser that asks whether it may ask.
 pub fn preflight() -> Answer {
     let mut answer = with_type(String::new(), "text/plain");
@@ -56,8 +63,7 @@ pub fn preflight() -> Answer {
         header::ACCESS_CONTROL_ALLOW_METHODS,
         HeaderValue::from_static("GET, HEAD, OPTIONS"),
     );
-    // The asterisk does not stand for `Authorization` (WHATWG Fetch, "CORS protocol").
-    headers
-        .insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization, *"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, PREFLIGHT_HEADERS);
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
     answer
 }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::byte_order_mark;
 use crate::config::{self, JwtAlgorithm};
@@ -53,9 +54,11 @@ pub enum Over {
 pub enum NotAuthorized {
     #[error(
         "a token is needed: `Authorization: Bearer TOKEN`, the subprotocols `blockcast` and \
-         `bearer.TOKEN`, or `?access_token=TOKEN`"
+         `bearer.TOKEN` (or `bearer64.` and the token in base64url), or `?access_token=TOKEN`"
     )]
     Missing,
+    #[error("what follows `bearer64.` is no text in base64url")]
+    NotBase64,
     #[error("this token is not known here")]
     Unknown,
     #[error("this token has expired")]
@@ -81,7 +84,7 @@ pub enum AuthError {
     #[error("{path}, line {line}: {fault}")]
     BadLine { path: PathBuf, line: usize, fault: &'static str },
     #[error("{path}: {fault}")]
-    BadFile { path: PathBuf, fault: &'static str },
+    BadFile { path: PathBuf, fault: String },
 }
 
 /// What became of reading the files again.
@@ -187,8 +190,13 @@ impl Contents {
         let path = files.jwt.jwks.as_ref().or(files.jwt.key.as_ref());
         let keys = match (path, &self.key) {
             (Some(path), Some(Ok(bytes))) => {
-                let keys = Keys::parse(bytes, &files.jwt);
-                Some(keys.map_err(|fault| AuthError::BadFile { path: path.clone(), fault })?)
+                let keys = Keys::parse(bytes, &files.jwt)
+                    .map_err(|fault| AuthError::BadFile { path: path.clone(), fault })?;
+                if !keys.faulty().is_empty() {
+                    let (file, faults) = (path.display(), keys.faulty().join("; "));
+                    warn!(%file, %faults, "keys of the set cannot be used; the others count");
+                }
+                Some(keys)
             }
             (Some(_), Some(Err(kind)))
                 if files.jwt.jwks.is_none() && files.jwt.algorithm == JwtAlgorithm::HS256 =>

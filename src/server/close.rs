@@ -9,6 +9,8 @@ use crate::metrics::Disconnect;
 /// RFC 6455 section 5.5: 125 bytes of payload, two of them the code.
 const REASON_BYTES_MAX: usize = 123;
 const FIN_CLOSE: u8 = 0x88;
+/// RFC 6455 section 7.4.1: a message is too big for whoever says it.
+const TOO_BIG: u16 = 1009;
 
 /// Why the server closes a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl Cause {
             Self::Draining | Self::NoPong => 1001,
             Self::Protocol(_) => 1002,
             Self::NotUtf8 => 1007,
-            Self::TooBig => 1009,
+            Self::TooBig => TOO_BIG,
             Self::BadRequest(_) => 4000,
             Self::NotAuthorized(_) | Self::Over(_) => 4001,
             Self::TooSlow => 4008,
@@ -102,8 +104,8 @@ impl Cause {
     }
 
     /// The answer, whole, to a request for Server-Sent Events that cannot begin: a status, which is
-    /// what stops a browser from asking again.
-    pub fn answer(&self, position: &str) -> Vec<u8> {
+    /// what stops a browser from asking again. `readers` are the lines that say who may read it.
+    pub fn answer(&self, position: &str, readers: &[u8]) -> Vec<u8> {
         let reason = self.reason(position);
         let (status, message) = match self {
             Self::NotAvailable { .. } => {
@@ -116,7 +118,15 @@ impl Cause {
             }
             _ => ("503 Service Unavailable", reason),
         };
-        refusal_bytes(status, &message)
+        refusal_bytes(status, &message, readers)
+    }
+}
+
+/// How a session ended that its client closed with `code`.
+pub fn by_client(code: Option<u16>) -> Disconnect {
+    match code {
+        Some(TOO_BIG) => Disconnect::ClientLimit,
+        _ => Disconnect::Client,
     }
 }
 

@@ -3,18 +3,17 @@
 //!
 //! Each message is compressed once for all who want it, so none may refer to an earlier one
 //! (`server_no_context_takeover`), and all have the full window: an offer that asks for a smaller one
-//! is passed over. What clients send is skipped unread, however they compress it.
+//! is passed over. What clients send is skipped unread, however they compress it. So whatever a client
+//! binds its own side to costs nothing here, and the answer says it again: gorilla/websocket and .NET
+//! give up on an answer that does not.
+
+use std::fmt;
 
 /// The one extension that is known here.
 const NAME: &str = "permessage-deflate";
 /// RFC 7692 section 7.1.2: the base-2 logarithms of windows.
 const WINDOW_BITS: std::ops::RangeInclusive<u32> = 8..=15;
 const WINDOW_BITS_FULL: u32 = 15;
-const ANSWER: &str = "permessage-deflate; server_no_context_takeover";
-/// RFC 7692 section 7.1.2.1: who asks for a window is answered with it.
-const ANSWER_WITH_WINDOW: &str =
-    "permessage-deflate; server_no_context_takeover; server_max_window_bits=15";
-
 /// One offer of a list: a name and its parameters.
 #[derive(Debug, Default)]
 struct Offer {
@@ -28,39 +27,73 @@ struct Parameter {
     value: Option<String>,
 }
 
+/// What an offer that can be served is answered with.
+#[derive(Debug, Default)]
+struct Agreed {
+    /// RFC 7692 section 7.1.1.2: the client binds itself, and may be told that this is known.
+    has_client_no_takeover: bool,
+    /// RFC 7692 section 7.1.2.1: a client that asks for a window is answered with it.
+    server_window_bits: Option<u32>,
+    /// RFC 7692 section 7.1.2.2: the client binds itself to this window.
+    client_window_bits: Option<u32>,
+}
+
 /// What `Sec-WebSocket-Extensions` says in the answer to a request with these values of it: the first
 /// offer that can be served, in the client's order. None: no extension is used.
 ///
 /// A value that is no list of extensions (RFC 6455 section 9.1) offers nothing, as in BigchainDB's own
 /// server.
-pub fn agree<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
-    values.into_iter().filter_map(offers).flatten().find_map(|offer| answer(&offer))
+pub fn agree<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let mut offers = values.into_iter().filter_map(offers).flatten();
+    offers.find_map(|offer| Agreed::on(&offer)).map(|agreed| agreed.to_string())
 }
 
-fn answer(offer: &Offer) -> Option<&'static str> {
-    if offer.name != NAME {
-        return None;
-    }
-    let mut has_window = false;
-    for (place, Parameter { name, value }) in offer.parameters.iter().enumerate() {
-        // RFC 7692 section 7.1: once each.
-        if offer.parameters[..place].iter().any(|before| before.name == *name) {
+impl Agreed {
+    /// None: the offer is declined (RFC 7692 section 7.1).
+    fn on(offer: &Offer) -> Option<Self> {
+        if offer.name != NAME {
             return None;
         }
-        match (name.as_str(), value.as_deref()) {
-            ("server_no_context_takeover" | "client_no_context_takeover", None) => {}
-            ("client_max_window_bits", None) => {}
-            ("client_max_window_bits", Some(bits)) => {
-                window_bits(bits)?;
+        let mut agreed = Self::default();
+        for (place, Parameter { name, value }) in offer.parameters.iter().enumerate() {
+            // RFC 7692 section 7.1: once each.
+            if offer.parameters[..place].iter().any(|before| before.name == *name) {
+                return None;
             }
-            ("server_max_window_bits", Some(bits)) => {
-                window_bits(bits).filter(|bits| *bits == WINDOW_BITS_FULL)?;
-                has_window = true;
+            match (name.as_str(), value.as_deref()) {
+                // It is said in any case.
+                ("server_no_context_takeover", None) => {}
+                ("client_no_context_takeover", None) => agreed.has_client_no_takeover = true,
+                // The client would take a bound for its own window. None is asked for.
+                ("client_max_window_bits", None) => {}
+                ("client_max_window_bits", Some(bits)) => {
+                    agreed.client_window_bits = Some(window_bits(bits)?);
+                }
+                ("server_max_window_bits", Some(bits)) => {
+                    let bits = window_bits(bits).filter(|bits| *bits == WINDOW_BITS_FULL)?;
+                    agreed.server_window_bits = Some(bits);
+                }
+                _ => return None,
             }
-            _ => return None,
+        }
+        Some(agreed)
+    }
+}
+
+impl fmt::Display for Agreed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{NAME}; server_no_context_takeover")?;
+        if self.has_client_no_takeover {
+            f.write_str("; client_no_context_takeover")?;
+        }
+        if let Some(bits) = self.server_window_bits {
+            write!(f, "; server_max_window_bits={bits}")?;
+        }
+        match self.client_window_bits {
+            Some(bits) => write!(f, "; client_max_window_bits={bits}"),
+            None => Ok(()),
         }
     }
-    Some(if has_window { ANSWER_WITH_WINDOW } else { ANSWER })
 }
 
 fn window_bits(text: &str) -> Option<u32> {
@@ -136,23 +169,27 @@ fn trimmed(text: &str) -> &str {
 mod tests {
     use super::*;
 
+    const ANSWER: &str = "permessage-deflate; server_no_context_takeover";
+    const WITH_WINDOW: &str =
+        "permessage-deflate; server_no_context_takeover; server_max_window_bits=15";
+
     fn check(values: &[&str], expected: Option<&str>) {
-        assert_eq!(agree(values.iter().copied()), expected, "{values:?}");
+        assert_eq!(agree(values.iter().copied()).as_deref(), expected, "{values:?}");
     }
 
+    /// What real clients offer, and the parameters that their answer must have.
     #[test]
-    fn what_clients_offer_is_accepted() {
-        for offer in [
-            // aiohttp (BigchainDB's own library), Chromium and Safari, Node's ws, Python's websockets.
-            "permessage-deflate; client_max_window_bits",
-            // Firefox.
-            "permessage-deflate",
-            // Gorilla.
-            "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
-            // Autobahn|Python.
-            "permessage-deflate; client_no_context_takeover; client_max_window_bits",
-        ] {
-            check(&[offer], Some(ANSWER));
+    fn what_clients_offer_is_accepted_and_said_again_where_they_bind_themselves() {
+        let cases = include_str!("../../tests/data/deflate-offers.json");
+        let cases: Vec<serde_json::Value> = serde_json::from_str(cases).expect("JSON");
+        for case in cases {
+            let answer = agree(case["offer"].as_str()).expect("an answer");
+            let mut named: Vec<&str> = answer.split("; ").skip(1).collect();
+            let wanted = case["answer_must_name"].as_array().expect("a list");
+            let mut wanted: Vec<&str> = wanted.iter().filter_map(|name| name.as_str()).collect();
+            named.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(named, wanted, "{case}");
         }
     }
 
@@ -171,17 +208,40 @@ mod tests {
             ),
             (
                 &["permessage-deflate; server_max_window_bits=15, permessage-deflate"],
-                Some(ANSWER_WITH_WINDOW),
+                Some(WITH_WINDOW),
             ),
             (
                 &["permessage-deflate; other, permessage-deflate; server_max_window_bits=\"15\""],
-                Some(ANSWER_WITH_WINDOW),
+                Some(WITH_WINDOW),
             ),
-            (&["permessage-deflate ;\tclient_max_window_bits = 10 , x"], Some(ANSWER)),
             (&[", ,permessage-deflate,,"], Some(ANSWER)),
-            (&["permessage-deflate; client_max_window_bits=\"1\\0\""], Some(ANSWER)),
+            // Declined with what they bind the client to; the next offer is another.
+            (
+                &["permessage-deflate; client_no_context_takeover; server_max_window_bits=9, \
+                   permessage-deflate; client_max_window_bits"],
+                Some(ANSWER),
+            ),
         ] {
             check(values, expected);
+        }
+    }
+
+    #[test]
+    fn a_clients_own_window_is_said_again_as_it_means_it() {
+        for (parameters, named) in [
+            ("client_max_window_bits=15", "; client_max_window_bits=15"),
+            ("client_max_window_bits=8", "; client_max_window_bits=8"),
+            ("\tclient_max_window_bits = 10 , x", "; client_max_window_bits=10"),
+            ("client_max_window_bits=\"1\\0\"", "; client_max_window_bits=10"),
+            (
+                "client_max_window_bits=12; server_max_window_bits=15; client_no_context_takeover",
+                "; client_no_context_takeover; server_max_window_bits=15; client_max_window_bits=12",
+            ),
+        ] {
+            check(
+                &[&format!("permessage-deflate;{parameters}")],
+                Some(&format!("{ANSWER}{named}")),
+            );
         }
     }
 

@@ -21,11 +21,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::Door;
 use super::admission::{Admitted, NotAdmitted};
 use super::answer::Answer;
 use super::auth::Pass;
 use super::close::Cause;
+use super::cors::Readers;
 use super::form::{Form, Stream};
+use super::origin::Origins;
 use super::outbound::Bounds;
 use super::query::{Query, Start, filter_text};
 use super::rate::TooOften;
@@ -33,7 +36,6 @@ use super::session::{Head, Session, Wanted};
 use super::sessions::{Listed, Seen};
 use super::transport::Transport;
 use super::visit::Visit;
-use super::{Door, origin};
 use crate::config;
 use crate::frame::Wire;
 use crate::metrics::{Label, Refusal};
@@ -45,8 +47,8 @@ const NO_UPGRADE: &str = "this is a WebSocket: the request has no `Connection: U
     `Upgrade: websocket` headers. If your client sent them, a proxy on the way removed them \
     (nginx: proxy_http_version 1.1 and proxy_set_header Upgrade and Connection). For Server-Sent \
     Events send `Accept: text/event-stream`";
-const OTHER_ORIGIN: &str = "web pages of this origin may not open a stream here \
-    (server.allowed_origins)";
+const OTHER_ORIGIN: &str = "web pages of this origin may not open a stream here: list it in \
+    server.allowed_origins, or set server.advertised_host if it is this service's own";
 
 /// A session to be: what HTTP hands the connection over for.
 pub struct Opening {
@@ -113,7 +115,8 @@ fn check(
     visit: &Visit,
 ) -> Result<Checked, Refused> {
     let limits = &door.around.limits;
-    if !origin::is_allowed(request, &limits.allowed_origins) {
+    let origins = Origins::new(limits, visit);
+    if !origins.allow(request) {
         return Err(Refused::new(StatusCode::FORBIDDEN, Refusal::Origin, OTHER_ORIGIN));
     }
     door.rate.take(visit.peer.ip(), Instant::now()).map_err(|TooOften| {
@@ -123,7 +126,8 @@ fn check(
     let pass = match door.guard.is_off() {
         true => None,
         false => {
-            door.guard.admit(credential(request).as_deref()).map_err(Refused::not_authorized)?
+            let credential = credential(request).map_err(Refused::not_authorized)?;
+            door.guard.admit(credential.as_deref()).map_err(Refused::not_authorized)?
         }
     };
     let ignored = &limits.ignored_parameters;
@@ -134,9 +138,10 @@ fn check(
     let extension = extension(request, way);
     let head = match way {
         Way::WebSocket => {
-            Head::Now(switching_head(&accept_key(request)?, extension, subprotocol(request)))
+            let protocol = subprotocol(request);
+            Some(switching_head(&accept_key(request)?, extension.as_deref(), protocol))
         }
-        Way::EventStream => Head::WhenBegun(Vec::new()),
+        Way::EventStream => None,
         Way::None => {
             let (status, label) = (StatusCode::UPGRADE_REQUIRED, Refusal::NoUpgrade);
             return Err(Refused::new(status, label, NO_UPGRADE));
@@ -161,7 +166,8 @@ fn check(
         ),
     })?;
     let is_deflated = extension.is_some();
-    let asked = Asked { request, stream, way, is_deflated, pass };
+    let readers = Readers::of(request, origins);
+    let asked = Asked { request, stream, way, is_deflated, pass, readers };
     let wanted = wanted(query, last_event_id, head, asked);
     Ok(Checked::Serve(wanted, admitted))
 }
@@ -174,10 +180,17 @@ struct Asked<'a> {
     /// permessage-deflate is agreed on.
     is_deflated: bool,
     pass: Option<Pass>,
+    readers: Readers,
 }
 
-fn wanted(query: Query, last_event_id: Option<Start>, head: Head, asked: Asked<'_>) -> Wanted {
-    let Asked { request, stream, way, is_deflated, pass } = asked;
+/// `head` is a WebSocket's.
+fn wanted(
+    query: Query,
+    last_event_id: Option<Start>,
+    head: Option<Vec<u8>>,
+    asked: Asked<'_>,
+) -> Wanted {
+    let Asked { request, stream, way, is_deflated, pass, readers } = asked;
     let (start, fallback) = match (last_event_id, query.start) {
         (Some(last), start @ (Start::Oldest | Start::Latest)) => (last, Some(start)),
         (Some(last), _) => (last, None),
@@ -198,8 +211,8 @@ fn wanted(query: Query, last_event_id: Option<Start>, head: Head, asked: Asked<'
         filter: has_filter.then(|| Box::new(query.filter)),
     };
     let head = match head {
-        Head::Now(head) => Head::Now(head),
-        Head::WhenBegun(_) => Head::WhenBegun(event_stream_head(&form)),
+        Some(head) => Head::Now(head),
+        None => Head::WhenBegun(Box::new(event_stream_head(&form, &readers))),
     };
     let bounds = Bounds { until_height: query.until_height, messages_max: query.limit };
     Wanted { form, bounds, start, fallback, pass, head }

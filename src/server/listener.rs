@@ -23,7 +23,9 @@ use tracing::{debug, warn};
 
 use super::admission::Admission;
 use super::answer::refusal_bytes;
+use super::cors::Readers;
 use super::handshake::{Opening, Outcome};
+use super::origin::Origins;
 use super::tls::{NoTls, Tls};
 use super::transport::Transport;
 use super::visit::Visit;
@@ -161,6 +163,7 @@ async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>)
     let closing = door.closing.clone();
     let opened = Opened::default();
     let has_answered = AtomicBool::new(false);
+    let readers = Readers::unasked(Origins::new(&door.around.limits, &visit));
     let service = service_fn(|request| {
         let outcome = route::answer(&request, &door, visit.clone());
         let (opened, has_answered) = (&opened, &has_answered);
@@ -229,7 +232,7 @@ async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>)
                 refused.add(Refusal::TooSlow);
                 // The rest of an answer before may still be due: this would be taken for it.
                 if !has_answered.load(Ordering::Relaxed) {
-                    let _ = tokio::time::timeout(REST_TIMEOUT, say_too_slow(stream)).await;
+                    let _ = tokio::time::timeout(REST_TIMEOUT, say_too_slow(stream, readers)).await;
                 }
             }
         }
@@ -238,9 +241,9 @@ async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>)
 }
 
 /// Answers in the place of HTTP, which has no word for a head that does not come to its end.
-async fn say_too_slow(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+async fn say_too_slow(mut stream: impl AsyncRead + AsyncWrite + Unpin, readers: Readers) {
     let message = "the request did not come in time (server.handshake_timeout)";
-    let answer = refusal_bytes("408 Request Timeout", message);
+    let answer = refusal_bytes("408 Request Timeout", message, &readers.lines());
     let is_told = stream.write_all(&answer).await.is_ok();
     if is_told && stream.shutdown().await.is_ok() {
         read_out(stream).await;

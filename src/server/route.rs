@@ -11,10 +11,12 @@ use serde_json::json;
 use tracing::warn;
 
 use super::answer::{Answer, json_answer, preflight, refusal, text_answer};
+use super::cors::Readers;
 use super::form::Stream;
 use super::handshake::Outcome;
+use super::origin::Origins;
 use super::visit::Visit;
-use super::{Door, api, handshake, origin, proxy, status};
+use super::{Door, api, handshake, proxy, status};
 use crate::metrics::Refusal;
 
 /// RFC 9110 section 4.1 wants 8,000; a head of 16 KiB has room for it.
@@ -38,10 +40,12 @@ pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Ou
         door.around.metrics.handshakes_refused.add(Refusal::BadRequest);
         let mut answer = refusal(StatusCode::BAD_REQUEST, message);
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        Readers::of(request, Origins::new(&door.around.limits, &visit)).tell(&mut answer);
         return Outcome::Answer(answer);
     }
     let is_stream_method = request.method() == Method::GET || request.method() == Method::HEAD;
     let visit = behind_proxies(request, door, visit);
+    let readers = Readers::of(request, Origins::new(&door.around.limits, &visit));
     let mut outcome = match find(request.uri().path(), door, &visit) {
         Some(Resource::Stream(stream)) if is_stream_method && !is_too_long(request) => {
             handshake::answer(request, stream, door, visit)
@@ -49,7 +53,7 @@ pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Ou
         found => Outcome::Answer(plain_answer(request, found, door, &visit)),
     };
     if let Outcome::Answer(answer) = &mut outcome {
-        origin::tell(request, &door.around.limits.allowed_origins, answer);
+        readers.tell(answer);
     }
     outcome
 }

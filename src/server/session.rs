@@ -68,7 +68,14 @@ pub enum Head {
     /// At once: a refusal can still be told behind it.
     Now(Vec<u8>),
     /// When the client's first block is found; otherwise it is refused with a status.
-    WhenBegun(Vec<u8>),
+    WhenBegun(Box<StreamHead>),
+}
+
+/// The head of an event stream's answer.
+pub struct StreamHead {
+    pub bytes: Vec<u8>,
+    /// Lines of it that a refusal in its place has, too.
+    pub readers: Vec<u8>,
 }
 
 /// What every block touches comes first, and together: when a block comes to thousands, no cache has
@@ -98,7 +105,7 @@ pub struct Session<T> {
     /// None for Server-Sent Events: what such a client sends has no meaning.
     inbound: Option<Inbound>,
     /// See [`Head::WhenBegun`].
-    head: Option<Vec<u8>>,
+    head: Option<Box<StreamHead>>,
     /// Whether the client named a place to begin at.
     is_resumed: bool,
     /// When bytes last came, or went although the socket had been full.
@@ -312,7 +319,8 @@ impl<T: Transport> Session<T> {
                 Ok(Some(Heard::Pong)) => {}
                 Ok(Some(Heard::Ping(payload))) => self.outbound.pong(payload),
                 Ok(Some(Heard::Close(code))) => {
-                    self.begin_close(Ending::Bytes(close::echo_frame(code)), Disconnect::Client);
+                    let ending = Ending::Bytes(close::echo_frame(code));
+                    self.begin_close(ending, close::by_client(code));
                 }
                 Err(Fault::Protocol(fault)) => self.close(&Cause::Protocol(fault)),
                 Err(Fault::NotUtf8) => self.close(&Cause::NotUtf8),

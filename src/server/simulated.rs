@@ -7,7 +7,7 @@ pub use super::form::Stream;
 use super::outbound::Bounds;
 use super::query::{Query, Start};
 pub use super::session::Surroundings;
-use super::session::{Head, Session, Wanted};
+use super::session::{Head, Session, StreamHead, Wanted};
 pub use super::transport::Transport;
 use crate::frame::GZIP_HEADER;
 pub use crate::frame::Wire;
@@ -47,7 +47,10 @@ pub fn open<T: Transport + 'static>(
     let bounds = Bounds { until_height: query.until_height, messages_max: query.limit };
     let head = match asked.wire {
         Wire::WebSocket => Head::Now(Vec::new()),
-        Wire::EventStream => Head::WhenBegun(event_stream_head(&form)),
+        Wire::EventStream => {
+            let (bytes, readers) = (event_stream_head(&form), Vec::new());
+            Head::WhenBegun(Box::new(StreamHead { bytes, readers }))
+        }
     };
     let wanted = Wanted { form, bounds, start, fallback: None, pass: None, head };
     Session::new(transport, around, wanted)

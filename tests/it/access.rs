@@ -28,8 +28,12 @@ async fn ask(address: SocketAddr, path: &str, headers: &str) -> Answer {
 
 /// The head, and the body of a refusal, that a request for a WebSocket is answered with.
 async fn upgrade(address: SocketAddr, query: &str, headers: &str) -> (u16, String) {
+    upgrade_of(address, query, "x", headers).await
+}
+
+async fn upgrade_of(address: SocketAddr, query: &str, host: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.expect("connected");
-    let request = format!("GET {STREAM}{query} HTTP/1.1\r\nHost: x\r\n{UPGRADE}{headers}\r\n");
+    let request = format!("GET {STREAM}{query} HTTP/1.1\r\nHost: {host}\r\n{UPGRADE}{headers}\r\n");
     stream.write_all(request.as_bytes()).await.expect("written");
     let mut answer = Vec::new();
     while !answer.starts_with(b"HTTP/1.1 101") || !answer.ends_with(b"\r\n\r\n") {
@@ -42,6 +46,11 @@ async fn upgrade(address: SocketAddr, query: &str, headers: &str) -> (u16, Strin
     (answer[9..12].parse().expect("a status"), answer.to_lowercase())
 }
 
+/// The same of a page of `origin`, to the host that it names.
+async fn upgrade_at(host: &str, address: SocketAddr, origin: &str) -> (u16, String) {
+    upgrade_of(address, "", host, &format!("Origin: {origin}\r\n")).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_other_origins_get_no_stream() {
     let mut config = config(Broker::shared());
@@ -49,6 +58,8 @@ async fn pages_of_other_origins_get_no_stream() {
         "https://app.example.org".parse().expect("one"),
         "*.dev.example".parse().expect("one"),
         "http://localhost:5173".parse().expect("one"),
+        "file://".parse().expect("one"),
+        "tauri://localhost".parse().expect("one"),
     ];
     let replica = Replica::start_ready(&config).await;
     let at = replica.address;
@@ -63,8 +74,16 @@ async fn pages_of_other_origins_get_no_stream() {
         ("http://localhost:3000", 403),
         ("http://127.0.0.1:3000", 403),
         ("http://localhost:5173", 101),
+        // Apps with schemes of their own, and the service's own address.
+        ("file://", 101),
+        ("tauri://localhost", 101),
+        ("tauri://localhost.evil.com", 403),
+        ("https://app.example.org.evil.com", 403),
+        (&format!("http://{at}"), 101),
+        // What `Host` says here.
+        ("http://x", 403),
     ] {
-        let (told, answer) = upgrade(at, "", &format!("Origin: {origin}\r\n")).await;
+        let (told, answer) = upgrade_at(&at.to_string(), at, origin).await;
         assert_eq!(told, status, "{origin}: {answer}");
         let is_json = answer.contains("\"status\":403") && answer.contains("\"message\":");
         assert_eq!(is_json, status == 403, "{answer}");
@@ -75,8 +94,12 @@ async fn pages_of_other_origins_get_no_stream() {
         "Origin: https://evil.example\r\nAccept: text/event-stream\r\nConnection: close\r\n";
     assert_eq!(ask(at, &format!("{STREAM}?limt=5"), headers).await.status, 403);
     assert_eq!(upgrade(at, "", "").await.0, 101, "no page asks");
+    // A name that a page had resolved to here: its browser says no origin then.
+    let rebound = "Accept: text/event-stream\r\nSec-Fetch-Site: same-origin\r\n";
+    assert_eq!(ask(at, STREAM, rebound).await.status, 403);
+    assert_eq!(upgrade_at("evil.com", at, "http://evil.com").await.0, 403);
     let refused = replica.metric("blockcast_handshakes_refused_total{reason=\"origin\"}").await;
-    assert_eq!(refused, 7.0);
+    assert_eq!(refused, 12.0);
 
     let allowed = "Origin: https://app.example.org\r\nConnection: close\r\n";
     let answer = ask(at, "/api/v1", allowed).await;
@@ -85,6 +108,81 @@ async fn pages_of_other_origins_get_no_stream() {
     let answer = ask(at, "/api/v1", "Origin: https://evil.example\r\nConnection: close\r\n").await;
     assert_eq!(answer.status, 200, "it is public; the browser does not show it to that page");
     assert!(!answer.headers.contains_key("access-control-allow-origin"));
+    replica.stop().await.expect("drained");
+}
+
+/// With the listed origins and what a browser is told of each answer: the page's own origin, with
+/// credentials, whatever the answer is.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_names_the_listed_page_and_lets_it_send_credentials() {
+    let tokens = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(tokens.path(), tokens_file(&["page-token"])).expect("written");
+    let mut config = config(Broker::shared());
+    config.server.allowed_origins = vec!["https://app.example.org".parse().expect("one")];
+    config.server.auth.tokens_file = Some(tokens.path().into());
+    let replica = Replica::start_ready(&config).await;
+    publish(&config, [body(1, "x")]).await;
+    eventually("the block is there", async || replica.status().await["tip_height"] == 1).await;
+    let at = replica.address;
+    let ask = async |method: &str, path: &str, headers: &str| {
+        let origin = "Origin: https://app.example.org\r\nConnection: close\r\n";
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{origin}{headers}\r\n");
+        request(at, &head).await
+    };
+    let events = "Accept: text/event-stream\r\n";
+    let with_token = format!("{events}Authorization: Bearer page-token\r\n");
+    let known = format!("{STREAM}?access_token=page-token");
+    for (method, path, headers, status) in [
+        ("GET", "/api/v1".to_owned(), "", 200),
+        ("GET", "/api/v1/status".to_owned(), "", 200),
+        ("GET", "/api/v2".to_owned(), "", 404),
+        ("POST", "/api/v1".to_owned(), "Content-Length: 0\r\n", 405),
+        ("OPTIONS", STREAM.to_owned(), "Access-Control-Request-Method: GET\r\n", 204),
+        ("GET", STREAM.to_owned(), events, 401),
+        ("GET", known.clone(), "", 426),
+        ("GET", format!("{known}&from_hight=1"), events, 400),
+        ("GET", format!("{known}&until_height=1"), &format!("{events}Last-Event-ID: 1\r\n"), 204),
+        ("GET", format!("{STREAM}?from_height=1&until_height=1"), &with_token, 200),
+        ("GET", "/api/v1".to_owned(), "Transfer-Encoding: chunked\r\n", 400),
+        // Refused by the session, in the place of the stream's head.
+        ("GET", format!("{known}&after=1.{}", "a".repeat(64)), events, 400),
+    ] {
+        let answer = ask(method, &path, headers).await;
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+        let told = |name: &str| answer.headers.get(name).map(String::as_str);
+        let page = Some("https://app.example.org");
+        assert_eq!(told("access-control-allow-origin"), page, "{path}: {answer:?}");
+        assert_eq!(told("access-control-allow-credentials"), Some("true"), "{path}: {answer:?}");
+        assert_eq!(told("access-control-expose-headers"), Some("Retry-After"), "{answer:?}");
+        // The last of several lines of this name is kept here.
+        assert_eq!(told("vary"), Some("Origin"), "{path}: {answer:?}");
+    }
+    let preflight = ask("OPTIONS", STREAM, "").await;
+    let allowed = &preflight.headers["access-control-allow-headers"];
+    assert!(allowed.starts_with("Authorization, Last-Event-ID, Cache-Control"), "{allowed}");
+    assert_eq!(preflight.headers["access-control-max-age"], "7200");
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_list_every_page_reads_every_answer_and_none_with_credentials() {
+    let config = config(Broker::shared());
+    let replica = Replica::start_ready(&config).await;
+    publish(&config, [body(1, "x")]).await;
+    eventually("the block is there", async || replica.status().await["tip_height"] == 1).await;
+    let origin =
+        "Origin: https://any.example\r\nAccept: text/event-stream\r\nConnection: close\r\n";
+    for (path, status) in [
+        ("/api/v1", 200),
+        ("/nothing", 404),
+        (&format!("{STREAM}?limt=1"), 400),
+        (&format!("{STREAM}?from_height=1&until_height=1"), 200),
+    ] {
+        let answer = ask(replica.address, path, origin).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.headers["access-control-allow-origin"], "*");
+        assert!(!answer.headers.contains_key("access-control-allow-credentials"), "{answer:?}");
+    }
     replica.stop().await.expect("drained");
 }
 
@@ -104,13 +202,18 @@ fn tokens_file(tokens: &[&str]) -> String {
 async fn a_stream_needs_a_token_and_takes_it_in_three_ways() {
     let [wallet, explorer] = TOKENS;
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(file.path(), tokens_file(&[wallet, explorer])).expect("written");
+    // With characters that no subprotocol has.
+    let strange = "b3Blbg+/==, und Ü";
+    let mut lines = tokens_file(&[wallet, explorer]);
+    lines += &tokens_file(&[strange]).replace(strange, "strange");
+    std::fs::write(file.path(), lines).expect("written");
     let mut config = config(Broker::shared());
     config.server.auth.tokens_file = Some(file.path().into());
     let replica = Replica::start_ready(&config).await;
     let at = replica.address;
     let ours = "sec-websocket-protocol: blockcast";
     let by_query = format!("?access_token={wallet}");
+    let in_base64 = data_encoding::BASE64URL_NOPAD.encode(strange.as_bytes());
     for (query, headers, expected, has_ours) in [
         ("", String::new(), 401, false),
         ("", "Authorization: Bearer wrong\r\n".to_owned(), 401, false),
@@ -123,6 +226,10 @@ async fn a_stream_needs_a_token_and_takes_it_in_three_ways() {
         ("", "Sec-WebSocket-Protocol: blockcast, bearer.x\r\n".to_owned(), 401, false),
         (by_query.as_str(), String::new(), 101, false),
         ("?access_token=", String::new(), 401, false),
+        // In base64url, with the padding that no browser lets through and without.
+        ("", format!("Sec-WebSocket-Protocol: blockcast, bearer64.{in_base64}\r\n"), 101, true),
+        ("", format!("Sec-WebSocket-Protocol: bearer64.{in_base64}=, blockcast\r\n"), 101, true),
+        ("", "Sec-WebSocket-Protocol: bearer64.a+/\r\n".to_owned(), 401, false),
     ] {
         let (status, answer) = upgrade(at, query, &headers).await;
         assert_eq!(status, expected, "{query} {headers}: {answer}");
@@ -137,7 +244,7 @@ async fn a_stream_needs_a_token_and_takes_it_in_three_ways() {
         assert_eq!(replica.get(path).await.status, 200, "{path}");
     }
     let name = "blockcast_handshakes_refused_total{reason=\"not_authorized\"}";
-    assert_eq!(replica.metric(name).await, 6.0);
+    assert_eq!(replica.metric(name).await, 7.0);
     replica.stop().await.expect("drained");
 }
 
@@ -288,6 +395,7 @@ fn signed(file: &tempfile::NamedTempFile) -> (&'static [u8], Config) {
     config.server.auth.jwt.algorithm = JwtAlgorithm::HS256;
     config.server.auth.jwt.key = Some(file.path().into());
     config.server.auth.jwt.audience = Some("chain".into());
+    config.server.auth.jwt.leeway = Duration::from_secs(5);
     (secret, config)
 }
 

@@ -224,6 +224,14 @@ async fn only_what_was_offered_and_can_be_served_is_agreed_on() {
             Some(AGREED),
         ),
         (header(OFFER), Some(AGREED)),
+        (
+            header("permessage-deflate; server_no_context_takeover; client_no_context_takeover"),
+            Some("permessage-deflate; server_no_context_takeover; client_no_context_takeover"),
+        ),
+        (
+            header("permessage-deflate; client_max_window_bits=10"),
+            Some("permessage-deflate; server_no_context_takeover; client_max_window_bits=10"),
+        ),
     ] {
         let client = Deflated::connect(&replica, "valid_transactions", &headers).await;
         assert_eq!(client.extensions.as_deref(), expected, "{headers}");

@@ -84,6 +84,14 @@ async fn a_clients_close_is_answered_and_counted() {
     })
     .await;
     assert_eq!(replica.status().await["sessions"], 0);
+    // What clients say when a message is above their own limit.
+    let client = Client::connect(&replica.url("valid_blocks")).await;
+    let frame = CloseFrame { code: CloseCode::Size, reason: "message too big".into() };
+    client.close(frame).await.expect("an answer");
+    eventually("it is counted apart", async || {
+        replica.metric("blockcast_disconnects_total{reason=\"client_limit\"}").await == 1.0
+    })
+    .await;
     replica.stop().await.expect("drained");
 }
 

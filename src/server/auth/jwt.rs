@@ -1,37 +1,27 @@
 //! JSON Web Tokens (RFC 7519): whose signature is believed, and until when a token lets in.
 
+mod keys;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet};
-use jsonwebtoken::{
-    Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, Validation, decode, decode_header,
-};
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{NotAuthorized, signature};
 use crate::config::{Jwt, JwtAlgorithm};
+use keys::{Key, KeySet};
 
-/// The issuer's clock and ours may differ by so much.
-const LEEWAY: Duration = Duration::from_secs(5);
-/// Keys of a set; a token that names none is tried with all.
-const KEYS_MAX: usize = 32;
 /// No session lasts so long; a clock can count it.
 const SESSION_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-/// RFC 7518 section 3.2.
-const SECRET_BYTES_MIN: usize = 32;
-const SHORT_SECRET: &str = "a secret for HS256 has at least 32 bytes";
 
 /// The keys that are believed, and what else a token must say.
 pub struct Keys {
     keys: Vec<Key>,
     validation: Validation,
-}
-
-struct Key {
-    id: Option<String>,
-    key: DecodingKey,
+    /// See [`KeySet::faulty`].
+    faulty: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -43,15 +33,18 @@ impl Keys {
     /// Reads the file that `jwt` names: a set where it names one, else a key.
     ///
     /// # Errors
-    /// What is wrong with it, with nothing of it.
-    pub fn parse(bytes: &[u8], jwt: &Jwt) -> Result<Self, &'static str> {
+    /// What is wrong with it, in words.
+    pub fn parse(bytes: &[u8], jwt: &Jwt) -> Result<Self, String> {
         signature::install();
-        let keys = match jwt.jwks {
-            Some(_) => parse_set(bytes, jwt.algorithm)?,
-            None => vec![Key { id: None, key: parse_key(bytes, jwt.algorithm)? }],
+        let KeySet { keys, faulty } = match jwt.jwks {
+            Some(_) => keys::set(bytes, jwt.algorithm)?,
+            None => {
+                let key = Key { id: None, key: keys::one(bytes, jwt.algorithm)? };
+                KeySet { keys: vec![key], faulty: Vec::new() }
+            }
         };
         let mut validation = Validation::new(algorithm(jwt.algorithm));
-        validation.leeway = LEEWAY.as_secs();
+        validation.leeway = jwt.leeway.as_secs();
         validation.validate_nbf = true;
         match &jwt.audience {
             Some(audience) => {
@@ -60,7 +53,12 @@ impl Keys {
             }
             None => validation.validate_aud = false,
         }
-        Ok(Self { keys, validation })
+        Ok(Self { keys, validation, faulty })
+    }
+
+    /// Keys of the set that are meant for the algorithm and cannot be used, and why.
+    pub fn faulty(&self) -> &[String] {
+        &self.faulty
     }
 
     /// Until when `token` lets in.
@@ -76,7 +74,7 @@ impl Keys {
         let mut refused = NotAuthorized::Unknown;
         for key in self.keys.iter().filter(named) {
             match decode::<Claims>(token, &key.key, &self.validation) {
-                Ok(token) => return until(token.claims.exp),
+                Ok(token) => return self.until(token.claims.exp),
                 Err(error) => match not_authorized(error.kind()) {
                     NotAuthorized::Unknown => {}
                     signed => refused = signed,
@@ -85,13 +83,14 @@ impl Keys {
         }
         Err(refused)
     }
-}
 
-fn until(exp: f64) -> Result<Instant, NotAuthorized> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let exp = Duration::try_from_secs_f64(exp).map_err(|_| NotAuthorized::Claims)?;
-    let left = exp.saturating_add(LEEWAY).saturating_sub(now);
-    Ok(Instant::now() + left.min(SESSION_MAX))
+    fn until(&self, exp: f64) -> Result<Instant, NotAuthorized> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let exp = Duration::try_from_secs_f64(exp).map_err(|_| NotAuthorized::Claims)?;
+        let leeway = Duration::from_secs(self.validation.leeway);
+        let left = exp.saturating_add(leeway).saturating_sub(now);
+        Ok(Instant::now() + left.min(SESSION_MAX))
+    }
 }
 
 fn not_authorized(kind: &ErrorKind) -> NotAuthorized {
@@ -107,63 +106,12 @@ fn not_authorized(kind: &ErrorKind) -> NotAuthorized {
     }
 }
 
-fn parse_key(bytes: &[u8], algorithm: JwtAlgorithm) -> Result<DecodingKey, &'static str> {
-    let key = match algorithm {
-        // An editor's last line end is not meant.
-        JwtAlgorithm::HS256 => {
-            let secret = bytes.trim_ascii_end();
-            return match secret.len() < SECRET_BYTES_MIN {
-                true => Err(SHORT_SECRET),
-                false => Ok(DecodingKey::from_secret(secret)),
-            };
-        }
-        JwtAlgorithm::EdDSA => DecodingKey::from_ed_pem(bytes),
-        JwtAlgorithm::RS256 => DecodingKey::from_rsa_pem(bytes),
-    };
-    key.map_err(|_| "it is no public key in PEM for server.auth.jwt.algorithm")
-}
-
-/// Those of a set that the algorithm can use: a provider's set often holds others.
-fn parse_set(bytes: &[u8], wanted: JwtAlgorithm) -> Result<Vec<Key>, &'static str> {
-    let set: JwkSet = serde_json::from_slice(bytes).map_err(|_| "it is no JSON Web Key Set")?;
-    let family = match wanted {
-        JwtAlgorithm::HS256 => AlgorithmFamily::Hmac,
-        JwtAlgorithm::EdDSA => AlgorithmFamily::Ed,
-        JwtAlgorithm::RS256 => AlgorithmFamily::Rsa,
-    };
-    let mut keys = Vec::new();
-    for jwk in set.keys {
-        let is_other = matches!(jwk.algorithm, AlgorithmParameters::Other(_));
-        let is_for_another =
-            jwk.common.key_algorithm.is_some_and(|name| name != algorithm(wanted).into());
-        if is_other || is_for_another {
-            continue;
-        }
-        let key = DecodingKey::from_jwk(&jwk).map_err(|_| "one of its keys is malformed")?;
-        if key.family() != family {
-            continue;
-        }
-        match key.kind() {
-            DecodingKeyKind::SecretOrDer(secret)
-                if family == AlgorithmFamily::Hmac && secret.len() < SECRET_BYTES_MIN =>
-            {
-                return Err(SHORT_SECRET);
-            }
-            _ => keys.push(Key { id: jwk.common.key_id, key }),
-        }
-    }
-    match keys.len() {
-        0 => Err("it holds no key for server.auth.jwt.algorithm"),
-        1..=KEYS_MAX => Ok(keys),
-        _ => Err("it holds more than 32 keys"),
-    }
-}
-
 fn algorithm(algorithm: JwtAlgorithm) -> Algorithm {
     match algorithm {
         JwtAlgorithm::HS256 => Algorithm::HS256,
         JwtAlgorithm::EdDSA => Algorithm::EdDSA,
         JwtAlgorithm::RS256 => Algorithm::RS256,
+        JwtAlgorithm::ES256 => Algorithm::ES256,
     }
 }
 

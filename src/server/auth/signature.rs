@@ -35,6 +35,9 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
         (Algorithm::HS256, AlgorithmFamily::Hmac, DecodingKeyKind::SecretOrDer(secret)) => {
             Key::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret))
         }
+        (Algorithm::ES256, AlgorithmFamily::Ec, DecodingKeyKind::SecretOrDer(point)) => {
+            public(&ring_signature::ECDSA_P256_SHA256_FIXED, point)
+        }
         (Algorithm::EdDSA, AlgorithmFamily::Ed, DecodingKeyKind::SecretOrDer(bytes)) => {
             public(&ring_signature::ED25519, bytes)
         }

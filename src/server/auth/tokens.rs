@@ -32,7 +32,8 @@ impl Tokens {
     /// A line that is none of ours, a name or a hash that stands twice, too many lines, or none: a
     /// file that is just being written must not throw everybody out.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, AuthError> {
-        let bad_file = |fault| AuthError::BadFile { path: path.into(), fault };
+        let bad_file =
+            |fault: &str| AuthError::BadFile { path: path.into(), fault: String::from(fault) };
         let text = std::str::from_utf8(bytes).map_err(|_| bad_file("it is not UTF-8"))?;
         let mut tokens: Vec<Arc<Token>> = Vec::new();
         let (mut names, mut hashes) = (HashSet::new(), HashSet::new());

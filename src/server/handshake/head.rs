@@ -5,7 +5,9 @@ use hyper::header::{self, HeaderValue};
 
 use crate::frame;
 use crate::server::answer::Answer;
+use crate::server::cors::Readers;
 use crate::server::form::Form;
+use crate::server::session::StreamHead;
 
 /// When an event stream's client comes back after the connection is lost, in milliseconds.
 const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=3_000;
@@ -25,23 +27,25 @@ pub fn switching_head(accept: &str, extension: Option<&str>, protocol: Option<&s
     .into_bytes()
 }
 
-/// The head of an answer that ends with its connection, and when to come back after that. Whoever may
-/// not read it in a browser was refused before.
-pub fn event_stream_head(form: &Form) -> Vec<u8> {
+/// The head of an answer that ends with its connection, and when to come back after that.
+pub fn event_stream_head(form: &Form, readers: &Readers) -> StreamHead {
+    let readers = readers.lines();
     let encoding = if form.is_compressed { "Content-Encoding: gzip\r\n" } else { "" };
     let mut head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{encoding}\
          Vary: Accept-Encoding\r\nCache-Control: no-store, no-transform\r\n\
-         X-Accel-Buffering: no\r\nAccess-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"
+         X-Accel-Buffering: no\r\nConnection: close\r\n"
     )
     .into_bytes();
+    head.extend_from_slice(&readers);
+    head.extend(b"\r\n");
     if form.is_compressed {
         head.extend(frame::GZIP_HEADER);
     }
     // Drawn for each, so that those who lose a replica do not return all at once.
     let retry_ms = fastrand::u32(RETRY_MS);
     head.extend(form.own_text(format!("retry: {retry_ms}\n\n").as_bytes()));
-    head
+    StreamHead { bytes: head, readers }
 }
 
 /// What stops an `EventSource` for good (WHATWG HTML, "server-sent events").

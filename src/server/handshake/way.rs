@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use data_encoding::BASE64URL_NOPAD;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName};
 use hyper::{Method, Request, StatusCode, Version};
@@ -9,6 +10,7 @@ use hyper_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::refused::{Refused, WEBSOCKET_VERSION};
 use crate::metrics::Refusal;
+use crate::server::auth::NotAuthorized;
 use crate::server::extensions;
 use crate::server::form::Stream;
 use crate::server::query::{ACCESS_TOKEN, Start};
@@ -85,27 +87,45 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 /// What a WebSocket is to use beside RFC 6455, as its answer says it.
-pub fn extension(request: &Request<Incoming>, way: Way) -> Option<&'static str> {
+pub fn extension(request: &Request<Incoming>, way: Way) -> Option<String> {
     let values = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS).into_iter();
     let agreed = extensions::agree(values.filter_map(|value| value.to_str().ok()));
     agreed.filter(|_| way == Way::WebSocket)
 }
 
-/// The request's credential, by the way that is named first: `Authorization: Bearer`, a subprotocol
-/// `bearer.TOKEN`, or `?access_token=` for what can set neither.
-pub fn credential(request: &Request<Incoming>) -> Option<Cow<'_, str>> {
+/// The request's credential, by the way that is named first: `Authorization: Bearer`, a subprotocol, or
+/// `?access_token=` for what can set neither.
+///
+/// # Errors
+/// A subprotocol that cannot be read.
+pub fn credential(request: &Request<Incoming>) -> Result<Option<Cow<'_, str>>, NotAuthorized> {
     let authorization = request.headers().get(header::AUTHORIZATION);
     let bearer = authorization.and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    let offered = || protocols(request).find_map(|protocol| protocol.strip_prefix("bearer."));
-    let in_query = || {
-        let query = request.uri().query().unwrap_or("");
-        let mut pairs = form_urlencoded::parse(query.as_bytes());
-        pairs.find_map(|(name, value)| (name == ACCESS_TOKEN).then_some(value))
-    };
-    bearer.or_else(offered).map(Cow::Borrowed).or_else(in_query)
+    if let Some(bearer) = bearer {
+        return Ok(Some(Cow::Borrowed(bearer)));
+    }
+    if let Some(offered) = protocols(request).find_map(offered_token) {
+        return offered.map(Some);
+    }
+    let query = request.uri().query().unwrap_or("");
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    Ok(pairs.find_map(|(name, value)| (name == ACCESS_TOKEN).then_some(value)))
+}
+
+/// A token in a subprotocol: `bearer.TOKEN`, or `bearer64.` and the token in base64url, since `=`, `/`
+/// and others are no characters of a subprotocol (RFC 6455 section 4.1). None: it holds none.
+fn offered_token(protocol: &str) -> Option<Result<Cow<'_, str>, NotAuthorized>> {
+    if let Some(token) = protocol.strip_prefix("bearer.") {
+        return Some(Ok(Cow::Borrowed(token)));
+    }
+    let encoded = protocol.strip_prefix("bearer64.")?;
+    // No browser lets padding through; other clients may leave it.
+    let token = BASE64URL_NOPAD.decode(encoded.trim_end_matches('=').as_bytes()).ok();
+    let token = token.and_then(|token| String::from_utf8(token).ok());
+    Some(token.map(Cow::Owned).ok_or(NotAuthorized::NotBase64))
 }
 
 /// The subprotocol that is answered: our own name, if the client offers it. A browser that offers any

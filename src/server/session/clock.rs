@@ -156,7 +156,7 @@ impl<T: Transport> Session<T> {
             // A proxy would take the silence for a dead server: what is wrong with the start is told
             // behind the head then.
             if let Some(head) = self.head.take() {
-                self.outbound.put(head);
+                self.outbound.put(head.bytes);
             }
             return self.outbound.put(self.outbound.form().silent_heartbeat(None));
         }

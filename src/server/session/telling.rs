@@ -41,7 +41,7 @@ impl<T: Transport> Session<T> {
         }
         self.told_at = now;
         if let Some(head) = self.head.take() {
-            self.outbound.put(head);
+            self.outbound.put(head.bytes);
         }
         if let Some((from_height, to_height)) = begun.skipped {
             self.outbound.tell(&notice::gap(from_height, to_height));
@@ -98,9 +98,9 @@ impl<T: Transport> Session<T> {
             (None, None) => Ending::Cause(cause.clone()),
             (None, Some(asked)) => Ending::Bytes(self.outbound.form().ending(cause, &asked)),
             // It has not begun: a status is what its client understands.
-            (Some(_), asked) => {
+            (Some(head), asked) => {
                 let position = asked.unwrap_or_else(|| self.outbound.position());
-                Ending::Bytes(cause.answer(&position))
+                Ending::Bytes(cause.answer(&position, &head.readers))
             }
         };
         self.begin_close(ending, cause.disconnect());

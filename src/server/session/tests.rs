@@ -45,7 +45,10 @@ fn wanted(query: &str, way: Way) -> Wanted {
         pass: None,
         head: match is_websocket {
             true => Head::Now(Vec::new()),
-            false => Head::WhenBegun(b"200\n".to_vec()),
+            false => {
+                let (bytes, readers) = (b"200\n".to_vec(), b"readers: all\r\n".to_vec());
+                Head::WhenBegun(Box::new(StreamHead { bytes, readers }))
+            }
         },
     }
 }
@@ -204,6 +207,13 @@ async fn a_clients_close_is_answered_with_its_code() {
     let mut bench = Bench::new(usize::MAX, 1 << 20);
     bench.send(0x88, &3000_u16.to_be_bytes()).await;
     assert_eq!(bench.close().await, (3000, String::new(), Disconnect::Client));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_whose_own_limit_a_message_passes_is_told_apart_from_others() {
+    let mut bench = Bench::new(usize::MAX, 1 << 20);
+    bench.send(0x88, &1009_u16.to_be_bytes()).await;
+    assert_eq!(bench.close().await, (1009, String::new(), Disconnect::ClientLimit));
 }
 
 #[tokio::test(start_paused = true)]

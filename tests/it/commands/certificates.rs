@@ -38,6 +38,28 @@ async fn a_bad_pair_is_refused_before_anything_begins() {
 }
 
 #[tokio::test]
+async fn a_set_without_a_key_that_can_be_used_is_refused_before_anything_begins() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut config = Config::default();
+    config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.server.auth.jwt.jwks = Some(directory.path().join("keys.json"));
+    let zeros = "A".repeat(43);
+    let other = r#"{"kty": "OKP", "crv": "Ed448", "x": "AAAA", "kid": "old"}"#;
+    let good = format!(r#"{{"kty": "OKP", "crv": "Ed25519", "x": "{zeros}"}}"#);
+    let write = |keys: &str| {
+        let set = format!("{{\"keys\": [{keys}]}}");
+        std::fs::write(directory.path().join("keys.json"), set).expect("written");
+    };
+    write(other);
+    for command in ["check", "serve"] {
+        let ended = Program::new([command]).config(&config).run().await.with_code(64);
+        ended.telling(&["keys.json", "EdDSA", "old", "Ed448", "see server.auth"]);
+    }
+    write(&format!("{other}, {good}"));
+    Program::new(["check"]).config(&config).run().await.with_code(0);
+}
+
+#[tokio::test]
 async fn tail_trusts_the_authority_it_is_given_and_ends_at_a_certificate_it_does_not_trust() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     authority.install(&authority.issue(3000));

@@ -1,6 +1,6 @@
 use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
-use ring::signature::{Ed25519KeyPair, KeyPair};
+use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 
 use super::*;
@@ -24,10 +24,10 @@ fn hs256(claims: &Value) -> String {
     signed(json!({ "alg": "HS256" }), claims, |message| hmac::sign(&key, message).as_ref().to_vec())
 }
 
-fn keys(bytes: &[u8], algorithm: JwtAlgorithm, is_set: bool) -> Result<Keys, &'static str> {
+fn keys(bytes: &[u8], algorithm: JwtAlgorithm, is_set: bool) -> Result<Keys, String> {
     let file = Some("unread".into());
     let (key, jwks) = if is_set { (None, file) } else { (file, None) };
-    Keys::parse(bytes, &Jwt { algorithm, key, jwks, audience: None })
+    Keys::parse(bytes, &Jwt { algorithm, key, jwks, ..Jwt::default() })
 }
 
 /// Seconds since 1970, so many from now.
@@ -49,9 +49,11 @@ fn claims_are_looked_at_behind_the_signature() {
     };
     check(None, json!({ "exp": at(60) }), Ok(()));
     check(None, json!({ "exp": at(60), "aud": "anyone" }), Ok(()));
-    check(None, json!({ "exp": at(-60) }), Err(NotAuthorized::Expired));
+    check(None, json!({ "exp": at(-50) }), Ok(()));
+    check(None, json!({ "exp": at(-70) }), Err(NotAuthorized::Expired));
     check(None, json!({ "sub": "for ever" }), Err(NotAuthorized::Claims));
-    check(None, json!({ "exp": at(60), "nbf": at(30) }), Err(NotAuthorized::NotYet));
+    check(None, json!({ "exp": at(60), "nbf": at(70) }), Err(NotAuthorized::NotYet));
+    check(None, json!({ "exp": at(60), "nbf": at(50) }), Ok(()));
     check(None, json!({ "exp": at(60), "nbf": at(-30) }), Ok(()));
     check(Some("us"), json!({ "exp": at(60), "aud": ["them", "us"] }), Ok(()));
     check(Some("us"), json!({ "exp": at(60), "aud": "them" }), Err(NotAuthorized::Audience));
@@ -136,8 +138,49 @@ fn ed25519_keys_are_read_from_pem() {
         signed(json!({ "alg": "EdDSA" }), &claims, sign)
     };
     assert!(keys.verify(&token(json!({ "exp": at(60) }))).is_ok());
-    assert_eq!(keys.verify(&token(json!({ "exp": at(-60) }))), Err(NotAuthorized::Expired));
+    assert_eq!(keys.verify(&token(json!({ "exp": at(-70) }))), Err(NotAuthorized::Expired));
     assert_eq!(keys.verify(&hs256(&json!({ "exp": at(60) }))), Err(NotAuthorized::Unknown));
+}
+
+#[test]
+fn ecdsa_keys_are_read_from_pem_from_certificates_and_from_sets() {
+    let random = ring::rand::SystemRandom::new();
+    let kind = &ring::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+    let issued = rcgen::generate_simple_self_signed(["issuer".into()]).expect("a certificate");
+    let document = issued.signing_key.serialize_der();
+    let pair = EcdsaKeyPair::from_pkcs8(kind, &document, &random).expect("a pair");
+    let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+    let encode = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
+    let set = json!({ "keys": [
+        { "kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y), "use": "sig", "kid": "1" },
+    ] });
+    let (pem, set) = (issued.signing_key.public_key_pem(), set.to_string());
+    let certificate = issued.cert.pem();
+    for (text, is_set) in [(&pem, false), (&certificate, false), (&set, true)] {
+        let keys = keys(text.as_bytes(), JwtAlgorithm::ES256, is_set).expect("a key");
+        let sign = |message: &[u8]| pair.sign(&random, message).expect("signed").as_ref().to_vec();
+        let token =
+            |algorithm| signed(json!({ "alg": algorithm }), &json!({ "exp": at(60) }), sign);
+        assert_eq!(keys.verify(&token("ES256")).map(drop), Ok(()));
+        assert_eq!(keys.verify(&token("ES384")).map(drop), Err(NotAuthorized::Unknown));
+        let cut = token("ES256");
+        assert_eq!(keys.verify(&cut[..cut.len() - 4]), Err(NotAuthorized::Unknown));
+    }
+}
+
+#[test]
+fn the_leeway_is_the_configured_one() {
+    for (leeway, passed, expected) in [
+        (0, 2, Err(NotAuthorized::Expired)),
+        (300, 290, Ok(())),
+        (300, 310, Err(NotAuthorized::Expired)),
+    ] {
+        let leeway = Duration::from_secs(leeway);
+        let jwt = Jwt { algorithm: JwtAlgorithm::HS256, leeway, ..Jwt::default() };
+        let keys = Keys::parse(SECRET, &jwt).expect("a secret");
+        let found = keys.verify(&hs256(&json!({ "exp": at(-passed) })));
+        assert_eq!(found.map(drop), expected, "{leeway:?} {passed}");
+    }
 }
 
 #[test]
@@ -150,7 +193,11 @@ fn secrets_are_read_from_sets() {
     assert!(set_of(SECRET).expect("a secret").verify(&token).is_ok());
     let other = set_of(&[b'x'; 40]).expect("a secret");
     assert_eq!(other.verify(&token), Err(NotAuthorized::Unknown));
-    assert_eq!(set_of(b"short").map(drop), Err("a secret for HS256 has at least 32 bytes"));
+    let error = set_of(b"short").map(drop).expect_err("refused");
+    assert!(
+        error.ends_with("key 1 of the set: a secret for HS256 has at least 32 bytes"),
+        "{error}"
+    );
 }
 
 #[test]
