@@ -1,7 +1,6 @@
 //! What may be typed: commands, options and their help. Reads the environment and one file, when
 //! the configuration is loaded; runs nothing.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use super::Failure;
 use super::publish::{self, Heights, NodeText};
 use crate::client::{Builder, Cursor, Filter, Start};
-use crate::config::{Config, Layers};
+use crate::config::{Config, Layers, Listen};
 
 /// The default for `--config`. Without `__`, so it is no configuration key.
 const CONFIG_VARIABLE: &str = "BLOCKCAST_CONFIG";
@@ -65,7 +64,7 @@ pub struct Settings {
     pub set: Vec<(String, String)>,
     /// Where to listen; short for --set server.listen=ADDRESS
     #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
     /// The broker; short for --set amqp.uris=URI. A URI with a password is safer in the environment
     #[arg(long, value_name = "URI")]
     pub amqp_uri: Option<String>,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, say};
 use crate::block::{self, Message, Rules};
 use crate::config::{Config, Dialect};
 use crate::frame;
@@ -23,6 +23,9 @@ pub fn run(config: &Config, message: Option<PathBuf>) -> Outcome {
         None => {
             let judged = server::check_certificate(&config.server.tls);
             judged.map_err(|error| Failure::Usage(error.into()))?;
+            if let Some(warning) = server::unreachable_host(&config.server) {
+                say(&format!("blockcast: {warning}"));
+            }
             config.to_toml()
         }
         Some(path) => {

@@ -19,6 +19,8 @@ const BIGCHAINDB_NAMES: [(&str, &str); 3] = [
 ];
 /// Blocks of doubtful height that the sequencer keeps, hence unacked deliveries of a queue.
 const CANDIDATES_MAX: u16 = 16;
+/// A request's head: hyper's least, and what 1,024 connections may keep of it.
+const HEAD_BYTES: std::ops::RangeInclusive<u64> = 8 << 10..=1 << 20;
 /// The one table whose keys are the broker's, not ours.
 const ARGUMENTS: &str = "amqp.queue.arguments";
 
@@ -184,6 +186,9 @@ impl Config {
         }
         if server.max_connections == 0 {
             return refuse("server.max_connections", &0, "no client could connect");
+        }
+        if !HEAD_BYTES.contains(&server.head_max_bytes.as_u64()) {
+            return refuse("server.head_max_bytes", &server.head_max_bytes, "8 KiB to 1 MiB");
         }
         for (key, time) in [
             ("server.handshake_timeout", server.handshake_timeout),
@@ -398,6 +403,10 @@ mod tests {
             ("server.tls.certificate", "server.pem", "server.tls.key"),
             ("server.tls.key", "server.key", "server.tls.key"),
             ("amqp.queue.mode", "steam", "mode"),
+            ("server.listen", "node:9985", "localhost:PORT"),
+            ("admin.listen", "9986", "localhost:PORT"),
+            ("server.head_max_bytes", "4 KiB", "8 KiB to 1 MiB"),
+            ("server.head_max_bytes", "2 MiB", "8 KiB to 1 MiB"),
             ("server.auth.jwt.algorithm", "HS256", "`server.auth.jwt.algorithm`"),
             ("server.auth.jwt.audience", "chain", "`server.auth.jwt.audience`"),
         ] {
