@@ -65,6 +65,8 @@ pub async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Do
         .timer(TokioTimer::new())
         .header_read_timeout(handshake_timeout)
         .max_buf_size(head_bytes_max)
+        // A buffer may take in more than its bound at once.
+        .max_header_size(head_bytes_max)
         .max_headers(HEAD_LINES_MAX)
         .serve_connection(TokioIo::new(Spoken::new(stream)), service);
     // All answers before were written: a client that asks for a stream has read them.
