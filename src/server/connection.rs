@@ -25,6 +25,8 @@ use super::{Door, route};
 use crate::metrics::Refusal;
 use spoken::Spoken;
 
+/// The answer to what has begun and does not come to its end.
+pub const TOO_SLOW: &str = "the request did not come in time (server.handshake_timeout)";
 /// Of a request's head; proxies and single sign-on add some dozen.
 const HEAD_LINES_MAX: usize = 256;
 /// How long a connection that is no session may last: one that never reads its answers would stay
@@ -142,8 +144,7 @@ pub async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Do
                 refused.add(Refusal::TooSlow);
                 // The rest of an answer before may still be due: this would be taken for it.
                 if !has_answered.load(Ordering::Relaxed) {
-                    let message = "the request did not come in time (server.handshake_timeout)";
-                    say(stream, "408 Request Timeout", message).await;
+                    say(stream, "408 Request Timeout", TOO_SLOW).await;
                 }
             }
         }

@@ -130,8 +130,15 @@ async fn serve_proxied(mut stream: TcpStream, mut visit: Visit, door: Arc<Door>,
             debug!(peer = %visit.peer, %error, "connection lost before its first request");
             return;
         }
-        // Nothing was asked, or what it asks does not come to its first word.
-        Err(_) => return,
+        Err(_) => {
+            let begun = timeout(Duration::ZERO, stream.peek(&mut [0])).await;
+            // One on which nothing was said was refused nothing.
+            if matches!(begun, Ok(Ok(1..))) {
+                refused.add(Refusal::TooSlow);
+                connection::say(stream, "408 Request Timeout", connection::TOO_SLOW).await;
+            }
+            return;
+        }
     }
     match proxied.tls {
         None => Box::pin(serve(stream, visit, door)).await,

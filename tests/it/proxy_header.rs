@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ALL_VERSIONS;
 use serde_json::Value;
@@ -159,6 +160,22 @@ async fn a_strangers_header_and_a_malformed_one_are_refused_in_words() {
         metric_in(&admin(&replica, "/metrics").await, refused) == 6.0
     })
     .await;
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_does_not_come_to_its_end_is_given_up() {
+    let mut config = config(Broker::shared());
+    config.server.trusted_proxies = vec!["127.0.0.2".parse().expect("a network")];
+    config.server.handshake_timeout = Duration::from_millis(200);
+    let replica = Replica::start(&config).await;
+    for part in [&V1[..9], &V2_TLS[..20]] {
+        let answer = answer(connect(&replica, BALANCER).await, &[part]).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+    assert_eq!(answer(connect(&replica, BALANCER).await, &[]).await, "", "it said nothing");
+    let slow = "blockcast_handshakes_refused_total{reason=\"slow\"}";
+    assert_eq!(replica.metric(slow).await, 2.0);
     replica.stop().await.expect("drained");
 }
 
