@@ -58,7 +58,10 @@ struct ReadBack {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
     pub server: SocketAddr,
+    /// The same in IPv6, for `localhost`.
+    pub server_ipv6: Option<SocketAddr>,
     pub admin: Option<SocketAddr>,
+    pub admin_ipv6: Option<SocketAddr>,
 }
 
 /// Why a replica could not be set up.
@@ -114,7 +117,13 @@ impl Bridge {
             reload: Arc::clone(&reload),
         };
         let server = Server::bind(&config.server, &config.admin, sources)?;
-        let addresses = Addresses { server: server.address()?, admin: server.admin_address()? };
+        let (bound, admin) = (server.bound()?, server.admin_bound()?);
+        let addresses = Addresses {
+            server: bound.first,
+            server_ipv6: bound.second,
+            admin: admin.map(|admin| admin.first),
+            admin_ipv6: admin.and_then(|admin| admin.second),
+        };
 
         let amqp = Arc::new(config.amqp);
         let (source, link) =
@@ -163,7 +172,14 @@ impl Bridge {
     /// What no waiting can heal, such as a queue of another type; the sessions are drained all the same.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BridgeError> {
         let Self { server, addresses, reload: _, source, pipeline, history, read_back } = self;
-        info!(server = %addresses.server, admin = addresses.admin.map(tracing::field::display), "listening");
+        let told = |address: Option<SocketAddr>| address.map(tracing::field::display);
+        info!(
+            server = %addresses.server,
+            server_ipv6 = told(addresses.server_ipv6),
+            admin = told(addresses.admin),
+            admin_ipv6 = told(addresses.admin_ipv6),
+            "listening"
+        );
         let (inputs, taken) = mpsc::channel(INPUTS_MAX);
         // Blocks are still delivered while the sessions drain: the feed ends after the server.
         let feed_ends = CancellationToken::new();

@@ -10,6 +10,7 @@ mod environment;
 mod error;
 mod file;
 mod keys;
+mod listen;
 mod load;
 mod network;
 mod origin;
@@ -17,7 +18,6 @@ mod value;
 mod warning;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ pub use auth::{Auth, Jwt, JwtAlgorithm};
 pub use broker_uri::{AmqpUri, BrokerUri, Mechanism, UriDoubt, UriError};
 pub use error::ConfigError;
 pub use keys::{Layers, Rank};
+pub use listen::Listen;
 pub use network::Network;
 pub use origin::{AllowedOrigin, Origin};
 pub use value::{Argument, Hold};
@@ -192,7 +193,7 @@ pub struct History {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// `ws` or `wss`; with host and port, what the API root says instead of the request's own.
     #[serde(with = "value::optional")]
     pub advertised_scheme: Option<String>,
@@ -221,6 +222,9 @@ pub struct Server {
     pub heartbeat_interval: Duration,
     #[serde(with = "value::duration")]
     pub write_stall_timeout: Duration,
+    /// The largest request's head: its first line and its headers.
+    #[serde(with = "value::size")]
+    pub head_max_bytes: ByteSize,
     /// The largest message a client may send (it is skipped).
     #[serde(with = "value::size")]
     pub max_message_bytes: ByteSize,
@@ -230,7 +234,7 @@ pub struct Server {
     /// Web pages that may open a stream; none, or `*`, for all.
     pub allowed_origins: Vec<AllowedOrigin>,
     pub auth: Auth,
-    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    /// Proxies whose word of their clients is believed: `X-Forwarded-*`, `Forwarded`, the PROXY protocol.
     pub trusted_proxies: Vec<Network>,
     /// Query parameters to pass over in silence.
     pub ignored_parameters: Vec<String>,
@@ -259,7 +263,7 @@ pub struct ServerTls {
 pub struct Admin {
     /// A second listener, to which `/metrics` moves.
     #[serde(with = "value::optional")]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -355,7 +359,7 @@ impl Default for History {
 impl Default for Server {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 9985)),
+            listen: Listen::everywhere(9985),
             advertised_scheme: None,
             advertised_host: None,
             advertised_port: None,
@@ -368,6 +372,7 @@ impl Default for Server {
             pong_timeout: Duration::from_secs(10),
             heartbeat_interval: Duration::from_secs(15),
             write_stall_timeout: Duration::from_secs(30),
+            head_max_bytes: ByteSize::kib(64),
             max_message_bytes: ByteSize::kib(64),
             send_buffer_bytes: ByteSize::kib(256),
             allowed_origins: Vec::new(),

@@ -7,6 +7,7 @@ mod answer;
 mod api;
 mod auth;
 mod close;
+mod connection;
 mod cors;
 mod extensions;
 mod feed;
@@ -19,6 +20,7 @@ mod listener;
 mod notice;
 mod origin;
 mod outbound;
+mod path;
 mod plan;
 mod proxy;
 mod query;
@@ -35,15 +37,13 @@ mod transport;
 mod visit;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::archive::Archive;
 use crate::config;
@@ -54,14 +54,17 @@ use crate::readiness::Readiness;
 use crate::reload::Reload;
 use crate::shutdown::Drain;
 use admission::Admission;
+pub use api::unreachable_host;
 pub use auth::AuthError;
 use auth::Guard;
 pub use auth::check as check_credentials;
-pub use listener::PLAIN_CONNECTIONS_MAX;
+use listener::Listeners;
+pub use listener::{Bound, CannotListen, PLAIN_CONNECTIONS_MAX};
 use rate::Rate;
 use session::Surroundings;
 use sessions::Sessions;
 pub use tls::{Tls, TlsError, check as check_certificate};
+use visit::Visit;
 
 /// Plain connections that scrape or probe during the drain end within this after it.
 const LAST_GRACE: Duration = Duration::from_secs(1);
@@ -81,8 +84,8 @@ pub struct Sources {
 
 /// A bound server. It accepts from [`Server::run`] on.
 pub struct Server {
-    listener: TcpListener,
-    admin: Option<TcpListener>,
+    listeners: Listeners,
+    admin: Option<Listeners>,
     tls: Option<Arc<Tls>>,
     reload: Arc<Reload>,
     door: Arc<Door>,
@@ -99,6 +102,8 @@ pub struct Door {
     rate: Rate,
     /// Done when it was told that a stranger says for whom it comes.
     told_of_stranger: Once,
+    /// The same in a PROXY header.
+    told_of_header: Once,
     has_admin: bool,
     /// Cancelled when plain HTTP connections should end.
     closing: CancellationToken,
@@ -121,12 +126,15 @@ impl Server {
         let guard = Arc::new(Guard::load(&limits.auth)?);
         let send_buffer_bytes =
             usize::try_from(limits.send_buffer_bytes.as_u64()).unwrap_or(usize::MAX);
-        let bind = |address| {
-            listener::bind(address, send_buffer_bytes)
-                .map_err(|source| BindError::Listen { address, source })
+        let bind = |key, listen| {
+            Listeners::bind(listen, send_buffer_bytes)
+                .map_err(|reason| BindError::Listen { key, reason })
         };
-        let listener = bind(limits.listen)?;
-        let admin = admin.listen.map(bind).transpose()?;
+        let listeners = bind("server.listen", limits.listen)?;
+        let admin = admin.listen.map(|listen| bind("admin.listen", listen)).transpose()?;
+        if let Some(warning) = unreachable_host(limits) {
+            warn!("{warning}");
+        }
         let around = Surroundings {
             limits: limits.clone(),
             history: sources.history,
@@ -143,6 +151,7 @@ impl Server {
             sessions: Arc::default(),
             rate: Rate::new(limits.handshakes_per_second),
             told_of_stranger: Once::new(),
+            told_of_header: Once::new(),
             around: Arc::new(around),
             readiness: sources.readiness,
             notices: sources.notices,
@@ -152,15 +161,15 @@ impl Server {
             tasks: TaskTracker::new(),
         };
         let tls = sources.tls.map(Arc::new);
-        Ok(Self { listener, admin, tls, reload: sources.reload, door: Arc::new(door) })
+        Ok(Self { listeners, admin, tls, reload: sources.reload, door: Arc::new(door) })
     }
 
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn bound(&self) -> io::Result<Bound> {
+        self.listeners.bound()
     }
 
-    pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
-        self.admin.as_ref().map(TcpListener::local_addr).transpose()
+    pub fn admin_bound(&self) -> io::Result<Option<Bound>> {
+        self.admin.as_ref().map(Listeners::bound).transpose()
     }
 
     /// Serves until `shutdown`, then drains: unready at once, still open for `server.drain_delay`,
@@ -168,13 +177,13 @@ impl Server {
     ///
     /// When it returns, no task of a connection is left.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { listener, admin, tls, reload, door } = self;
+        let Self { listeners, admin, tls, reload, door } = self;
         let accepting = {
             let (public, private) = (Arc::clone(&door), Arc::clone(&door));
             async move {
                 let admin = async move {
                     match admin {
-                        Some(listener) => listener::accept(listener, private, None, true).await,
+                        Some(listeners) => listener::accept(listeners, private, None, true).await,
                         None => std::future::pending().await,
                     }
                 };
@@ -185,7 +194,7 @@ impl Server {
                     auth::watch(Arc::clone(guard), reload.subscribe(), metrics, history)
                 };
                 let renewing = renew(tls.clone(), reload, Arc::clone(&public));
-                let public = listener::accept(listener, public, tls, false);
+                let public = listener::accept(listeners, public, tls, false);
                 tokio::join!(public, admin, renewing, watching);
             }
         };
@@ -241,6 +250,16 @@ impl Door {
         self.tasks.spawn(session);
     }
 
+    /// Says once that a connection was refused for its PROXY header: mostly a list that lacks a balancer.
+    fn tell_of_header(&self, visit: &Visit) {
+        self.told_of_header.call_once(|| {
+            warn!(
+                peer = %visit.peer.ip(),
+                "a PROXY header is refused: the peer is not among server.trusted_proxies"
+            );
+        });
+    }
+
     /// Runs a connection's task until it ends, or until everything must.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let ending = self.ending.clone();
@@ -256,8 +275,13 @@ impl Door {
 /// Why a server could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: io::Error },
+    /// With the key that names the place.
+    #[error("{reason}")]
+    Listen {
+        key: &'static str,
+        #[source]
+        reason: CannotListen,
+    },
     #[error("who may have a stream is not known: {0}")]
     Auth(#[from] AuthError),
 }

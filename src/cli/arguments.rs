@@ -2,7 +2,6 @@
 //! the configuration is loaded; runs nothing.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use super::Failure;
 use super::publish::{self, Heights, NodeText};
 use crate::client::{Builder, Cursor, Filter, Start};
-use crate::config::{Config, Layers};
+use crate::config::{Config, Layers, Listen};
 use crate::secret;
 
 /// The default for `--config`. Without `__`, so it is no configuration key.
@@ -68,7 +67,7 @@ pub struct Settings {
     pub set: Vec<(String, String)>,
     /// Where to listen; short for --set server.listen=ADDRESS
     #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
     /// The broker; short for --set amqp.uris=URI. A URI with a password is safer in the environment
     #[arg(long, value_name = "URI")]
     pub amqp_uri: Option<String>,

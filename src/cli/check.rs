@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{Failure, Outcome, say_warnings};
+use super::{Failure, Outcome, say, say_warnings};
 use crate::block::{self, Message, Rules};
 use crate::config::{Config, Dialect};
 use crate::frame;
@@ -26,6 +26,9 @@ pub fn run(config: &Config, message: Option<PathBuf>) -> Outcome {
             let judged = server::check_credentials(&config.server.auth);
             judged.map_err(|error| Failure::Usage(anyhow!("{error}; see server.auth")))?;
             say_warnings(config);
+            if let Some(warning) = server::unreachable_host(&config.server) {
+                say(&format!("blockcast: {warning}"));
+            }
             config.to_toml()
         }
         Some(path) => {

@@ -1,6 +1,5 @@
 //! `serve`: the bridge, from its start to its drained end.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -28,8 +27,7 @@ pub async fn run(config: Config) -> Outcome {
     }
     let mut signals = Signals::new()?;
     let hang_ups = HangUps::new()?;
-    let listen = config.server.listen;
-    let bridge = Bridge::bind(config).await.map_err(|error| explain(error, listen))?;
+    let bridge = Bridge::bind(config).await.map_err(explain)?;
     let shutdown = CancellationToken::new();
     let mut reloading = pin!(pass_on(hang_ups, bridge.reload()));
     let mut running = pin!(bridge.run(shutdown.clone()));
@@ -61,14 +59,10 @@ async fn pass_on(mut hang_ups: HangUps, reload: Arc<Reload>) {
 }
 
 /// A failure to start, with the key to change where one is at fault.
-fn explain(error: BindError, listen: SocketAddr) -> Failure {
+fn explain(error: BindError) -> Failure {
     match error {
-        BindError::Listen(server::BindError::Listen { address, source }) => {
-            let key = if address == listen { "server.listen" } else { "admin.listen" };
-            anyhow!(
-                "cannot start: cannot listen on {address}: {source}; set {key} to another address"
-            )
-            .into()
+        BindError::Listen(server::BindError::Listen { key, reason }) => {
+            anyhow!("cannot start: {reason}; set {key} to another address").into()
         }
         BindError::Listen(error @ server::BindError::Auth(_)) => {
             Failure::Usage(anyhow!("cannot start: {error}; see server.auth"))

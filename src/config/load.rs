@@ -22,6 +22,8 @@ const CANDIDATES_MAX: u16 = 16;
 const QUEUE_HOLD_MAX: Duration = Duration::from_secs(10 * 60);
 /// RFC 7519 section 4.1.4: usually no more than a few minutes.
 const JWT_LEEWAY_MAX: Duration = Duration::from_secs(10 * 60);
+/// A request's head: hyper's least, and what 1,024 connections may keep of it.
+const HEAD_BYTES: std::ops::RangeInclusive<u64> = 8 << 10..=1 << 20;
 
 impl Config {
     /// Reads all layers and checks the outcome. Reads the file, and that of URIs; connects to nothing.
@@ -203,6 +205,9 @@ impl Config {
         }
         if server.max_connections == 0 {
             return refuse("server.max_connections", &0, "no client could connect");
+        }
+        if !HEAD_BYTES.contains(&server.head_max_bytes.as_u64()) {
+            return refuse("server.head_max_bytes", &server.head_max_bytes, "8 KiB to 1 MiB");
         }
         for (key, time) in [
             ("server.handshake_timeout", server.handshake_timeout),

@@ -137,7 +137,7 @@ pub mod optional {
             }
         )*};
     }
-    text_by_from_str!(String, u16, std::net::SocketAddr);
+    text_by_from_str!(String, u16, crate::config::listen::Listen);
 
     pub fn serialize<T: Text, S: Serializer>(
         value: &Option<T>,

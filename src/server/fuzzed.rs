@@ -3,4 +3,5 @@
 
 pub use super::form::Stream;
 pub use super::inbound::{Fault, Heard, Inbound};
+pub use super::proxy::header::{Found, HEADER_BYTES_MAX, find, is_begun};
 pub use super::query::{Query, QueryError, Start};

@@ -1,42 +1,33 @@
-//! Accepts connections and speaks HTTP/1.1 on each until it ends or becomes a session.
+//! Accepts connections, and finds out what is spoken on each before its first request: whether a balancer
+//! says for whom it comes, whether TLS.
 //!
 //! A failing accept (no descriptors left) is waited out; it never ends the listener.
 
-use std::future::{Future, poll_fn};
+mod bound;
+
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::admission::Admission;
 use super::answer::refusal_bytes;
-use super::cors::Readers;
-use super::handshake::{Opening, Outcome};
-use super::origin::Origins;
+use super::connection::{self, serve};
+use super::proxy::header::{self, NotTaken};
 use super::tls::{NoTls, Tls};
-use super::transport::Transport;
 use super::visit::Visit;
-use super::{Door, proxy, route};
+use super::{Door, proxy};
 use crate::config;
 use crate::metrics::Refusal;
+pub use bound::{Bound, CannotListen, Listeners};
 
-/// Waiting to be accepted; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4_096;
-/// A request's head; hyper's least is 8 KiB. More is answered with 431.
-const HEAD_BYTES_MAX: usize = 16 * 1_024;
 /// Connections of one listener that are no sessions: scrapes, probes, handshakes under way.
 pub const PLAIN_CONNECTIONS_MAX: usize = 1_024;
 /// The same from one address, when there is a limit on its sessions.
@@ -44,40 +35,22 @@ const PLAIN_CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
 /// How long the next connection may wait for one of the others to end or to become a session, and those
 /// behind it in the kernel: a crowd that comes at once is let in as fast as it is answered.
 const PLAIN_PLACE_WAIT: Duration = Duration::from_millis(200);
-/// How long a connection that is no session may last: one that never reads its answers would stay
-/// for ever. A scraper connects again.
-const PLAIN_CONNECTION_TIME: Duration = Duration::from_secs(60);
-/// What is read behind a refused head, and for how long.
-const REST_BYTES_MAX: usize = 1 << 20;
-const REST_TIMEOUT: Duration = Duration::from_secs(2);
-/// The kernel's buffer for what a client sends, which it doubles: without a bound it takes megabytes of
-/// requests from one that reads no answers. Enough for some 5 Mbit/s at 100 ms.
-const RECEIVE_BUFFER_BYTES: usize = 64 << 10;
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Binds `address`, its connections with a kernel send buffer of `send_buffer_bytes` (0: the
-/// system's own, which grows to megabytes).
-pub fn bind(address: SocketAddr, send_buffer_bytes: usize) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
-    if send_buffer_bytes > 0 {
-        socket.set_send_buffer_size(send_buffer_bytes)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
 /// Accepts until the task is dropped; each connection gets a task on the door's tracker. With `tls`,
 /// that is where it is spoken: a slow handshake keeps nobody from being accepted.
-pub async fn accept(listener: TcpListener, door: Arc<Door>, tls: Option<Arc<Tls>>, is_admin: bool) {
+pub async fn accept(
+    mut listeners: Listeners,
+    door: Arc<Door>,
+    tls: Option<Arc<Tls>>,
+    is_admin: bool,
+) {
     let open = Arc::new(of_addresses(&door.around.limits, is_admin));
     let plain = Arc::new(Semaphore::new(PLAIN_CONNECTIONS_MAX));
     loop {
-        let (stream, peer) = accepted(|cx| listener.poll_accept(cx)).await;
+        let (stream, peer) = accepted(|cx| listeners.poll_accept(cx)).await;
+        let peer = canonical(peer);
         let refused = &door.around.metrics.handshakes_refused;
         let is_proxy = proxy::is_trusted(peer.ip(), &door.around.limits.trusted_proxies);
         // No room even to say so; the client sees an end and comes back.
@@ -95,18 +68,84 @@ pub async fn accept(listener: TcpListener, door: Arc<Door>, tls: Option<Arc<Tls>
         let _ = stream.set_nodelay(true);
         let visit = Visit {
             peer,
-            local: stream.local_addr().ok(),
+            local: stream.local_addr().ok().map(canonical),
             is_proxied: false,
             is_admin,
             is_tls: tls.is_some(),
             place: Arc::new(place),
             plain_place: Arc::new(plain_place),
         };
-        // Two kinds of tasks, so that a plain one is no larger for the other.
+        // Three kinds of tasks, so that a plain one is no larger for the others.
         match &tls {
+            _ if is_proxy => {
+                let open = Arc::clone(&open);
+                door.spawn(serve_proxied(
+                    stream,
+                    visit,
+                    door_inside,
+                    Proxied { tls: tls.clone(), open },
+                ));
+            }
             None => door.spawn(serve(stream, visit, door_inside)),
             Some(tls) => door.spawn(serve_tls(stream, visit, door_inside, Arc::clone(tls))),
         }
+    }
+}
+
+/// What becomes of a trusted proxy's connection when it is known whose it is.
+struct Proxied {
+    tls: Option<Arc<Tls>>,
+    /// The places of the client's own address.
+    open: Arc<Admission>,
+}
+
+/// Serves a trusted proxy's connection, which may begin with a PROXY header.
+async fn serve_proxied(mut stream: TcpStream, mut visit: Visit, door: Arc<Door>, proxied: Proxied) {
+    let limits = &door.around.limits;
+    let refused = &door.around.metrics.handshakes_refused;
+    let taken = tokio::select! {
+        taken = timeout(limits.handshake_timeout, header::take(&mut stream)) => taken,
+        () = door.closing.cancelled() => return,
+    };
+    match taken {
+        Ok(Ok(None)) => {}
+        Ok(Ok(Some(told))) => {
+            visit.peer = told.client;
+            visit.local = Some(told.arrived_at);
+            visit.is_tls |= told.is_tls;
+            let is_proxy = proxy::is_trusted(told.client.ip(), &limits.trusted_proxies);
+            let address = Some(told.client.ip()).filter(|_| !is_proxy);
+            let Ok(place) = proxied.open.admit(address) else {
+                refused.add(Refusal::Address);
+                return;
+            };
+            visit.place = Arc::new(place);
+        }
+        Ok(Err(error @ NotTaken::Bad)) => {
+            refused.add(Refusal::BadRequest);
+            debug!(peer = %visit.peer, %error, "connection refused");
+            let answer = refusal_bytes("400 Bad Request", header::MALFORMED, b"");
+            connection::say(stream, answer).await;
+            return;
+        }
+        Ok(Err(error)) => {
+            debug!(peer = %visit.peer, %error, "connection lost before its first request");
+            return;
+        }
+        Err(_) => {
+            let begun = timeout(Duration::ZERO, stream.peek(&mut [0])).await;
+            // One on which nothing was said was refused nothing.
+            if matches!(begun, Ok(Ok(1..))) {
+                refused.add(Refusal::TooSlow);
+                let answer = refusal_bytes("408 Request Timeout", connection::TOO_SLOW, b"");
+                connection::say(stream, answer).await;
+            }
+            return;
+        }
+    }
+    match proxied.tls {
+        None => Box::pin(serve(stream, visit, door)).await,
+        Some(tls) => Box::pin(serve_tls(stream, visit, door, tls)).await,
     }
 }
 
@@ -150,141 +189,15 @@ async fn serve_tls(stream: TcpStream, visit: Visit, door: Arc<Door>, tls: Arc<Tl
         // What the handshake took is given back before the connection's long part.
         Ok(transport) => Box::pin(serve(transport, visit, door)).await,
         Err(NoTls::Nothing) => {}
+        Err(NoTls::ProxyHeader) => {
+            door.around.metrics.handshakes_refused.add(Refusal::BadRequest);
+            door.tell_of_header(&visit);
+        }
         Err(reason) => {
             door.around.metrics.handshakes_refused.add(Refusal::Tls);
             debug!(peer = %visit.peer, %reason, "no TLS");
         }
     }
-}
-
-async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>) {
-    let peer = visit.peer;
-    let handshake_timeout = door.around.limits.handshake_timeout;
-    let closing = door.closing.clone();
-    let opened = Opened::default();
-    let has_answered = AtomicBool::new(false);
-    let readers = Readers::unasked(Origins::new(&door.around.limits, &visit));
-    let service = service_fn(|request| {
-        let outcome = route::answer(&request, &door, visit.clone());
-        let (opened, has_answered) = (&opened, &has_answered);
-        async move {
-            match outcome {
-                Outcome::Answer(answer) => {
-                    has_answered.store(true, Ordering::Relaxed);
-                    Ok::<_, std::convert::Infallible>(answer)
-                }
-                Outcome::Open(opening) => {
-                    opened.put(opening);
-                    // HTTP never answers: the connection is taken from it.
-                    std::future::pending().await
-                }
-            }
-        }
-    });
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(handshake_timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    // All answers before were written: a client that asks for a stream has read them.
-    let mut served = poll_fn(|cx| {
-        let ended = Pin::new(&mut connection).poll(cx);
-        match opened.take() {
-            Some(opening) => Poll::Ready(Ended::Opened(Box::new(opening))),
-            None => ended.map(Ended::Http),
-        }
-    });
-    let ended = tokio::select! {
-        ended = &mut served => Some(ended),
-        () = async {
-            tokio::select! {
-                () = closing.cancelled() => {}
-                () = tokio::time::sleep(PLAIN_CONNECTION_TIME) => {}
-            }
-        } => None,
-    };
-    let ended = match ended {
-        Some(ended) => Ok(ended),
-        None => {
-            Pin::new(&mut connection).graceful_shutdown();
-            let rest = async { Ended::Http(Pin::new(&mut connection).await) };
-            tokio::time::timeout(handshake_timeout, rest).await
-        }
-    };
-    match ended {
-        Ok(Ended::Opened(opening)) => {
-            let parts = connection.into_parts();
-            opening.begin(parts.io.into_inner(), parts.read_buf, &door);
-        }
-        Ok(Ended::Http(Ok(()))) => {}
-        Ok(Ended::Http(Err(error))) => {
-            debug!(%peer, %error, "HTTP connection ended");
-            let parts = connection.into_parts();
-            let stream = parts.io.into_inner();
-            let refused = &door.around.metrics.handshakes_refused;
-            if error.is_parse() {
-                // HTTP has answered by itself, with a bare status; it has none for another protocol.
-                let is_too_long = error.is_parse_too_large();
-                refused.add(if is_too_long { Refusal::TooLong } else { Refusal::BadRequest });
-                let _ = tokio::time::timeout(REST_TIMEOUT, read_out(stream)).await;
-            // A connection on which nothing was asked, or nothing more, was refused nothing.
-            } else if error.is_timeout() && !parts.read_buf.is_empty() {
-                refused.add(Refusal::TooSlow);
-                // The rest of an answer before may still be due: this would be taken for it.
-                if !has_answered.load(Ordering::Relaxed) {
-                    let _ = tokio::time::timeout(REST_TIMEOUT, say_too_slow(stream, readers)).await;
-                }
-            }
-        }
-        Err(_) => debug!(%peer, "HTTP connection cut: it did not read its answers"),
-    }
-}
-
-/// Answers in the place of HTTP, which has no word for a head that does not come to its end.
-async fn say_too_slow(mut stream: impl AsyncRead + AsyncWrite + Unpin, readers: Readers) {
-    let message = "the request did not come in time (server.handshake_timeout)";
-    let answer = refusal_bytes("408 Request Timeout", message, &readers.lines());
-    let is_told = stream.write_all(&answer).await.is_ok();
-    if is_told && stream.shutdown().await.is_ok() {
-        read_out(stream).await;
-    }
-}
-
-/// Reads what a client still sends that was refused in the middle of it: a close with bytes unread is a
-/// reset, which takes the answer back.
-async fn read_out(mut stream: impl AsyncRead + Unpin) {
-    let mut bytes = [0; 4_096];
-    let mut left = REST_BYTES_MAX;
-    while let Ok(read @ 1..) = stream.read(&mut bytes).await {
-        left = left.saturating_sub(read);
-        if left == 0 {
-            return;
-        }
-    }
-}
-
-/// From a connection's service to the task around it, which takes the connection back: one at most.
-#[derive(Default)]
-struct Opened(Mutex<Option<Opening>>);
-
-impl Opened {
-    fn put(&self, opening: Opening) {
-        *self.lock() = Some(opening);
-    }
-
-    fn take(&self) -> Option<Opening> {
-        self.lock().take()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Opening>> {
-        self.0.lock().expect("bug: nothing panics while it holds this lock")
-    }
-}
-
-/// How HTTP on a connection came to its end.
-enum Ended {
-    Opened(Box<Opening>),
-    Http(hyper::Result<()>),
 }
 
 /// Errors that `accept` reports of a connection that is gone already (accept(2)).
@@ -295,6 +208,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionRefused
     )
+}
+
+/// An IPv4 address as what it is: on a socket of both families it comes in IPv6's clothes.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ const FILTERS: [Parameter; 5] = [
 ];
 /// What of a bad value is quoted.
 const QUOTED_CHARS_MAX: usize = 64;
+const IGNORED: &str = "server.ignored_parameters lists what is passed over";
+/// What of an unknown name is quoted: a browser is told it in a close frame, with all that is said of it.
+const UNKNOWN_BYTES_MAX: usize = 48;
 /// Names further off than this are not taken for a slip of the pen.
 const SIMILARITY_MIN: f64 = 0.75;
 const TRANSACTION_ID_DIGITS: usize = 64;
@@ -229,8 +232,9 @@ fn unknown(name: &str) -> QueryError {
         .map(|known| (strsim::jaro_winkler(known, name), known))
         .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    let hint = nearest.map_or(String::new(), |(_, known)| format!("; is `{known}` meant?"));
-    QueryError(format!("unknown parameter `{}`{hint}", cut(name)))
+    let hint = nearest.map_or("; ".to_owned(), |(_, known)| format!("; is `{known}` meant? "));
+    let quoted = &name[..name.floor_char_boundary(UNKNOWN_BYTES_MAX)];
+    QueryError(format!("unknown parameter `{quoted}`{hint}{IGNORED}"))
 }
 
 fn cut(text: &str) -> String {
@@ -288,7 +292,15 @@ mod tests {
     fn what_cannot_be_served_is_refused_by_name() {
         for (query, told) in [
             ("from=1", "unknown parameter `from`"),
-            ("form_height=1", "unknown parameter `form_height`; is `from_height` meant?"),
+            ("t=1", "unknown parameter `t`; server.ignored_parameters lists"),
+            (
+                "api_key=1",
+                "unknown parameter `api_key`; is `public_key` meant? server.ignored_parameters",
+            ),
+            (
+                "form_height=1",
+                "unknown parameter `form_height`; is `from_height` meant? server.ignored_parameters",
+            ),
             ("from_height=", "`from_height`: \"\" is not a height"),
             ("from_height=+1", "`from_height`"),
             ("from_height=-", "`from_height`"),
@@ -308,6 +320,17 @@ mod tests {
         ] {
             let error = parse(query).expect_err(query).to_string();
             assert!(error.contains(told), "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_longest_unknown_name_leaves_room_for_the_key_in_a_close_frame() {
+        for name in ["x".repeat(200), "ü".repeat(200), format!("transaction_id{}", "d".repeat(200))]
+        {
+            let error = parse(&format!("{name}=1")).expect_err("unknown").to_string();
+            let told = &error[..error.floor_char_boundary(123)];
+            let quoted = &name[..name.floor_char_boundary(40)];
+            assert!(told.contains(quoted) && told.contains("server.ignored_parameters"), "{told}");
         }
     }
 

@@ -16,13 +16,26 @@ use super::form::Stream;
 use super::handshake::Outcome;
 use super::origin::Origins;
 use super::visit::Visit;
-use super::{Door, api, handshake, proxy, status};
+use super::{Door, api, handshake, path, proxy, status};
 use crate::metrics::Refusal;
 
-/// RFC 9110 section 4.1 wants 8,000; a head of 16 KiB has room for it.
+/// RFC 9110 section 4.1 wants 8,000; the least head has room for it.
 const URL_BYTES_MAX: usize = 8 * 1_024;
 
-/// What there is under which path.
+/// What there is, by its path.
+const RESOURCES: [(&str, Resource); 9] = [
+    (api::TRANSACTIONS_PATH, Resource::Stream(Stream::Transactions)),
+    (api::BLOCKS_PATH, Resource::Stream(Stream::Blocks)),
+    (api::STATUS_PATH, Resource::Status),
+    (api::ROOT_PATH, Resource::ApiRoot),
+    ("/", Resource::Root),
+    ("/health/ready", Resource::Ready),
+    ("/health/live", Resource::Live),
+    ("/metrics", Resource::Metrics),
+    ("/sessions", Resource::Sessions),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Resource {
     Root,
     ApiRoot,
@@ -46,7 +59,8 @@ pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Ou
     let is_stream_method = request.method() == Method::GET || request.method() == Method::HEAD;
     let visit = behind_proxies(request, door, visit);
     let readers = Readers::of(request, Origins::new(&door.around.limits, &visit));
-    let mut outcome = match find(request.uri().path(), door, &visit) {
+    let path = path::plain(request.uri().path());
+    let mut outcome = match find(&path, request, door, &visit) {
         Some(Resource::Stream(stream)) if is_stream_method && !is_too_long(request) => {
             handshake::answer(request, stream, door, visit)
         }
@@ -71,7 +85,7 @@ fn behind_proxies(request: &Request<Incoming>, door: &Door, visit: Visit) -> Vis
         door.told_of_stranger.call_once(|| {
             warn!(
                 peer = %visit.peer.ip(),
-                "X-Forwarded-For is passed over: the peer is not among server.trusted_proxies"
+                "X-Forwarded-For and Forwarded are passed over: the peer is not among server.trusted_proxies"
             );
         });
     }
@@ -110,7 +124,7 @@ fn plain_answer(
         return refusal(StatusCode::URI_TOO_LONG, "this URL is too long: 8 KiB are read");
     }
     let Some(resource) = found else {
-        return refusal(StatusCode::NOT_FOUND, "there is nothing at this path");
+        return nothing_here(request.uri().path(), door, visit);
     };
     if request.method() == Method::OPTIONS {
         return preflight();
@@ -142,18 +156,35 @@ fn is_too_long(request: &Request<Incoming>) -> bool {
     request.uri().path_and_query().is_some_and(|path| path.as_str().len() > URL_BYTES_MAX)
 }
 
-fn find(path: &str, door: &Door, visit: &Visit) -> Option<Resource> {
-    let is_public = !visit.is_admin;
-    match path {
-        "/health/live" => Some(Resource::Live),
-        "/health/ready" => Some(Resource::Ready),
-        "/metrics" if visit.is_admin || !door.has_admin => Some(Resource::Metrics),
-        "/sessions" if visit.is_admin => Some(Resource::Sessions),
-        "/" if is_public => Some(Resource::Root),
-        "/api/v1" | "/api/v1/" if is_public => Some(Resource::ApiRoot),
-        "/api/v1/status" if is_public => Some(Resource::Status),
-        api::TRANSACTIONS_PATH if is_public => Some(Resource::Stream(Stream::Transactions)),
-        api::BLOCKS_PATH if is_public => Some(Resource::Stream(Stream::Blocks)),
-        _ => None,
+/// Says what may be meant, if anything is near.
+fn nothing_here(asked: &str, door: &Door, visit: &Visit) -> Answer {
+    let known: Vec<&str> = RESOURCES
+        .iter()
+        .filter(|(_, resource)| is_here(*resource, door, visit))
+        .map(|(path, _)| *path)
+        .collect();
+    let hint = path::meant(&path::plain(asked), &known);
+    let hint = hint.map_or(String::new(), |meant| format!("; is `{meant}` meant?"));
+    refusal(StatusCode::NOT_FOUND, &format!("there is nothing at this path{hint}"))
+}
+
+/// What is at `plain`, which is the request's path as it is looked up.
+fn find(plain: &str, request: &Request<Incoming>, door: &Door, visit: &Visit) -> Option<Resource> {
+    let found = RESOURCES.iter().find(|(path, _)| *path == plain);
+    let (path, resource) = found.filter(|(_, resource)| is_here(*resource, door, visit))?;
+    // Where clients are, a proxy in front may keep this path from them, and only as it is written.
+    let is_kept_away = *resource == Resource::Metrics && !visit.is_admin;
+    (!is_kept_away || request.uri().path() == *path).then_some(*resource)
+}
+
+/// Whether it is on the listener that was asked.
+fn is_here(resource: Resource, door: &Door, visit: &Visit) -> bool {
+    match resource {
+        Resource::Live | Resource::Ready => true,
+        Resource::Metrics => visit.is_admin || !door.has_admin,
+        Resource::Sessions => visit.is_admin,
+        Resource::Root | Resource::ApiRoot | Resource::Status | Resource::Stream(_) => {
+            !visit.is_admin
+        }
     }
 }

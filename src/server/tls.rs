@@ -12,11 +12,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::answer::refusal_bytes;
+use super::connection;
+use super::proxy::header;
 use crate::config;
 pub use identity::TlsError;
 use identity::{Files, Identity};
@@ -25,8 +27,8 @@ pub use stream::TlsTransport;
 /// RFC 8446 section 5.1 and RFC 5246 section 6.2.1: the type of a record that holds a handshake.
 const HANDSHAKE_RECORD: u8 = 22;
 const PLAIN_REQUEST: &str = "this port speaks TLS: write https:// or wss://";
-/// Of a plain request, what is read and dropped so that its answer is not cut off by a reset.
-const PLAIN_BYTES_MAX: usize = 64 << 10;
+/// What tells a plain request from a PROXY header.
+const FIRST_BYTES: usize = 16;
 
 /// What handshakes are answered with.
 pub struct Tls {
@@ -48,6 +50,8 @@ pub enum NoTls {
     Nothing,
     #[error("a plain request where TLS is spoken")]
     Plain,
+    #[error("a PROXY header of one who is not trusted")]
+    ProxyHeader,
     #[error("no handshake within {0:?}")]
     Slow(Duration),
     #[error("the handshake failed: {0}")]
@@ -87,13 +91,18 @@ impl Tls {
         deadline: Duration,
     ) -> Result<TlsTransport, NoTls> {
         let handshake = async {
-            let mut first = [0];
+            let mut first = [0; FIRST_BYTES];
             match stream.peek(&mut first).await {
                 Ok(0) => return Err(NoTls::Nothing),
-                Ok(_) if first[0] != HANDSHAKE_RECORD => {
-                    // What it failed at is its own affair.
-                    let _ = answer_plainly(stream).await;
-                    return Err(NoTls::Plain);
+                Ok(len) if first[0] != HANDSHAKE_RECORD => {
+                    let is_header = header::is_begun(&first[..len]);
+                    let (words, reason) = match is_header {
+                        true => (header::NOT_TRUSTED, NoTls::ProxyHeader),
+                        false => (PLAIN_REQUEST, NoTls::Plain),
+                    };
+                    let answer = refusal_bytes("400 Bad Request", words, b"");
+                    connection::say(stream, answer).await;
+                    return Err(reason);
                 }
                 Ok(_) => {}
                 Err(error) => return Err(error.into()),
@@ -124,24 +133,4 @@ pub fn check(config: &config::ServerTls) -> Result<(), TlsError> {
         Some(files) => Identity::of(&files.read())?.check_time(),
         None => Ok(()),
     }
-}
-
-/// Tells a client without TLS what it should have written, in the words of HTTP.
-async fn answer_plainly(mut stream: TcpStream) -> io::Result<()> {
-    let body = format!("{{\"status\": 400, \"message\": \"{PLAIN_REQUEST}\"}}");
-    let head = format!(
-        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all((head + &body).as_bytes()).await?;
-    stream.shutdown().await?;
-    let (mut left, mut bytes) = (PLAIN_BYTES_MAX, [0; 1_024]);
-    while left > 0 {
-        match stream.read(&mut bytes).await? {
-            0 => break,
-            read => left = left.saturating_sub(read),
-        }
-    }
-    Ok(())
 }

@@ -14,9 +14,10 @@ pub struct Visit {
     pub peer: SocketAddr,
     /// Whether a trusted proxy asks for it.
     pub is_proxied: bool,
+    /// Where the client connected to, as far as is known.
     pub local: Option<SocketAddr>,
     pub is_admin: bool,
-    /// The connection speaks TLS here, not only before a proxy.
+    /// The connection speaks TLS here, or with the balancer whose PROXY header says so.
     pub is_tls: bool,
     /// Its connection's place among its address's: kept by whatever outlives the request on it.
     pub place: Arc<Admitted>,

@@ -490,7 +490,7 @@ async fn sessions_are_listed_on_the_admin_address_by_the_clients_own() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), tokens_file(&[token])).expect("written");
     let mut config = config(Broker::shared());
-    config.admin.listen = Some(([127, 0, 0, 1], 0).into());
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)).into());
     config.server.auth.tokens_file = Some(file.path().into());
     config.server.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
     config.server.max_connections_per_address = 1;

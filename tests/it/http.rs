@@ -1,5 +1,6 @@
 //! What the server says over plain HTTP, and how it refuses.
 
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use crate::broker::Broker;
@@ -38,6 +39,83 @@ async fn the_api_root_has_bigchaindbs_shape_and_the_requests_own_address() {
     let answer = json(&request(at, behind_proxy).await);
     assert_eq!(answer["streams"], "wss://chain.example/api/v1/streams/valid_transactions");
     replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_are_found_however_their_slashes_are_written_or_the_right_one_is_told() {
+    let mut config = config(Broker::shared());
+    let replica = Replica::start_ready(&config).await;
+    let stream = "/api/v1/streams/valid_transactions";
+    for (path, status) in [
+        ("//", 200),
+        ("/api/v1//", 200),
+        ("//api//v1", 200),
+        ("/api/v1/status/", 200),
+        ("/health/live/", 200),
+        ("//health//ready", 200),
+        ("/api/v1/streams/valid_transactions/", 426),
+        ("/api/v1/streams//valid_transactions?limit=1", 426),
+        ("/api/v1/streams/valid%5Fblocks/", 426),
+        ("http://chain.example//api/v1/", 200),
+    ] {
+        assert_eq!(replica.get(path).await.status, status, "{path}");
+    }
+    let url = format!("{}/?limit=1", replica.url("valid%5Ftransactions"));
+    Client::connect(&url).await;
+    for (path, told) in [
+        ("/chain/api/v1/streams/valid_transactions", stream),
+        ("/api/v1/streams/valid-transactions", stream),
+        ("/api/v1/streams/", stream),
+        // Proxies keep it from clients by its name.
+        ("/metrics/", "/metrics"),
+        ("//metrics", "/metrics"),
+        ("/%6Detrics", "/metrics"),
+    ] {
+        let answer = replica.get(path).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(
+            json(&answer)["message"],
+            format!("there is nothing at this path; is `{told}` meant?")
+        );
+    }
+    let answer = replica.get("/sessions/").await;
+    assert_eq!(json(&answer)["message"], "there is nothing at this path");
+    replica.stop().await.expect("drained");
+
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)).into());
+    let replica = Replica::start(&config).await;
+    for path in ["/metrics/", "//metrics", "/sessions/", "/%73essions", "/health/live/"] {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let answer = request(replica.admin.expect("an admin address"), &head).await;
+        assert_eq!(answer.status, 200, "{path}");
+    }
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_where_nobody_can_connect_is_not_told() {
+    let mut config = config(Broker::shared());
+    for host in ["0.0.0.0", "[::]", "::"] {
+        config.server.advertised_host = Some(host.into());
+        let replica = Replica::start(&config).await;
+        let port = replica.address.port();
+        for (asked, expected) in [
+            ("chain.example".to_owned(), "chain.example".to_owned()),
+            (format!("0.0.0.0:{port}"), format!("127.0.0.1:{port}")),
+            (format!("[::]:{port}"), format!("127.0.0.1:{port}")),
+            ("0.0.0.0".to_owned(), "127.0.0.1".to_owned()),
+        ] {
+            let head =
+                format!("GET /api/v1 HTTP/1.1\r\nHost: {asked}\r\nConnection: close\r\n\r\n");
+            let root = json(&request(replica.address, &head).await);
+            assert_eq!(
+                root["streamedblocks"],
+                format!("ws://{expected}/api/v1/streams/valid_blocks"),
+                "{asked}"
+            );
+        }
+        replica.stop().await.expect("drained");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +188,9 @@ async fn a_browser_is_told_in_band_what_it_asked_wrongly() {
     request.headers_mut().insert("origin", "https://app.example".parse().expect("a header"));
     let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("the socket opens");
     let frame = Client::from(socket).closed().await;
-    let told = (4000, "unknown parameter `limt`; is `limit` meant?");
+    let told = "unknown parameter `limt`; is `limit` meant? server.ignored_parameters lists what is \
+        passed over";
+    let told = (4000, told);
     assert_eq!((u16::from(frame.code), frame.reason.as_str()), told);
     replica.stop().await.expect("drained");
 }
@@ -151,7 +231,7 @@ async fn health_tells_life_from_readiness() {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_move_to_the_admin_address_and_health_is_on_both() {
     let mut config = config(Broker::shared());
-    config.admin.listen = Some(([127, 0, 0, 1], 0).into());
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)).into());
     let replica = Replica::start_ready(&config).await;
     let admin = replica.admin.expect("an admin address");
     let get = async |at, path: &str| {

@@ -16,7 +16,7 @@ use crate::broker::Broker;
 use crate::client::Client;
 use crate::eventually::eventually;
 use crate::process::Process;
-use crate::replica::{Replica, config, metric_in, request};
+use crate::replica::{Answer, Replica, config, metric_in, request};
 
 /// Of each listener, beside the sessions, as README has it.
 const PLAIN_CONNECTIONS_MAX: usize = 1_024;
@@ -32,16 +32,56 @@ async fn requests_that_are_too_long_are_told_so() {
         format!("GET {path} HTTP/1.1\r\nHost: x\r\n{lines}Connection: close\r\n\r\n")
     };
     let many: String = (0..10_000).map(|line| format!("X-Line-{line}: x\r\n")).collect();
-    let few: String = (0..101).map(|line| format!("X-Line-{line}: x\r\n")).collect();
-    let big = format!("X-Big: {}\r\n", "x".repeat(100_000));
-    for lines in [many, few, big] {
-        assert_eq!(request(at, &head("/api/v1", &lines)).await.status, 431);
+    let few = |lines: usize| (2..lines).map(|line| format!("X-Line-{line}: x\r\n")).collect();
+    let cookie = |bytes: usize| format!("Cookie: {}\r\n", "x".repeat(bytes));
+    let is_told = |answer: &Answer, status: u16, told: &str| {
+        let body: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+        assert_eq!((answer.status, body["status"].as_u64()), (status, Some(status.into())));
+        assert!(body["message"].as_str().expect("a message").contains(told), "{answer:?}");
+    };
+    for lines in [many, few(257), cookie(65_500), cookie(2_000_000)] {
+        let answer = request(at, &head("/api/v1", &lines)).await;
+        is_told(&answer, 431, "256 lines and 64.0 KiB are read (server.head_max_bytes)");
     }
+    // Of single sign-on and of a balancer.
+    for lines in [few(256), cookie(65_400)] {
+        assert_eq!(request(at, &head("/api/v1", &lines)).await.status, 200);
+    }
+    // Behind an answer, too.
+    let both =
+        "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n".to_owned() + &head("/", &cookie(70_000));
+    let mut stream = TcpStream::connect(at).await.expect("connected");
+    stream.write_all(both.as_bytes()).await.expect("written");
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.expect("read");
+    assert!(answers.starts_with("HTTP/1.1 200") && answers.contains("HTTP/1.1 431"), "{answers}");
+    assert!(answers.contains("server.head_max_bytes"), "{answers}");
     let answer = request(at, &head(&format!("{STREAM}?x={}", "x".repeat(9_000)), "")).await;
     assert_eq!(answer.status, 414);
-    assert!(answer.body.contains("\"status\":414"), "{answer:?}");
+    is_told(&answer, 414, "too long");
+    let answer = request(at, &head(&format!("/{}", "x".repeat(70_000)), "")).await;
+    is_told(&answer, 431, "server.head_max_bytes");
     let refused = "blockcast_handshakes_refused_total{reason=\"too_long\"}";
-    assert_eq!(replica.metric(refused).await, 4.0);
+    assert_eq!(replica.metric(refused).await, 7.0);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_may_be_as_large_as_it_is_set() {
+    let mut config = config(Broker::shared());
+    config.server.head_max_bytes = bytesize::ByteSize::kib(128);
+    let replica = Replica::start(&config).await;
+    for (bytes, status) in [(120_000, 200), (140_000, 431)] {
+        let cookie = "x".repeat(bytes);
+        let head =
+            format!("GET / HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n");
+        assert_eq!(request(replica.address, &head).await.status, status, "{bytes}");
+    }
+    let long = "x".repeat(70_000);
+    let head = format!("GET /{long} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let answer = request(replica.address, &head).await;
+    assert_eq!(answer.status, 414);
+    assert!(answer.body.contains("too long"), "{answer:?}");
     replica.stop().await.expect("drained");
 }
 
@@ -72,7 +112,7 @@ async fn an_address_that_asks_too_often_is_told_to_wait() {
 async fn one_address_gets_no_more_connections_than_its_share_and_some_plain_ones() {
     let mut config = config(Broker::shared());
     config.server.max_connections_per_address = 2;
-    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)).into());
     let replica = Replica::start_ready(&config).await;
     let admin = replica.admin.expect("it listens");
     let mut held = Vec::new();
@@ -109,7 +149,7 @@ async fn an_ipv6_network_gets_no_more_sessions_than_its_share() {
         return;
     }
     let mut config = config(Broker::shared());
-    config.server.listen = loopback;
+    config.server.listen = loopback.into();
     config.server.max_connections_per_address = 2;
     let replica = Replica::start_ready(&config).await;
     let url = replica.url("valid_blocks");
@@ -129,7 +169,7 @@ async fn there_are_no_more_plain_connections_than_their_places_and_a_session_giv
     config.server.max_connections = 100;
     // Those that ask for nothing stay for so long.
     config.server.handshake_timeout = Duration::from_secs(600);
-    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)).into());
     let process = Process::start_ready(&config).await;
     let mut held = Vec::new();
     for _ in 0..PLAIN_CONNECTIONS_MAX {

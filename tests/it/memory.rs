@@ -148,7 +148,7 @@ async fn a_full_replica_with_tls_takes_what_was_set_and_no_more() {
     authority.install(&authority.issue(3000));
     let mut config = config(Broker::shared());
     config.server.tls = authority.tls();
-    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)).into());
     let tls = authority.client(ALL_VERSIONS);
     takes_what_was_set_and_no_more(&WITH_TLS, config, Some(&tls)).await;
 }

@@ -90,7 +90,7 @@ impl Process {
             .spawn()
             .expect("started");
         let log = Arc::default();
-        let address = config.server.listen;
+        let address = config.server.listen.addresses()[0];
         Self { address, asked_at: address, child, log, _file: file }
     }
 

@@ -39,7 +39,7 @@ pub fn config(broker: &Broker) -> Config {
     config.amqp.dead_letter.exchange = Some(format!("{name}.dead"));
     config.amqp.queue.name = Some(name);
     config.blocks.hold = Hold::For(Duration::from_millis(300));
-    config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
     config.server.drain_delay = Duration::ZERO;
     config.server.drain = Duration::ZERO;
     config

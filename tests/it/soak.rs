@@ -86,7 +86,7 @@ impl World {
             let mut config = config.clone();
             let uri = format!("amqp://guest:guest@{}/%2f", link.address);
             config.amqp.uris = vec![blockcast::config::AmqpUri::new(uri)];
-            config.server.listen = SocketAddr::from(([127, 0, 0, 1], port));
+            config.server.listen = SocketAddr::from(([127, 0, 0, 1], port)).into();
             config
         };
         let [first_port, second_port] = ports::free();
@@ -97,7 +97,7 @@ impl World {
         let mut other_config = through(&links[1], second_port);
         other_config.server.tls = authority.tls();
         // Where it is asked how it is.
-        other_config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        other_config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)).into());
         let other = Some(Process::start_ready(&other_config).await);
         let happened = BTreeMap::new();
         Self { broker, links, steady, other, other_config, authority, producer, random, happened }
@@ -107,7 +107,7 @@ impl World {
         let tls = Some(self.authority.client(ALL_VERSIONS));
         [
             Entrance { address: self.steady.address, tls: None },
-            Entrance { address: self.other_config.server.listen, tls },
+            Entrance { address: self.other_config.server.listen.addresses()[0], tls },
         ]
     }
 

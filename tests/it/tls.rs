@@ -36,7 +36,7 @@ const YEAR_3001: f64 = 32_535_216_000.0;
 fn config_with_tls(authority: &Authority) -> Config {
     let mut config = config(Broker::shared());
     config.server.tls = authority.tls();
-    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)).into());
     config
 }
 

@@ -66,6 +66,10 @@ fn a_bad_value_is_refused_and_named() {
         ("server.tls.certificate", "server.pem", "server.tls.key"),
         ("server.tls.key", "server.key", "server.tls.key"),
         ("amqp.queue.mode", "steam", "mode"),
+        ("server.listen", "node:9985", "localhost:PORT"),
+        ("admin.listen", "9986", "localhost:PORT"),
+        ("server.head_max_bytes", "4 KiB", "8 KiB to 1 MiB"),
+        ("server.head_max_bytes", "2 MiB", "8 KiB to 1 MiB"),
         ("server.auth.jwt.algorithm", "HS256", "`server.auth.jwt.algorithm`"),
         ("server.auth.jwt.audience", "chain", "`server.auth.jwt.audience`"),
     ] {

@@ -17,7 +17,7 @@ async fn a_bad_pair_is_refused_before_anything_begins() {
     let authority = Authority::new();
     authority.install(&authority.issue(3000));
     let mut config = Config::default();
-    config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
     config.server.tls = authority.tls();
     Program::new(["check"]).config(&config).run().await.with_code(0);
     let mut pair = authority.issue(3000);
@@ -41,7 +41,7 @@ async fn a_bad_pair_is_refused_before_anything_begins() {
 async fn a_set_without_a_key_that_can_be_used_is_refused_before_anything_begins() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut config = Config::default();
-    config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
     config.server.auth.jwt.jwks = Some(directory.path().join("keys.json"));
     let zeros = "A".repeat(43);
     let other = r#"{"kty": "OKP", "crv": "Ed448", "x": "AAAA", "kid": "old"}"#;
@@ -65,7 +65,7 @@ async fn tail_trusts_the_authority_it_is_given_and_ends_at_a_certificate_it_does
     authority.install(&authority.issue(3000));
     let mut config = config(Broker::shared());
     config.server.tls = authority.tls();
-    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)).into());
     let process = Process::start_ready(&config).await;
     publish(&config, [body(1, "a")]).await;
     let path = format!("{}/api/v1/streams/valid_transactions", process.address);

@@ -119,6 +119,19 @@ async fn others_variables_and_empty_ones_stop_nothing() {
 }
 
 #[tokio::test]
+async fn an_advertised_host_where_nobody_can_connect_is_told_and_stops_nothing() {
+    let check = || Program::new(["check"]);
+    for program in [
+        check().env("BIGCHAINDB_WSSERVER_ADVERTISED_HOST", "0.0.0.0"),
+        check().env("BLOCKCAST_SERVER__ADVERTISED_HOST", "[::]"),
+    ] {
+        program.run().await.with_code(0).telling(&["server.advertised_host", "no client can"]);
+    }
+    let named = check().env("BLOCKCAST_SERVER__ADVERTISED_HOST", "10.0.0.0").run().await;
+    assert_eq!(named.with_code(0).stderr, "");
+}
+
+#[tokio::test]
 async fn the_version_is_told() {
     let ended = Program::new(["--version"]).run().await.with_code(0);
     assert_eq!(ended.stdout, format!("blockcast {}\n", env!("CARGO_PKG_VERSION")));

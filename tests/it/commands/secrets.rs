@@ -230,7 +230,7 @@ async fn a_replica_that_serves_shows_none_of_its_secrets() {
     ];
     config.server.auth.jwt.algorithm = JwtAlgorithm::HS256;
     config.server.auth.jwt.key = Some(secret.path().into());
-    config.admin.listen = Some(([127, 0, 0, 1], 0).into());
+    config.admin.listen = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into());
     config.log.level = "trace,lapin=trace".into();
     let replica = Process::start_ready(&config).await;
     publish(&config, [b"no block".to_vec(), body(1, "a")]).await;

@@ -29,7 +29,7 @@ async fn an_address_in_use_is_named() {
     let address = taken.local_addr().expect("its address").to_string();
     for key in ["server", "admin"] {
         let mut config = config(Broker::shared());
-        config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
         let setting = format!("{key}.listen={address}");
         let ended = Program::new(["serve", "--set", &setting]).config(&config).run().await;
         let ended = ended.with_code(1).telling(&[&address, &format!("set {key}.listen")]);

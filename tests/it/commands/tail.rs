@@ -247,7 +247,7 @@ async fn it_can_be_ended_while_nobody_answers() {
 async fn on_real_replicas_nothing_is_missing_over_a_replacement_and_a_restart_of_its_own() {
     let mut config = config(Broker::shared());
     let (_reserved, address) = unanswered();
-    config.server.listen = address;
+    config.server.listen = address.into();
     let first = Replica::start_ready(&config).await;
     publish(&config, (1..=3).map(|height| body(height, "x"))).await;
     let (_directory, state) = state();

@@ -51,7 +51,7 @@ async fn clients_that_reset_in_mid_burst_are_lost_and_nobody_else_notices() {
     /// So far behind, with nothing read, a session is in the middle of what it was asked for.
     const LAG_MIN: u64 = 100;
     let mut config = config(Broker::shared());
-    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)).into());
     config.server.send_buffer_bytes = ByteSize::kib(8);
     // So that a busy machine has time to look at them.
     config.server.write_stall_timeout = Duration::from_secs(240);

@@ -73,7 +73,7 @@ async fn a_log_that_is_closed_full_or_unread_stops_nothing() {
         println!("{name}");
         let mut config = config(Broker::shared());
         let [port] = ports::free();
-        config.server.listen = SocketAddr::from(([127, 0, 0, 1], port));
+        config.server.listen = SocketAddr::from(([127, 0, 0, 1], port)).into();
         // Far more than the 64 KiB that a pipe takes.
         config.log.level = "trace".into();
         let replica = Process::start_unread(&config, wrapper).await;
@@ -95,7 +95,7 @@ async fn what_is_lost_of_a_log_that_nobody_reads_is_counted_when_somebody_does()
     const REQUESTS: usize = 10_000;
     let mut config = config(Broker::shared());
     let [port] = ports::free();
-    config.server.listen = SocketAddr::from(([127, 0, 0, 1], port));
+    config.server.listen = SocketAddr::from(([127, 0, 0, 1], port)).into();
     // One line per request, and what is told of the log itself.
     config.log.level = "off,blockcast::server::handshake=debug,blockcast::telemetry=warn".into();
     let mut replica = Process::start_unread(&config, &[]).await;

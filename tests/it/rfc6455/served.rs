@@ -32,7 +32,7 @@ pub struct Served {
 impl Served {
     pub async fn start() -> Self {
         let mut limits = config::Server::default();
-        limits.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        limits.listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
         (limits.drain_delay, limits.drain) = (Duration::ZERO, Duration::ZERO);
         let readiness = Arc::new(Readiness::new(DEADLINE));
         readiness.set_warm(true);
@@ -47,7 +47,7 @@ impl Served {
             reload: Arc::default(),
         };
         let server = Server::bind(&limits, &config::Admin::default(), sources).expect("bound");
-        let address = server.address().expect("its address");
+        let address = server.bound().expect("its address").first;
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(server.run(shutdown.clone()));
         Self { address, shutdown, task }

@@ -1,0 +1,207 @@
+//! HTTP/1.1 on one connection, until it ends or becomes a session.
+
+mod spoken;
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::answer::refusal_bytes;
+use super::cors::Readers;
+use super::handshake::{Opening, Outcome};
+use super::origin::Origins;
+use super::proxy::header;
+use super::transport::Transport;
+use super::visit::Visit;
+use super::{Door, route};
+use crate::metrics::Refusal;
+use spoken::Spoken;
+
+/// The answer to what has begun and does not come to its end.
+pub const TOO_SLOW: &str = "the request did not come in time (server.handshake_timeout)";
+/// Of a request's head; proxies and single sign-on add some dozen.
+const HEAD_LINES_MAX: usize = 256;
+/// How long a connection that is no session may last: one that never reads its answers would stay
+/// for ever. A scraper connects again.
+const PLAIN_CONNECTION_TIME: Duration = Duration::from_secs(60);
+/// What is read behind a refused head, and for how long.
+const REST_BYTES_MAX: usize = 1 << 20;
+const REST_TIMEOUT: Duration = Duration::from_secs(2);
+const URI_TOO_LONG: u16 = 414;
+const HEAD_TOO_LARGE: u16 = 431;
+
+pub async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>) {
+    let peer = visit.peer;
+    let handshake_timeout = door.around.limits.handshake_timeout;
+    let head_bytes_max =
+        usize::try_from(door.around.limits.head_max_bytes.as_u64()).unwrap_or(usize::MAX);
+    let closing = door.closing.clone();
+    let opened = Opened::default();
+    let has_answered = AtomicBool::new(false);
+    let readers = Readers::unasked(Origins::new(&door.around.limits, &visit));
+    let say = |stream, status, message: &str| {
+        say(stream, refusal_bytes(status, message, &readers.lines()))
+    };
+    let service = service_fn(|request| {
+        let outcome = route::answer(&request, &door, visit.clone());
+        let (opened, has_answered) = (&opened, &has_answered);
+        async move {
+            match outcome {
+                Outcome::Answer(answer) => {
+                    has_answered.store(true, Ordering::Relaxed);
+                    Ok::<_, std::convert::Infallible>(answer)
+                }
+                Outcome::Open(opening) => {
+                    opened.put(opening);
+                    // HTTP never answers: the connection is taken from it.
+                    std::future::pending().await
+                }
+            }
+        }
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(handshake_timeout)
+        .max_buf_size(head_bytes_max)
+        // A buffer may take in more than its bound at once.
+        .max_header_size(head_bytes_max)
+        .max_headers(HEAD_LINES_MAX)
+        .serve_connection(TokioIo::new(Spoken::new(stream)), service);
+    // All answers before were written: a client that asks for a stream has read them.
+    let mut served = poll_fn(|cx| {
+        let ended = Pin::new(&mut connection).poll(cx);
+        match opened.take() {
+            Some(opening) => Poll::Ready(Ended::Opened(Box::new(opening))),
+            None => ended.map(Ended::Http),
+        }
+    });
+    let ended = tokio::select! {
+        ended = &mut served => Some(ended),
+        () = async {
+            tokio::select! {
+                () = closing.cancelled() => {}
+                () = tokio::time::sleep(PLAIN_CONNECTION_TIME) => {}
+            }
+        } => None,
+    };
+    let ended = match ended {
+        Some(ended) => Ok(ended),
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            let rest = async { Ended::Http(Pin::new(&mut connection).await) };
+            timeout(handshake_timeout, rest).await
+        }
+    };
+    match ended {
+        Ok(Ended::Opened(opening)) => {
+            let parts = connection.into_parts();
+            opening.begin(parts.io.into_inner().into_transport(), parts.read_buf, &door);
+        }
+        Ok(Ended::Http(Ok(()))) => {}
+        Ok(Ended::Http(Err(error))) => {
+            debug!(%peer, %error, "HTTP connection ended");
+            let parts = connection.into_parts();
+            let spoken = parts.io.into_inner();
+            let kept_back = spoken.kept_back();
+            let stream = spoken.into_transport();
+            let refused = &door.around.metrics.handshakes_refused;
+            if error.is_parse() {
+                // HTTP has an answer of its own, a bare status; it has none for another protocol.
+                let is_too_long = error.is_parse_too_large();
+                refused.add(if is_too_long { Refusal::TooLong } else { Refusal::BadRequest });
+                let is_header = header::is_begun(&parts.read_buf);
+                if is_header {
+                    door.tell_of_header(&visit);
+                }
+                match kept_back {
+                    _ if is_header => say(stream, "400 Bad Request", header::NOT_TRUSTED).await,
+                    Some(URI_TOO_LONG) => {
+                        let message = "this URL is too long: 8 KiB are read";
+                        say(stream, "414 URI Too Long", message).await;
+                    }
+                    Some(HEAD_TOO_LARGE) => {
+                        let message = format!(
+                            "this request's head is too large: {HEAD_LINES_MAX} lines and {} are \
+                             read (server.head_max_bytes); mostly cookies or a proxy's headers make it so",
+                            door.around.limits.head_max_bytes
+                        );
+                        say(stream, "431 Request Header Fields Too Large", &message).await;
+                    }
+                    Some(_) => {
+                        let message = format!("this cannot be read as HTTP/1.1: {error}");
+                        say(stream, "400 Bad Request", &message).await;
+                    }
+                    None => {
+                        let _ = timeout(REST_TIMEOUT, read_out(stream)).await;
+                    }
+                }
+            // A connection on which nothing was asked, or nothing more, was refused nothing.
+            } else if error.is_timeout() && !parts.read_buf.is_empty() {
+                refused.add(Refusal::TooSlow);
+                // The rest of an answer before may still be due: this would be taken for it.
+                if !has_answered.load(Ordering::Relaxed) {
+                    say(stream, "408 Request Timeout", TOO_SLOW).await;
+                }
+            }
+        }
+        Err(_) => debug!(%peer, "HTTP connection cut: it did not read its answers"),
+    }
+}
+
+/// Answers in the place of HTTP, and reads what still comes so that the answer arrives.
+pub async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: Vec<u8>) {
+    let saying = async {
+        let is_told = stream.write_all(&answer).await.is_ok();
+        if is_told && stream.shutdown().await.is_ok() {
+            read_out(stream).await;
+        }
+    };
+    let _ = timeout(REST_TIMEOUT, saying).await;
+}
+
+/// Reads what a client still sends that was refused in the middle of it: a close with bytes unread is a
+/// reset, which takes the answer back.
+async fn read_out(mut stream: impl AsyncRead + Unpin) {
+    let mut bytes = [0; 4_096];
+    let mut left = REST_BYTES_MAX;
+    while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+        left = left.saturating_sub(read);
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+/// From a connection's service to the task around it, which takes the connection back: one at most.
+#[derive(Default)]
+struct Opened(Mutex<Option<Opening>>);
+
+impl Opened {
+    fn put(&self, opening: Opening) {
+        *self.lock() = Some(opening);
+    }
+
+    fn take(&self) -> Option<Opening> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Opening>> {
+        self.0.lock().expect("bug: nothing panics while it holds this lock")
+    }
+}
+
+/// How HTTP on a connection came to its end.
+enum Ended {
+    Opened(Box<Opening>),
+    Http(hyper::Result<()>),
+}
