@@ -12,11 +12,15 @@
 mod connection;
 mod consumer;
 mod dead_letter;
+#[cfg(fuzzing)]
+pub mod fuzzed;
+mod mend;
 mod publisher;
 mod reader;
 mod source;
 mod tls;
 mod topology;
+mod wire;
 
 use std::time::{Duration, Instant};
 

@@ -203,6 +203,7 @@ async fn read_back(
     let Some((parts, amqp)) = replay else { return };
     // What is wrong with the configuration, the source says.
     let Ok((reader, dialer)) = Reader::new(amqp) else { return };
+    let dialer = dialer.counting(Arc::clone(&parts.metrics));
     tokio::select! {
         () = Replay::new(parts, reader).run(shutdown) => {}
         () = dialer.run() => {}

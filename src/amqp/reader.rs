@@ -21,6 +21,7 @@ use super::topology::Topology;
 use super::{BrokerError, SourceError};
 use crate::backoff::Backoff;
 use crate::config;
+use crate::metrics::Metrics;
 
 /// Messages under way to one reading. Fewer than a live consumer has, since there are several
 /// readings and each message may be as large as a block can be; enough for thousands a second from a
@@ -229,6 +230,11 @@ impl Reader {
 }
 
 impl Dialer {
+    /// Counts what the connections mend.
+    pub fn counting(self, metrics: Arc<Metrics>) -> Self {
+        Self { connector: self.connector.counting(metrics), ..self }
+    }
+
     /// Connects whenever somebody wants to read and there is no open connection; waits longer from
     /// one failure to the next. Never ends by itself.
     pub async fn run(mut self) {

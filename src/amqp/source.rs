@@ -143,7 +143,8 @@ impl Source {
         shutdown: CancellationToken,
     ) -> Result<(), SourceError> {
         let mut feed = Feed {
-            connector: Connector::new(Arc::clone(&self.config))?,
+            connector: Connector::new(Arc::clone(&self.config))?
+                .counting(Arc::clone(&self.metrics)),
             topology: Topology::new(Arc::clone(&self.config))?,
             config: self.config,
             metrics: self.metrics,
