@@ -131,6 +131,7 @@ impl Connector {
         };
         let slot = Arc::new(Mutex::new(SocketSlot::Connecting));
         let socket = ShutOnDrop(Arc::clone(&slot));
+        let frame_bytes_max = uri.query.frame_max;
         let tally = Tally { address, metrics: self.metrics.clone() };
         let tokio = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
         let connecting = lapin::Connection::connector(
@@ -150,7 +151,7 @@ impl Connector {
                 let opened = timeout(CONNECT_DEADLINE, opening).await;
                 let stream = opened.map_err(std::io::Error::from)??;
                 // TLS, if any, is inside: it is the plain bytes that are mended.
-                Ok(AsyncTcpStream::Plain(Wire::new(stream, tally.clone())))
+                Ok(AsyncTcpStream::Plain(Wire::new(stream, frame_bytes_max, tally.clone())))
             },
             properties(),
         );

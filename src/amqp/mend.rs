@@ -24,6 +24,8 @@ const HEAD_BYTES: usize = 7;
 /// The head, and the end behind the payload.
 const FRAME_BYTES_MIN: usize = HEAD_BYTES + 1;
 const FRAME_END: u8 = 0xce;
+/// The lowest bound that the two sides may agree on.
+const FRAME_BYTES_LEAST: usize = 4_096;
 /// Of a frame that is kept until all of it is there; a longer one goes on as it is. RabbitMQ's own limit
 /// is 128 KiB for all frames, if nobody changes it.
 const HELD_BYTES_MAX: usize = 1 << 20;
@@ -34,14 +36,16 @@ const HELD_BYTES_MAX: usize = 1 << 20;
 /// [`Mender::pass`]; else they are asked for and given back.
 #[derive(Debug, Default)]
 pub struct Mender {
+    /// Of a whole frame, as the two sides agreed; none without a bound, or before they did.
+    frame_bytes_max: Option<usize>,
     /// How many of the coming bytes need no look.
     passing: u64,
     /// The beginning of a frame that is looked at when it is whole; then the frame, until it is given.
     held: Vec<u8>,
-    /// How much of a held frame was given.
+    /// How much of what is held was given.
     given: usize,
-    /// Nothing comes any more: what is held is given as it is.
-    is_ended: bool,
+    /// Set when what is held is to be given.
+    is_ready: bool,
     mended: Option<Mended>,
 }
 
@@ -64,6 +68,13 @@ enum Next {
 }
 
 impl Mender {
+    /// With the bound that our side asks for; the broker's own counts when that is lower.
+    pub fn new(frame_bytes_max: Option<u32>) -> Self {
+        let mut mender = Self::default();
+        mender.agree(frame_bytes_max.unwrap_or(0));
+        mender
+    }
+
     /// Mends whole frames where they stand. Returns how many bytes go on now; those behind them are kept
     /// here.
     pub fn pass(&mut self, bytes: &mut [u8]) -> usize {
@@ -93,7 +104,7 @@ impl Mender {
 
     /// How many bytes are missing from the frame that is held; zero when none is.
     pub fn wanted(&self) -> usize {
-        if self.held.is_empty() || self.is_ended || self.given > 0 {
+        if self.held.is_empty() || self.is_ready {
             return 0;
         }
         match next(&self.held) {
@@ -107,29 +118,33 @@ impl Mender {
     pub fn hold(&mut self, bytes: &[u8]) {
         self.held.extend_from_slice(bytes);
         match next(&self.held) {
-            Next::Pass(len) => self.passing = len - self.held.len() as u64,
+            Next::Pass(len) => {
+                self.passing = len - self.held.len() as u64;
+                self.is_ready = true;
+            }
             Next::Frame(len) if len == self.held.len() => {
                 let mut frame = std::mem::take(&mut self.held);
                 self.mend(&mut frame);
                 self.held = frame;
+                self.is_ready = true;
             }
             Next::Frame(_) | Next::Unknown(_) => {}
         }
     }
 
-    /// Says that nothing comes any more.
+    /// Says that nothing comes any more: what is held is given as it is.
     pub fn end(&mut self) {
-        self.is_ended = true;
+        self.is_ready = !self.held.is_empty();
     }
 
     /// Whether there is something to give.
     pub fn is_ready(&self) -> bool {
-        !self.held.is_empty() && self.wanted() == 0
+        self.is_ready
     }
 
     /// Gives what is ready, as far as there is room. Returns how much that was.
     pub fn give(&mut self, room: &mut [u8]) -> usize {
-        if !self.is_ready() {
+        if !self.is_ready {
             return 0;
         }
         let left = &self.held[self.given..];
@@ -139,6 +154,7 @@ impl Mender {
         if self.given == self.held.len() {
             self.held = Vec::new();
             self.given = 0;
+            self.is_ready = false;
         }
         len
     }
@@ -155,14 +171,63 @@ impl Mender {
             self.passing = u64::MAX;
             return;
         };
-        let field = match kind {
-            METHOD => fields::mend_method(payload),
+        let mut field = match kind {
+            METHOD => {
+                self.agree(fields::tuned_frame_bytes(payload).unwrap_or(0));
+                fields::mend_method(payload)
+            }
             _ => fields::mend_header(payload),
         };
+        let is_too_long = self.frame_bytes_max.is_some_and(|max| frame.len() > max);
+        if is_too_long && kind == HEADER && self.shorten(frame) {
+            field = field.or(Some("headers longer than a frame"));
+        }
         if let Some(field) = field {
             self.mended.get_or_insert(Mended { frames: 0, field }).frames += 1;
         }
     }
+
+    /// The lowest bound counts; zero is none.
+    fn agree(&mut self, frame_bytes: u32) {
+        let agreed = usize::try_from(frame_bytes).ok().filter(|bytes| *bytes > 0);
+        let agreed = agreed.map(|bytes| bytes.max(FRAME_BYTES_LEAST));
+        self.frame_bytes_max = self.frame_bytes_max.into_iter().chain(agreed).min();
+    }
+
+    /// Makes frames that are short enough of a content header that is not. Returns whether it could.
+    fn shorten(&self, frame: &mut [u8]) -> bool {
+        let max = self.frame_bytes_max.unwrap_or(usize::MAX);
+        let payload = fields::shortened(&frame[HEAD_BYTES..frame.len() - 1]);
+        let Some(payload) = payload.filter(|short| {
+            let len = short.len() + FRAME_BYTES_MIN;
+            len <= max && len + FRAME_BYTES_MIN <= frame.len()
+        }) else {
+            return false;
+        };
+        let (header, mut rest) = frame.split_at_mut(payload.len() + FRAME_BYTES_MIN);
+        header[HEAD_BYTES..HEAD_BYTES + payload.len()].copy_from_slice(&payload);
+        close(header);
+        while !rest.is_empty() {
+            let len = match rest.len() {
+                all if all <= max => all,
+                // So that enough is left for another.
+                all if all < max + FRAME_BYTES_MIN => max - FRAME_BYTES_MIN,
+                _ => max,
+            };
+            let (heartbeat, behind) = rest.split_at_mut(len);
+            heartbeat[..HEAD_BYTES].copy_from_slice(&[HEARTBEAT, 0, 0, 0, 0, 0, 0]);
+            close(heartbeat);
+            rest = behind;
+        }
+        true
+    }
+}
+
+/// Writes a frame's size and its end.
+fn close(frame: &mut [u8]) {
+    let size = u32::try_from(frame.len() - FRAME_BYTES_MIN).expect("bug: what is held is short");
+    frame[HEAD_BYTES - 4..HEAD_BYTES].copy_from_slice(&size.to_be_bytes());
+    frame[frame.len() - 1] = FRAME_END;
 }
 
 /// A frame's type and end, and its payload.

@@ -53,8 +53,9 @@ pub fn runtime() -> Runtime<RuntimeParts<Tokio, Wires>> {
 }
 
 impl Wire {
-    pub fn new(inner: AsyncTcpStream<Tcp>, tally: Tally) -> Self {
-        Self { inner, mender: Mender::default(), tally, is_told: false }
+    /// `frame_bytes_max`: what the library asks for; none leaves it to the broker.
+    pub fn new(inner: AsyncTcpStream<Tcp>, frame_bytes_max: Option<u32>, tally: Tally) -> Self {
+        Self { inner, mender: Mender::new(frame_bytes_max), tally, is_told: false }
     }
 
     /// Counts what was mended, and says it the first time: never the bytes, which are a producer's.
@@ -163,7 +164,7 @@ impl Reactor for Wires {
         let connecting = self.0.tcp_connect_addr(address);
         async move {
             let stream = AsyncTcpStream::Plain(connecting.await?);
-            Ok(Wire::new(stream, Tally { address, metrics: None }))
+            Ok(Wire::new(stream, None, Tally { address, metrics: None }))
         }
     }
 }

@@ -15,6 +15,8 @@ use std::ops::Range;
 const NESTED_MAX: usize = 32;
 const REPLACEMENT: u8 = b'?';
 const BYTE_ARRAY: u8 = b'x';
+/// The name of the offset's header, behind its length, and the offset's type: a number of 8 bytes.
+const OFFSET_NAME: &[u8] = b"\x0fx-stream-offsetl";
 const TOO_NESTED: &str = "headers nested too deep";
 
 /// A field as the protocol lays it out.
@@ -82,6 +84,44 @@ pub fn mend_header(payload: &mut [u8]) -> Option<&'static str> {
     })
 }
 
+/// The longest frame that the broker proposes in a `connection.tune`; zero is no bound. None for any other
+/// method.
+pub fn tuned_frame_bytes(payload: &[u8]) -> Option<u32> {
+    match payload {
+        &[0, 10, 0, 30, _, _, a, b, c, d, _, _] => Some(u32::from_be_bytes([a, b, c, d])),
+        _ => None,
+    }
+}
+
+/// A content header's payload with nothing in its table but the offset: 3 KiB at most. None when it
+/// is not understood.
+pub fn shortened(payload: &[u8]) -> Option<Vec<u8>> {
+    let mut walk = Walk { payload, at: 0, mends: Vec::new(), field: None };
+    let properties = walk.properties()?;
+    let mut kept = payload[..walk.at].to_vec();
+    for field in properties {
+        let start = walk.at;
+        if let Table = field {
+            let end = walk.end()?;
+            let mut entries = Vec::new();
+            while walk.at < end {
+                let start = walk.at;
+                walk.entry(end, 1)?;
+                let entry = &payload[start..walk.at];
+                if entry.starts_with(OFFSET_NAME) {
+                    entries = entry.to_vec();
+                }
+            }
+            kept.extend(u32::try_from(entries.len()).ok()?.to_be_bytes());
+            kept.extend(entries);
+        } else {
+            walk.field(field)?;
+            kept.extend_from_slice(&payload[start..walk.at]);
+        }
+    }
+    (walk.at == payload.len()).then_some(kept)
+}
+
 /// The arguments of the methods that a broker sends and that have text in them.
 fn arguments(class: u64, method: u64) -> Option<&'static [Field]> {
     Some(match (class, method) {
@@ -147,6 +187,15 @@ impl Walk<'_> {
         }
     }
 
+    /// Reads a content header up to its properties. Returns which of them are there.
+    fn properties(&mut self) -> Option<impl Iterator<Item = Field> + use<>> {
+        // The class, the weight and the body's size.
+        self.skip(12)?;
+        let flags = self.number::<2>()?;
+        let all = PROPERTIES.into_iter().enumerate();
+        Some(all.filter(move |(bit, _)| flags & (0x8000 >> bit) != 0).map(|(_, field)| field))
+    }
+
     fn skip(&mut self, len: usize) -> Option<()> {
         self.at = self.at.checked_add(len).filter(|at| *at <= self.payload.len())?;
         Some(())
@@ -182,10 +231,14 @@ impl Walk<'_> {
 
     fn table(&mut self, end: usize, depth: usize) -> Option<()> {
         while self.at < end {
-            self.short("header name")?;
-            self.value(end, depth)?;
+            self.entry(end, depth)?;
         }
         (self.at == end).then_some(())
+    }
+
+    fn entry(&mut self, end: usize, depth: usize) -> Option<()> {
+        self.short("header name")?;
+        self.value(end, depth)
     }
 
     fn array(&mut self, end: usize, depth: usize) -> Option<()> {

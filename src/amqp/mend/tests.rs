@@ -168,6 +168,69 @@ fn tables_in_tables_without_end_are_read_as_bytes() {
     }
 }
 
+/// A `connection.tune` with this bound.
+fn tune(frame_bytes: u32) -> Vec<u8> {
+    frame(METHOD, &[&[0, 10, 0, 30, 7, 255][..], &frame_bytes.to_be_bytes(), &[0, 60]].concat())
+}
+
+/// A content header with an id that is not UTF-8, this much in its table, and an offset.
+fn with_table(len: usize) -> Vec<u8> {
+    let filler = [b"\x01hS", &long(&vec![7; len])[..]].concat();
+    let offset = [b"\x0fx-stream-offsetl", &5_u64.to_be_bytes()[..]].concat();
+    let properties = [long(&[filler, offset].concat()), short(b"\xe9")].concat();
+    header(0x2080, &properties)
+}
+
+#[test]
+fn a_header_longer_than_the_frames_agreed_on_keeps_what_is_needed() {
+    let long_enough = with_table(4_096 - 8 - 14 - 7 - 25 - 4 - 2);
+    assert_eq!(long_enough.len(), 4_096);
+    for len in (4_000..4_200).chain([8_100, 8_190, 8_200, 100_000]) {
+        for agreed in [tune(4_096), tune(1)] {
+            let bytes = [agreed.clone(), with_table(len), deliver(b"", b"\xe9")].concat();
+            let (given, told) = mended(&bytes, usize::MAX, 1 << 20);
+            assert_eq!(mended(&bytes, 1_000, 1 << 20).0, given);
+            assert_eq!(given.len(), bytes.len());
+            assert_eq!(told.map(|told| told.frames), Some(2));
+            let mut rest = &given[agreed.len()..];
+            let mut frames = Vec::new();
+            while !rest.is_empty() {
+                let (behind, parsed) = parse_frame(rest).expect("a frame");
+                assert!(rest.len() - behind.len() <= 4_096, "short enough");
+                frames.push(parsed);
+                rest = behind;
+            }
+            let [AMQPFrame::Header(1, header), heartbeats @ .., AMQPFrame::Method(..)] =
+                &frames[..]
+            else {
+                panic!("{frames:?}");
+            };
+            assert!(heartbeats.iter().all(|frame| matches!(frame, AMQPFrame::Heartbeat)));
+            assert_eq!(header.properties.message_id().as_ref().map(|id| id.as_str()), Some("?"));
+            let table = header.properties.headers().as_ref().expect("a table").inner();
+            let is_cut = 4_096 < with_table(len).len();
+            assert_eq!(
+                (table.len(), heartbeats.is_empty()),
+                if is_cut { (1, false) } else { (2, true) }
+            );
+            assert_eq!(format!("{:?}", table["x-stream-offset"]), "LongLongInt(5)");
+        }
+    }
+    // Without a bound, before there is one, and where it cannot be cut.
+    for agreed in [tune(0), Vec::new()] {
+        let bytes = [agreed, with_table(100_000)].concat();
+        let (given, told) = mended(&bytes, usize::MAX, 1 << 20);
+        assert_eq!(told.map(|told| told.field), Some("message_id"));
+        assert_eq!(given.len(), bytes.len());
+    }
+    let odd = [tune(4_096), header(0x2000, &vec![0xff; 5_000])].concat();
+    check(&odd, &odd, None);
+    // Ours counts when it is the lower one.
+    let mut mender = Mender::new(Some(5_000));
+    assert_eq!(mender.pass(&mut tune(8_192)), tune(8_192).len());
+    assert_eq!(mender.frame_bytes_max, Some(5_000));
+}
+
 #[test]
 fn what_is_not_understood_stays_as_it_is() {
     let bad = short(b"\xe9");
