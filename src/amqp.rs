@@ -12,7 +12,10 @@
 mod connection;
 mod consumer;
 mod dead_letter;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod keeper;
+mod mend;
 mod port;
 mod precedence;
 mod publisher;
@@ -20,6 +23,7 @@ mod reader;
 mod source;
 mod tls;
 mod topology;
+mod wire;
 
 use std::time::{Duration, Instant};
 

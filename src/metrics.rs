@@ -160,6 +160,7 @@ pub struct Metrics {
     registry: Registry,
     pub amqp_connected: IntGauge,
     pub amqp_reconnects: IntCounter,
+    pub amqp_mended_frames: IntCounter,
     pub stream_resets: IntCounter,
     pub deliveries: CounterPer<Outcome>,
     pub dead_letters: CounterPer<DeadLetterReason>,
@@ -219,6 +220,11 @@ impl Metrics {
                 r,
                 "amqp_reconnects_total",
                 "Connections made to the broker after the first",
+            ),
+            amqp_mended_frames: counter(
+                r,
+                "amqp_mended_frames_total",
+                "Frames with a producer's bytes that AMQP does not allow, replaced and read",
             ),
             stream_resets: counter(
                 r,

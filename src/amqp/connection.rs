@@ -13,8 +13,10 @@ use lapin::uri::{
 use socket2::{SockRef, Socket};
 use tokio::time::timeout;
 
+use super::wire::{self, Tally, Wire};
 use super::{port, reply, tls};
 use crate::config::{self, BrokerUri, Mechanism, UriError};
+use crate::metrics::Metrics;
 
 /// For one address: TCP, TLS and AMQP's own handshake, each and all.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -25,6 +27,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 pub struct Connector {
     config: Arc<config::Amqp>,
     uris: Vec<AMQPUri>,
+    /// None: what is mended is not counted.
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// An open connection. Dropped, its socket is shut down.
@@ -70,7 +74,12 @@ impl Connector {
         if uris.iter().any(|uri| uri.scheme == AMQPScheme::AMQPS) {
             tls::connector(&config.tls)?;
         }
-        Ok(Self { config, uris })
+        Ok(Self { config, uris, metrics: None })
+    }
+
+    /// Counts what the connections mend.
+    pub fn counting(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// Tries every address until one answers, and says which one did. Takes at most five seconds for
@@ -118,13 +127,15 @@ impl Connector {
         };
         let slot = Arc::new(Mutex::new(SocketSlot::Connecting));
         let socket = ShutOnDrop(Arc::clone(&slot));
-        let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
+        let frame_bytes_max = uri.query.frame_max;
+        let tally = Tally { address, metrics: self.metrics.clone() };
+        let tokio = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
         let connecting = lapin::Connection::connector(
             uri,
-            runtime,
-            async move |_, runtime| {
+            wire::runtime(),
+            async move |_, _| {
                 let opening = async {
-                    let stream = AsyncTcpStream::connect(&runtime, address).await?;
+                    let stream = AsyncTcpStream::connect(&tokio, address).await?;
                     if let AsyncTcpStream::Plain(tcp) = &stream {
                         ShutOnDrop::keep(&slot, SockRef::from(tcp.get_ref()).try_clone()?)?;
                     }
@@ -134,7 +145,9 @@ impl Connector {
                     }
                 };
                 let opened = timeout(CONNECT_DEADLINE, opening).await;
-                Ok(opened.map_err(std::io::Error::from)??)
+                let stream = opened.map_err(std::io::Error::from)??;
+                // TLS, if any, is inside: it is the plain bytes that are mended.
+                Ok(AsyncTcpStream::Plain(Wire::new(stream, frame_bytes_max, tally.clone())))
             },
             properties(),
         );

@@ -14,6 +14,7 @@ use super::connection::{ConnectError, Connection, Connector};
 use super::precedence::Precedence;
 use crate::backoff::Backoff;
 use crate::config;
+use crate::metrics::Metrics;
 
 /// A connection that lasted this long was sound, so the next wait is a short one again.
 const SOUND_AFTER: Duration = Duration::from_secs(30);
@@ -69,6 +70,11 @@ impl Keeper {
             connection: watch::Sender::new(None),
             attempts: Mutex::default(),
         })
+    }
+
+    /// Counts what is mended of what its connections bring.
+    pub fn counting(self, metrics: Arc<Metrics>) -> Self {
+        Self { connector: self.connector.counting(metrics), ..self }
     }
 
     /// The open connection; without one, a new one, for which every address is tried once. Beside the

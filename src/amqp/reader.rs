@@ -18,7 +18,6 @@ use tracing::debug;
 use super::connection::Connection;
 use super::consumer::{self, Consumer, Consuming, Ended, ProbeError, Start};
 use super::keeper::{Failure, Keeper};
-use super::precedence::Precedence;
 use super::topology::Topology;
 use super::{BrokerError, SourceError};
 use crate::config;
@@ -99,7 +98,8 @@ impl Reader {
     /// # Errors
     /// The configuration must be mended, as [`super::Source::run`] says too.
     pub fn new(config: Arc<config::Amqp>) -> Result<(Self, Dialer), SourceError> {
-        Self::after(config, Arc::new(Precedence::none()))
+        let keeper = Keeper::new(Arc::clone(&config))?;
+        Self::over(keeper, config)
     }
 
     /// A reader that connects when the source of this link has, and what connects it.
@@ -110,14 +110,11 @@ impl Reader {
         config: Arc<config::Amqp>,
         link: &super::Link,
     ) -> Result<(Self, Dialer), SourceError> {
-        Self::after(config, Arc::clone(&link.precedence))
+        let keeper = Keeper::beside(Arc::clone(&config), Arc::clone(&link.precedence))?;
+        Self::over(keeper.counting(Arc::clone(&link.metrics)), config)
     }
 
-    fn after(
-        config: Arc<config::Amqp>,
-        precedence: Arc<Precedence>,
-    ) -> Result<(Self, Dialer), SourceError> {
-        let keeper = Keeper::beside(Arc::clone(&config), precedence)?;
+    fn over(keeper: Keeper, config: Arc<config::Amqp>) -> Result<(Self, Dialer), SourceError> {
         let queue = Topology::new(config)?.queue().clone();
         let link =
             Arc::new(Link { keeper, wanted: Notify::new(), is_unfit: AtomicBool::new(false) });

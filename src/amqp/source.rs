@@ -38,6 +38,7 @@ pub struct Source {
 pub struct Link {
     start_over: Arc<Notify>,
     pub(super) precedence: Arc<Precedence>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Link {
@@ -54,8 +55,11 @@ impl Source {
         metrics: Arc<Metrics>,
         readiness: Arc<Readiness>,
     ) -> (Self, Link) {
-        let link =
-            Link { start_over: Arc::new(Notify::new()), precedence: Arc::new(Precedence::new()) };
+        let link = Link {
+            start_over: Arc::new(Notify::new()),
+            precedence: Arc::new(Precedence::new()),
+            metrics: Arc::clone(&metrics),
+        };
         (Self { config, metrics, readiness, link: link.clone() }, link)
     }
 
@@ -72,7 +76,7 @@ impl Source {
     ) -> Result<(), SourceError> {
         let topology = Topology::new(Arc::clone(&self.config))?;
         let mut feed = Feed {
-            keeper: Keeper::new(Arc::clone(&self.config))?,
+            keeper: Keeper::new(Arc::clone(&self.config))?.counting(Arc::clone(&self.metrics)),
             dead_letter_queue: Arc::new(topology.dead_letter_queue()),
             topology,
             precedence: self.link.precedence,

@@ -42,3 +42,22 @@ async fn a_message_that_no_queue_takes_is_not_published() {
     let error = confirm.wait().await.expect_err("no exchange").to_string();
     assert!(error.contains("404") && error.contains(&config.exchange), "{error}");
 }
+
+#[tokio::test]
+async fn a_reply_that_the_broker_cuts_inside_a_character_is_told() {
+    /// What the broker leaves of a reply, and what it writes before the name.
+    const REPLY_BYTES_MAX: usize = 252;
+    const BEFORE: &str = "NOT_FOUND - no exchange '";
+    let mut config = config(Broker::shared());
+    config.declare = false;
+    let mut name = crate::broker::unique("missing");
+    if (REPLY_BYTES_MAX - BEFORE.len() - name.len()).is_multiple_of(2) {
+        name.push('x');
+    }
+    name.push_str(&"é".repeat((255 - name.len()) / 2));
+    config.exchange = name;
+    let publisher = Publisher::connect(&config).await.expect("connected");
+    let confirm = publisher.publish(b"block".to_vec()).await.expect("sent");
+    let error = confirm.wait().await.expect_err("no exchange").to_string();
+    assert!(error.contains("404") && error.contains(BEFORE) && error.contains("é?..."), "{error}");
+}

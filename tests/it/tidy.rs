@@ -16,7 +16,7 @@ const LINES_MAX: usize = 500;
 /// Words that may stand only under some paths.
 const ENCLOSED: [Enclosed; 6] = [
     Enclosed { words: &["jsonwebtoken"], under: &["src/server/auth"] },
-    Enclosed { words: &["lapin", "amq_protocol"], under: &["src/amqp"] },
+    Enclosed { words: &["lapin", "amq_protocol", "async_rs"], under: &["src/amqp"] },
     Enclosed {
         words: &[
             "hyper",
