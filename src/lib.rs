@@ -70,6 +70,7 @@ pub mod backoff;
 pub mod config;
 pub mod metrics;
 pub mod notices;
+pub mod packing;
 pub mod pem;
 pub mod readiness;
 pub mod reload;

@@ -77,6 +77,12 @@ labels! {
         WrongShape = "wrong_shape",
         BadHeight = "bad_height",
         TooLarge = "too_large",
+        /// A `content_encoding` that is not known.
+        UnknownEncoding = "unknown_encoding",
+        /// Packed, but not as its `content_encoding` says, or not whole.
+        CorruptEncoding = "corrupt_encoding",
+        /// Sections of AMQP 1.0 that hold no bytes and no text.
+        AmqpValue = "amqp_value",
         /// A height too far above the tip that nothing confirmed.
         ImplausibleHeight = "implausible_height",
         /// Other content for a height that is known.
@@ -90,6 +96,12 @@ labels! {
         WrongShape = "wrong_shape",
         BadHeight = "bad_height",
         TooLarge = "too_large",
+        /// A `content_encoding` that is not known.
+        UnknownEncoding = "unknown_encoding",
+        /// Packed, but not as its `content_encoding` says, or not whole.
+        CorruptEncoding = "corrupt_encoding",
+        /// Sections of AMQP 1.0 that hold no bytes and no text.
+        AmqpValue = "amqp_value",
     }
 
     /// Why a handshake or a request for a stream was refused.

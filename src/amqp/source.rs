@@ -323,7 +323,7 @@ impl Feed {
 
     async fn look_up_tail(&self, connection: &Connection) -> Result<Option<u64>, Interruption> {
         let mut tail = None;
-        let each = |offset, _body| tail = Some(offset);
+        let each = |offset, _message| tail = Some(offset);
         consumer::read_tail(connection, self.consuming(None), each)
             .await
             .map_err(|error| self.probe_failed(error))?;

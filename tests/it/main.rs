@@ -31,6 +31,7 @@ mod replay;
 mod access;
 mod bad_input;
 mod balanced;
+mod bodies;
 mod commands;
 mod compressed;
 mod deep_history;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::fs::File;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncSeekExt, BufReader};
 
-use crate::block;
+use crate::block::{self, BYTE_ORDER_MARK};
 
 /// RabbitMQ closes the channel on a larger message: its `max_message_size`, 128 MiB by default.
 pub const BODY_BYTES_MAX: usize = 128 << 20;
@@ -88,11 +88,9 @@ impl Blocks {
         self.repeats
     }
 
-    /// Takes note of a message that is in the RabbitMQ stream already.
-    pub fn know(&mut self, body: &[u8]) {
-        if let Some(height) = block::height_of(body) {
-            self.heights.know(height);
-        }
+    /// Takes note of a height that is in the RabbitMQ stream already.
+    pub fn know(&mut self, height: u64) {
+        self.heights.know(height);
     }
 
     /// The next message; `None` at the end, which a file that repeats does not have.
@@ -108,7 +106,9 @@ impl Blocks {
             let line = std::mem::take(&mut self.line);
             self.line_number += 1;
             let read_bytes = line.len() as u64;
-            let body = line.trim_ascii();
+            // The file's own, which says nothing of its first message.
+            let mark = if self.line_number == 1 { BYTE_ORDER_MARK } else { b"" };
+            let body = line.strip_prefix(mark).unwrap_or(&line).trim_ascii();
             if !body.is_empty() {
                 self.blocks_in_pass += 1;
                 let (body, height) = self.placed(body.to_vec())?;
@@ -265,6 +265,13 @@ mod tests {
     async fn blank_lines_are_skipped_and_a_last_line_needs_no_end() {
         assert_eq!(bodies("{}\n\n  \n[1]\r\n not JSON ").await, ["{}", "[1]", "not JSON"]);
         assert!(bodies("\n\n").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_is_the_files() {
+        assert_eq!(bodies("\u{feff}{}\n[1]").await, ["{}", "[1]"]);
+        assert_eq!(bodies("\u{feff}\n{}").await, ["{}"]);
+        assert!(bodies("\u{feff}").await.is_empty());
     }
 
     #[tokio::test]

@@ -28,6 +28,7 @@ const LEAVES: &[&str] = &[
     "config",
     "metrics",
     "notices",
+    "packing",
     "pem",
     "readiness",
     "reload",
