@@ -20,6 +20,7 @@ mod fields;
 mod height;
 mod key;
 mod lenient;
+mod near;
 mod renumber;
 mod transaction;
 
@@ -35,6 +36,7 @@ pub use encoded::{EncodedLen, event_len};
 pub use error::DecodeError;
 pub use fields::{Field, Fields};
 pub use height::HEIGHT_MAX;
+pub use near::{Near, SMALLEST};
 pub use renumber::{height_of, with_height};
 
 use envelope::{Envelope, Marked};
