@@ -13,7 +13,7 @@ NODE_BRIDGE := target/bench/node
 # How long `make fuzz` has for each target, and what builds them: coverage as libFuzzer wants it, which
 # stable has; no sanitizer, since there is no unsafe code to watch.
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := decode query inbound proxy_header configuration amqp
+FUZZ_TARGETS := decode skip unpack query inbound proxy_header configuration amqp
 FUZZ_DIRECTORY := target/fuzz
 FUZZ_PLATFORM = $(shell rustc -vV | sed -n 's/^host: //p')
 FUZZ_FLAGS := --cfg fuzzing -C passes=sancov-module -C codegen-units=1 \

@@ -28,7 +28,7 @@ mod wire;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lapin::Acker;
+use lapin::{Acker, BasicProperties};
 
 pub use connection::ConnectError;
 pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetters};
@@ -37,6 +37,8 @@ pub use publisher::{Confirm, PublishError, Publisher};
 pub use reader::{Bounds, Dialer, Message, Messages, ReadError, Reader};
 pub use source::{Link, Source, SourceError};
 pub use tls::TlsError;
+
+use crate::packing::Packing;
 
 /// How long the broker may take over one request. Far above any real answer, so that it means a
 /// broker that hangs while its heartbeats still come.
@@ -63,7 +65,9 @@ pub enum Input {
 /// A message that the broker handed over and that has not been settled.
 #[derive(Debug)]
 pub struct Delivery {
+    /// As it came, packed or not.
     pub body: Bytes,
+    pub packing: Packing,
     /// Its place in the RabbitMQ stream; none in `queue` mode.
     pub offset: Option<u64>,
     pub exchange: String,
@@ -107,6 +111,7 @@ impl Delivery {
             is_redelivered: redelivered,
             received_at: Instant::now(),
             content_type: properties.content_type().as_ref().map(ToString::to_string),
+            packing: packing_of(&properties),
             acker: Some(acker),
         }
     }
@@ -121,8 +126,17 @@ impl Delivery {
             is_redelivered: false,
             received_at: Instant::now(),
             content_type: None,
+            packing: Packing::default(),
             acker: None,
         }
+    }
+}
+
+/// How a message's body is packed.
+fn packing_of(properties: &BasicProperties) -> Packing {
+    Packing {
+        content_encoding: properties.content_encoding().as_ref().map(|name| name.as_str().into()),
+        message_type: properties.kind().as_ref().map(|name| name.as_str().into()),
     }
 }
 

@@ -8,8 +8,10 @@
 //! lenient everywhere else. In a place that is looked at (`operation`, `asset`, `assets`, `inputs`,
 //! `outputs` and what of them is read) any shape passes, but strings must be text and numbers must
 //! fit a double: a lone surrogate or `1e999` there is [`DecodeErrorKind::NotJson`], as it is for any
-//! parser that makes values of what it reads. Under keys that are not looked at even those pass.
+//! parser that makes values of what it reads. Under keys that are not looked at even those pass, and
+//! so do Python's `NaN`, `Infinity` and `-Infinity`, which are no JSON at all.
 
+mod bare;
 mod content;
 mod encoded;
 mod envelope;
@@ -18,11 +20,16 @@ mod fields;
 mod height;
 mod key;
 mod lenient;
+mod near;
 mod renumber;
 mod transaction;
 
+use std::borrow::Cow;
+
+use crate::byte_order_mark;
 use crate::config::{Blocks, Dialect};
 use crate::metrics::DecodeErrorKind;
+use crate::packing::Packing;
 
 pub use content::Content;
 pub(crate) use encoded::is_plain;
@@ -30,6 +37,7 @@ pub use encoded::{EncodedLen, event_len};
 pub use error::DecodeError;
 pub use fields::{Field, Fields};
 pub use height::HEIGHT_MAX;
+pub use near::{Near, SMALLEST};
 pub use renumber::{height_of, with_height};
 
 use envelope::{Envelope, Marked};
@@ -39,6 +47,10 @@ const BODY_BYTES_MAX: usize = (1 << 29) - 1;
 /// The most that a block's frames may take whatever the rules say: offsets have 32 bits, also in what is
 /// made of the frames, and an event stream of them can be nearly twice as long.
 const ENCODED_BYTES_MAX: u64 = (1 << 31) - 1;
+
+/// What a gzip file begins with; see RFC 1952.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const GZIP_HINT: &str = "; it begins like gzip, which its message's content_encoding must say";
 
 /// What a body must keep to.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +81,26 @@ pub struct Block {
     pub fields: Fields,
 }
 
-/// Reads one message body.
+/// A body as [`decode`] and [`height_of`] want it, unpacked as its message's properties say.
+///
+/// # Errors
+/// The body is bad input: it is larger than `body_bytes_max`, packed or unpacked, or cannot be unpacked.
+pub fn unpack<'a>(
+    body: &'a [u8],
+    packing: &Packing,
+    body_bytes_max: usize,
+) -> Result<Cow<'a, [u8]>, DecodeError> {
+    let body_bytes_max = body_bytes_max.min(BODY_BYTES_MAX);
+    check_len(body, body_bytes_max)?;
+    Ok(packing.unpack(body, body_bytes_max)?)
+}
+
+/// [`height_of`] a body that may be packed; none as well when it cannot be unpacked.
+pub fn packed_height_of(body: &[u8], packing: &Packing, body_bytes_max: usize) -> Option<u64> {
+    height_of(&unpack(body, packing, body_bytes_max).ok()?)
+}
+
+/// Reads one message's body, which is not packed. One byte order mark at its beginning is skipped.
 ///
 /// Of the two shapes the plain one wins: with `height` or `transactions` at the top, `type` and
 /// `data` are keys like any other.
@@ -78,21 +109,10 @@ pub struct Block {
 /// The body is bad input whatever comes later: it goes to the dead letters as it is. Never a part of
 /// a block.
 pub fn decode(body: &[u8], rules: &Rules) -> Result<Message, DecodeError> {
-    let body_bytes_max = rules.body_bytes_max.min(BODY_BYTES_MAX);
-    if body.len() > body_bytes_max {
-        let what = format!("the body has {} bytes, more than {body_bytes_max}", body.len());
-        return Err(DecodeError::new(DecodeErrorKind::TooLarge, what));
-    }
-    let body = text_of(body)?;
-    let mut fields = fields::Builder::default();
-    let outer = Envelope::read(body, 0, Some((&mut fields, rules.dialect)))?;
-    let parts = match outer.marked()? {
-        Marked::Plain => outer,
-        Marked::Valid { data, at } => Envelope::read(data, at, Some((&mut fields, rules.dialect)))?,
-        Marked::Invalid => return Ok(Message::MarkedInvalid),
-    };
-    parts.require_transactions()?;
-    let block = Block { height: parts.height()?, hash: parts.hash()?, fields: fields.build() };
+    check_len(body, rules.body_bytes_max.min(BODY_BYTES_MAX))?;
+    let (text, at) = text_of(body)?;
+    let read = bare::read(text, at, |text, _| read_block(text, rules.dialect))?;
+    let Some(block) = read else { return Ok(Message::MarkedInvalid) };
     let encoded_bytes_max = rules.encoded_bytes_max.min(ENCODED_BYTES_MAX);
     let encoded_bytes = EncodedLen::of(&block, rules.dialect).total();
     if encoded_bytes > encoded_bytes_max {
@@ -125,11 +145,37 @@ impl Block {
     }
 }
 
-fn text_of(body: &[u8]) -> Result<&str, DecodeError> {
-    std::str::from_utf8(body).map_err(|error| {
-        let what = format!("not UTF-8 at byte {}", error.valid_up_to());
+/// The block in a text; none when it is marked invalid.
+fn read_block(text: &str, dialect: Dialect) -> Result<Option<Block>, DecodeError> {
+    let mut fields = fields::Builder::default();
+    let outer = Envelope::read(text, 0, Some((&mut fields, dialect)))?;
+    let parts = match outer.marked()? {
+        Marked::Plain => outer,
+        Marked::Valid { data, at } => Envelope::read(data, at, Some((&mut fields, dialect)))?,
+        Marked::Invalid => return Ok(None),
+    };
+    parts.require_transactions()?;
+    Ok(Some(Block { height: parts.height()?, hash: parts.hash()?, fields: fields.build() }))
+}
+
+fn check_len(body: &[u8], bytes_max: usize) -> Result<(), DecodeError> {
+    if body.len() <= bytes_max {
+        return Ok(());
+    }
+    let what = format!("the body has {} bytes, more than {bytes_max}", body.len());
+    Err(DecodeError::new(DecodeErrorKind::TooLarge, what))
+}
+
+/// A body's text without its byte order mark, and the byte at which that begins.
+fn text_of(body: &[u8]) -> Result<(&str, usize), DecodeError> {
+    let text = byte_order_mark::skipped(body);
+    let at = body.len() - text.len();
+    let text = std::str::from_utf8(text).map_err(|error| {
+        let hint = if body.starts_with(&GZIP_MAGIC) { GZIP_HINT } else { "" };
+        let what = format!("not UTF-8 at byte {}{hint}", at + error.valid_up_to());
         DecodeError::new(DecodeErrorKind::NotUtf8, what)
-    })
+    })?;
+    Ok((text, at))
 }
 
 #[cfg(test)]

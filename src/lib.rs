@@ -71,6 +71,7 @@ pub mod byte_order_mark;
 pub mod config;
 pub mod metrics;
 pub mod notices;
+pub mod packing;
 pub mod pem;
 pub mod readiness;
 pub mod reload;

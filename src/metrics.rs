@@ -2,7 +2,11 @@
 //!
 //! One [`Metrics`] per [`crate::bridge::Bridge`], shared. Writers never wait.
 
-use prometheus::core::Collector;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
@@ -27,6 +31,13 @@ pub trait Label: Copy + 'static {
 pub struct CounterPer<L> {
     counters: Vec<IntCounter>,
     label: std::marker::PhantomData<L>,
+}
+
+/// A gauge that is absent until it has a value: a 0 would be taken for one, by an alert too.
+#[derive(Clone)]
+pub struct KnownGauge {
+    gauge: IntGauge,
+    is_known: Arc<AtomicBool>,
 }
 
 macro_rules! labels {
@@ -66,6 +77,12 @@ labels! {
         WrongShape = "wrong_shape",
         BadHeight = "bad_height",
         TooLarge = "too_large",
+        /// A `content_encoding` that is not known.
+        UnknownEncoding = "unknown_encoding",
+        /// Packed, but not as its `content_encoding` says, or not whole.
+        CorruptEncoding = "corrupt_encoding",
+        /// Sections of AMQP 1.0 that hold no bytes and no text.
+        AmqpValue = "amqp_value",
         /// A height too far above the tip that nothing confirmed.
         ImplausibleHeight = "implausible_height",
         /// Other content for a height that is known.
@@ -79,6 +96,12 @@ labels! {
         WrongShape = "wrong_shape",
         BadHeight = "bad_height",
         TooLarge = "too_large",
+        /// A `content_encoding` that is not known.
+        UnknownEncoding = "unknown_encoding",
+        /// Packed, but not as its `content_encoding` says, or not whole.
+        CorruptEncoding = "corrupt_encoding",
+        /// Sections of AMQP 1.0 that hold no bytes and no text.
+        AmqpValue = "amqp_value",
     }
 
     /// Why a handshake or a request for a stream was refused.
@@ -166,10 +189,10 @@ pub struct Metrics {
     pub dead_letters: CounterPer<DeadLetterReason>,
     pub dead_letters_failed: IntCounter,
     pub decode_errors: CounterPer<DecodeErrorKind>,
-    pub block_height: IntGauge,
-    pub first_height: IntGauge,
-    pub last_block_timestamp: IntGauge,
-    pub history_oldest_timestamp: IntGauge,
+    pub block_height: KnownGauge,
+    pub first_height: KnownGauge,
+    pub last_block_timestamp: KnownGauge,
+    pub history_oldest_timestamp: KnownGauge,
     pub blocks: IntCounter,
     pub events: IntCounter,
     pub missing_blocks: IntCounter,
@@ -186,7 +209,7 @@ pub struct Metrics {
     pub sent_messages: IntCounter,
     pub sent_bytes: IntCounter,
     pub resumes: CounterPer<Resume>,
-    tls_certificate_expiry: IntGauge,
+    pub tls_certificate_expiry: KnownGauge,
     pub tls_reloads: CounterPer<TlsReload>,
     pub log_lines_lost: IntCounter,
     pub session_lag_blocks: Histogram,
@@ -201,6 +224,29 @@ impl<L: Label> CounterPer<L> {
 
     pub fn get(&self, label: L) -> u64 {
         self.counters[label.index()].get()
+    }
+}
+
+impl KnownGauge {
+    /// None: it is absent from now on.
+    pub fn set(&self, value: Option<i64>) {
+        if let Some(value) = value {
+            self.gauge.set(value);
+        }
+        self.is_known.store(value.is_some(), Ordering::Release);
+    }
+}
+
+impl Collector for KnownGauge {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        match self.is_known.load(Ordering::Acquire) {
+            true => self.gauge.collect(),
+            false => Vec::new(),
+        }
     }
 }
 
@@ -254,14 +300,14 @@ impl Metrics {
                 "kind",
                 "Message bodies that are not a block",
             ),
-            block_height: gauge(r, "block_height", "Newest height in the history"),
-            first_height: gauge(r, "first_height", "Oldest height in the history"),
-            last_block_timestamp: gauge(
+            block_height: known(r, "block_height", "Newest height in the history"),
+            first_height: known(r, "first_height", "Oldest height in the history"),
+            last_block_timestamp: known(
                 r,
                 "last_block_timestamp_seconds",
                 "When this replica appended its newest block",
             ),
-            history_oldest_timestamp: gauge(
+            history_oldest_timestamp: known(
                 r,
                 "history_oldest_timestamp_seconds",
                 "When this replica appended the oldest block in its history",
@@ -300,10 +346,11 @@ impl Metrics {
             sent_messages: counter(r, "sent_messages_total", "WebSocket messages written in full"),
             sent_bytes: counter(r, "sent_bytes_total", "Bytes written to sessions"),
             resumes: per(r, "resumes_total", "outcome", "Starts at a position that a client named"),
-            tls_certificate_expiry: made(IntGauge::new(
-                named("tls_certificate_expiry_timestamp_seconds"),
-                "When the certificate of server.listen expires",
-            )),
+            tls_certificate_expiry: known(
+                r,
+                "tls_certificate_expiry_timestamp_seconds",
+                "When the certificate of server.listen expires; absent without TLS",
+            ),
             tls_reloads: per(
                 r,
                 "tls_reloads_total",
@@ -335,14 +382,6 @@ impl Metrics {
             ),
             registry,
         }
-    }
-
-    /// Says when the certificate in use expires, in seconds since 1970. Without TLS nobody does, and
-    /// the metric is not there: an alert on it would take a 0 for expired.
-    pub fn set_tls_certificate_expiry(&self, timestamp: i64) {
-        self.tls_certificate_expiry.set(timestamp);
-        // Refused when it is there already.
-        let _ = self.registry.register(Box::new(self.tls_certificate_expiry.clone()));
     }
 
     /// All metrics in Prometheus' text format, version 0.0.4.
@@ -380,6 +419,12 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     register(registry, IntGauge::new(named(name), help))
 }
 
+fn known(registry: &Registry, name: &str, help: &str) -> KnownGauge {
+    let gauge = IntGauge::new(named(name), help);
+    let gauge = gauge.map(|gauge| KnownGauge { gauge, is_known: Arc::default() });
+    register(registry, gauge)
+}
+
 fn per<L: Label>(registry: &Registry, name: &str, label: &str, help: &str) -> CounterPer<L> {
     let family = register(registry, IntCounterVec::new(Opts::new(named(name), help), &[label]));
     let counters = L::ALL.iter().map(|value| family.with_label_values(&[value.name()]));
@@ -409,11 +454,27 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
         }
         assert!(text.contains("blockcast_build_info{version="), "{text}");
-        let expiry = "blockcast_tls_certificate_expiry_timestamp_seconds 1";
-        assert!(!text.contains("tls_certificate_expiry"), "{text}");
-        for timestamp in [7, 1] {
-            metrics.set_tls_certificate_expiry(timestamp);
+    }
+
+    #[test]
+    fn a_gauge_without_a_value_is_absent() {
+        let metrics = Metrics::new();
+        let names = [
+            ("blockcast_block_height", &metrics.block_height),
+            ("blockcast_first_height", &metrics.first_height),
+            ("blockcast_last_block_timestamp_seconds", &metrics.last_block_timestamp),
+            ("blockcast_history_oldest_timestamp_seconds", &metrics.history_oldest_timestamp),
+            ("blockcast_tls_certificate_expiry_timestamp_seconds", &metrics.tls_certificate_expiry),
+        ];
+        for (name, gauge) in names {
+            assert!(!metrics.to_text().contains(name), "{name} is there before its value");
+            for value in [7, 0] {
+                gauge.set(Some(value));
+                let line = format!("{name} {value}");
+                assert!(metrics.to_text().lines().any(|found| found == line), "no {line}");
+            }
+            gauge.set(None);
+            assert!(!metrics.to_text().contains(name), "{name} is there without a value");
         }
-        assert!(metrics.to_text().lines().any(|line| line == expiry), "{}", metrics.to_text());
     }
 }

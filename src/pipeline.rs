@@ -169,7 +169,9 @@ impl Pipeline {
             // The source has not heard yet that it starts over; what follows is read again.
             return self.settle_as(delivery, Outcome::Old).await;
         }
-        match block::decode(&delivery.body, &self.decode_rules) {
+        let rules = &self.decode_rules;
+        let body = block::unpack(&delivery.body, &delivery.packing, rules.body_bytes_max);
+        match body.and_then(|body| block::decode(&body, rules)) {
             Ok(Message::Block(block)) => self.offer(block, delivery).await,
             Ok(Message::MarkedInvalid) => {
                 self.settle_as(delivery, Outcome::MarkedInvalid).await;

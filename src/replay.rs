@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::amqp::{Bounds, ReadError};
+use crate::amqp::{Bounds, Message, ReadError};
 use crate::archive::{Archive, Request, Requests};
 use crate::backoff::Backoff;
 use crate::block;
@@ -177,7 +177,7 @@ impl<S: Stream> Around<S> {
     /// The first height in the stream, as its first messages show it; none when none of them is a
     /// block.
     async fn first_height(&self, bounds: Bounds) -> Result<Option<u64>, ReadError> {
-        let heights = heights(&self.stream, bounds.first).await?;
+        let heights = self.heights(bounds.first).await?;
         let apart = match self.blocks.heights {
             Heights::Dense => APART_MAX,
             Heights::Sparse => self.blocks.jump_max,
@@ -186,12 +186,22 @@ impl<S: Stream> Around<S> {
         self.archive.set_first_height(height);
         Ok(height)
     }
-}
 
-/// The heights of some messages from `offset` on.
-async fn heights(stream: &impl Stream, offset: u64) -> Result<Vec<u64>, ReadError> {
-    let messages = stream.peek(offset).await?;
-    Ok(messages.iter().filter_map(|message| block::height_of(&message.body)).collect())
+    /// The heights of some messages from `offset` on.
+    async fn heights(&self, offset: u64) -> Result<Vec<u64>, ReadError> {
+        let mut heights = Vec::new();
+        for message in self.stream.peek(offset).await? {
+            heights.extend(self.height_of(&message));
+            // A small packed one can be a large one to look through.
+            tokio::task::yield_now().await;
+        }
+        Ok(heights)
+    }
+
+    fn height_of(&self, message: &Message) -> Option<u64> {
+        let bytes_max = self.decode_rules.body_bytes_max;
+        block::packed_height_of(&message.body, &message.packing, bytes_max)
+    }
 }
 
 #[cfg(test)]

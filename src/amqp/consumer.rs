@@ -155,7 +155,7 @@ impl Drop for OwnChannel {
 }
 
 /// Reads the stream's last chunk and what is written meanwhile, until it is quiet: calls `each`
-/// with every message's offset and body, in order. Takes at least 150 ms, and 10 s at most when the stream looks empty
+/// with every message's offset and the message, in order. Takes at least 150 ms, and 10 s at most when the stream looks empty
 /// though the broker counts messages in it (its count lags by seconds, both ways).
 ///
 /// Calls `each` never for an empty stream. Its last call, then, is for the stream's tail.
@@ -165,7 +165,7 @@ impl Drop for OwnChannel {
 pub async fn read_tail(
     connection: &Connection,
     consuming: Consuming<'_>,
-    mut each: impl FnMut(u64, Vec<u8>),
+    mut each: impl FnMut(u64, Delivery),
 ) -> Result<(), ProbeError> {
     let first_within = first_within(count(connection, consuming.queue).await?);
     let consuming = Consuming { start: Some(Start::LastChunk), ..consuming };
@@ -177,7 +177,7 @@ pub async fn read_tail(
         // Acked only when it comes from a stream: in a queue that would be the message's end.
         let offset = offset_of(&message.properties).ok_or(ProbeError::NotAStream)?;
         settle(&message.acker).await;
-        each(offset, message.data);
+        each(offset, message);
         let now = Instant::now();
         until = (now + QUIET).min(*at_most.get_or_insert(now + TAIL_READING_MAX));
     }

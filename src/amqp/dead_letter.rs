@@ -20,6 +20,7 @@ use super::precedence::Precedence;
 use super::source::Link;
 use super::{BrokerError, Delivery, Request, request};
 use crate::config;
+use crate::packing::Packing;
 
 /// For one letter, in all: the feed waits for it.
 const LETTER_DEADLINE: Duration = Duration::from_secs(10);
@@ -221,10 +222,17 @@ impl DeadLetters {
             .with_timestamp(now.as_secs())
             .with_delivery_mode(2)
             .with_headers(headers);
-        match &delivery.content_type {
-            Some(content_type) => properties.with_content_type(short(content_type)),
+        // What the body needs to be read again is kept with it.
+        let Packing { content_encoding, message_type } = &delivery.packing;
+        let kept = [
+            (delivery.content_type.as_deref(), BasicProperties::with_content_type as fn(_, _) -> _),
+            (content_encoding.as_deref(), BasicProperties::with_content_encoding),
+            (message_type.as_deref(), BasicProperties::with_type),
+        ];
+        kept.into_iter().fold(properties, |properties, (text, with)| match text {
+            Some(text) => with(properties, short(text)),
             None => properties,
-        }
+        })
     }
 }
 

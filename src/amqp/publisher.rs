@@ -15,7 +15,7 @@ use super::connection::{ConnectError, Connection};
 use super::consumer::{self, Consuming, ProbeError};
 use super::keeper::Keeper;
 use super::topology::{NameError, Topology, TopologyError};
-use super::{BrokerError, Request, request};
+use super::{BrokerError, Message, Request, request};
 use crate::config::{self, QueueMode};
 
 /// What producers of blocks use; see `amqp.binding_keys`.
@@ -107,22 +107,23 @@ impl Publisher {
         Ok(Confirm { inner, exchange: self.exchange.clone() })
     }
 
-    /// The bodies of the RabbitMQ stream's last messages, oldest first: at least its last chunk.
+    /// The RabbitMQ stream's last messages, oldest first: at least its last chunk.
     /// None when it is empty, and in `queue` mode, where reading is taking.
     ///
     /// # Errors
     /// The stream cannot be read.
-    pub async fn tail_bodies(&self) -> Result<Vec<Vec<u8>>, PublishError> {
-        let mut bodies = Vec::new();
+    pub async fn tail_messages(&self) -> Result<Vec<Message>, PublishError> {
+        let mut messages = Vec::new();
         if self.config.queue.mode == QueueMode::Stream {
             let consuming = Consuming {
                 queue: self.topology.queue(),
                 prefetch: self.config.prefetch,
                 start: None,
             };
-            consumer::read_tail(&self.connection, consuming, |_, body| bodies.push(body)).await?;
+            let each = |_, message| messages.extend(Message::of(message));
+            consumer::read_tail(&self.connection, consuming, each).await?;
         }
-        Ok(bodies)
+        Ok(messages)
     }
 
     /// Says goodbye to the broker, for at most two seconds. What is unconfirmed stays so.

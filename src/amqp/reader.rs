@@ -21,6 +21,7 @@ use super::keeper::{Failure, Keeper};
 use super::topology::Topology;
 use super::{BrokerError, SourceError};
 use crate::config;
+use crate::packing::Packing;
 
 /// Messages under way to one reading. Fewer than a live consumer has, since there are several
 /// readings and each message may be as large as a block can be; enough for thousands a second from a
@@ -50,7 +51,9 @@ pub struct Dialer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub offset: u64,
+    /// As it came, packed or not.
     pub body: Vec<u8>,
+    pub packing: Packing,
 }
 
 /// The offset of the stream's first message, and of the first message in its last chunk.
@@ -304,8 +307,10 @@ impl Messages {
 }
 
 impl Message {
-    fn of(message: lapin::message::Delivery) -> Option<Self> {
+    /// None when it does not come from a stream.
+    pub(super) fn of(message: lapin::message::Delivery) -> Option<Self> {
         let offset = consumer::offset_of(&message.properties)?;
-        Some(Self { offset, body: message.data })
+        let packing = super::packing_of(&message.properties);
+        Some(Self { offset, body: message.data, packing })
     }
 }

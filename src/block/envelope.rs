@@ -25,7 +25,7 @@ pub(super) struct Envelope<'de> {
     kind: Given<'de>,
     data: Given<'de>,
     transactions: Given<'de>,
-    /// The byte of the body at which this object's text begins, and that text.
+    /// This object's text, and the byte of all that is read at which it begins.
     at: usize,
     text: &'de str,
 }
@@ -33,7 +33,7 @@ pub(super) struct Envelope<'de> {
 /// Whether an object is a block or stands around one.
 pub(super) enum Marked<'de> {
     Plain,
-    /// An event around the block in `data`, which begins at byte `at`.
+    /// An event around the block in `data`, which begins at byte `at` of what is read.
     Valid {
         data: &'de str,
         at: usize,
@@ -59,7 +59,7 @@ struct Reader<'a> {
 }
 
 impl<'de> Envelope<'de> {
-    /// Reads `text`, which begins at byte `at` of the body; its transactions into `fields`, which
+    /// Reads `text`, which begins at byte `at` of what is read; its transactions into `fields`, which
     /// must be empty, or, without, not at all.
     pub(super) fn read(
         text: &'de str,
@@ -154,7 +154,7 @@ impl<'de> Envelope<'de> {
         }
     }
 
-    /// The byte of the body at which `part`, a slice of this object's text, begins.
+    /// The byte of what is read at which `part`, a slice of this object's text, begins.
     fn byte_of(&self, part: &str) -> usize {
         self.at + (part.as_ptr().addr() - self.text.as_ptr().addr())
     }

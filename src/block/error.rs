@@ -3,29 +3,34 @@
 use serde_json::error::Category;
 
 use crate::metrics::DecodeErrorKind;
+use crate::packing::UnpackError;
+
+use super::bare::Places;
 
 /// Of a message at most this many characters are kept: a value quoted in it may be the whole body.
 const MESSAGE_CHARS_MAX: usize = 200;
 
 /// What is wrong with a body, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[error("{message}{}", byte.map(|byte| format!(", near byte {byte}")).unwrap_or_default())]
 pub struct DecodeError {
     pub kind: DecodeErrorKind,
     message: Box<str>,
+    /// Of the text that was read, or, once it is placed, of the body.
+    byte: Option<usize>,
 }
 
 impl DecodeError {
     pub(super) fn new(kind: DecodeErrorKind, message: String) -> Self {
-        Self { kind, message: clipped(message).into() }
+        Self { kind, message: clipped(message).into(), byte: None }
     }
 
     pub(super) fn shape(message: impl Into<String>) -> Self {
         Self::new(DecodeErrorKind::WrongShape, message.into())
     }
 
-    /// An error of `serde_json` in `text`, which begins at byte `at` of the body. `place` says in
-    /// which transaction and key, or is empty.
+    /// An error of `serde_json` in `text`, which is part of what is read and begins at its byte `at`.
+    /// `place` says in which transaction and key, or is empty.
     pub(super) fn json(error: &serde_json::Error, text: &str, at: usize, place: &str) -> Self {
         let kind = match error.classify() {
             Category::Data => DecodeErrorKind::WrongShape,
@@ -35,7 +40,30 @@ impl DecodeError {
         let what = error.to_string();
         let what = clipped(what.strip_suffix(&position).unwrap_or(&what).to_owned());
         let byte = at + offset(text, error.line(), error.column());
-        Self::new(kind, format!("{place}{what}, near byte {byte}"))
+        Self { byte: Some(byte), ..Self::new(kind, format!("{place}{what}")) }
+    }
+
+    /// The same with its byte counted from the body's first.
+    pub(super) fn placed(self, places: Places<'_>) -> Self {
+        Self { byte: self.byte.map(|byte| places.of(byte)), ..self }
+    }
+
+    /// The same, for a text that has words of Python's for numbers.
+    pub(super) fn of_spelled(self) -> Self {
+        let message = format!("{} (NaN and Infinity are read as 1e999)", self.message);
+        Self { message: message.into(), ..self }
+    }
+}
+
+impl From<UnpackError> for DecodeError {
+    fn from(error: UnpackError) -> Self {
+        let kind = match &error {
+            UnpackError::UnknownEncoding(_) => DecodeErrorKind::UnknownEncoding,
+            UnpackError::Corrupt { .. } => DecodeErrorKind::CorruptEncoding,
+            UnpackError::TooLarge { .. } => DecodeErrorKind::TooLarge,
+            UnpackError::Sections(_) => DecodeErrorKind::AmqpValue,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

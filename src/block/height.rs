@@ -11,7 +11,7 @@ pub const HEIGHT_MAX: u64 = i64::MAX as u64;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Raw<'a> {
     pub text: &'a str,
-    /// The byte of the body at which it begins.
+    /// The byte of what is read at which it begins.
     pub at: usize,
 }
 

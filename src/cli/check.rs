@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 
 use super::{Failure, Outcome, say, say_warnings};
-use crate::block::{self, Message, Rules};
+use crate::block::{self, DecodeError, Message, Near, Rules, SMALLEST};
 use crate::config::{Config, Dialect};
 use crate::frame;
+use crate::metrics::DecodeErrorKind;
 use crate::server;
 
 /// Enough events to see their shape.
@@ -51,13 +52,23 @@ pub fn run(config: &Config, message: Option<PathBuf>) -> Outcome {
 
 /// What the decoder makes of a body, as lines. Pure.
 fn judge(body: &[u8], rules: &Rules) -> Result<String> {
-    let block = match block::decode(body, rules).map_err(|error| anyhow!("{error}"))? {
+    let block = match block::decode(body, rules).map_err(|error| with_hint(&error, body))? {
         Message::MarkedInvalid => {
             return Ok("a block marked invalid: acked and counted, not streamed\n".into());
         }
         Message::Block(block) => block,
     };
     Ok(describe(block, rules.dialect))
+}
+
+/// What is wrong, what the message looks like instead, and what would pass.
+fn with_hint(error: &DecodeError, body: &[u8]) -> anyhow::Error {
+    let near = match error.kind {
+        DecodeErrorKind::TooLarge => None,
+        _ => Near::of(body),
+    };
+    let near = near.map(|near| format!("\n{}", near.told())).unwrap_or_default();
+    anyhow!("{error}{near}\nthe smallest message that passes: {SMALLEST}")
 }
 
 fn describe(block: block::Block, dialect: Dialect) -> String {

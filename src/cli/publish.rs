@@ -19,7 +19,6 @@ use anyhow::{Result, anyhow};
 use super::arguments::{NodeOptions, PublishOptions};
 use super::signals::Signals;
 use super::{Failure, Outcome, say_warnings};
-use crate::block;
 use crate::config::Config;
 use blocks::Blocks;
 use follow::{Follower, Following};
@@ -110,8 +109,8 @@ async fn begin(
     let extent = match (source, &options.heights) {
         (Source::Lines(blocks), _) => {
             if blocks.repeats() {
-                for body in publication.tail().await? {
-                    blocks.know(&body);
+                for height in publication.tail_heights().await? {
+                    blocks.know(height);
                 }
             }
             blocks.bytes_total().map_or(Extent::Unknown, Extent::Bytes)
@@ -142,8 +141,8 @@ async fn start(
     if let Some(height) = publication.remembered_height() {
         return Ok((Start::At(height.saturating_add(1)), "above the state's"));
     }
-    let bodies = publication.tail().await?;
-    Ok(match bodies.iter().filter_map(|body| block::height_of(body)).max() {
+    let heights = publication.tail_heights().await?;
+    Ok(match heights.into_iter().max() {
         Some(newest) => (Start::At(newest.saturating_add(1)), "above the RabbitMQ stream's newest"),
         None => (Start::Latest, "the node's tip"),
     })

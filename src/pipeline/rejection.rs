@@ -108,6 +108,9 @@ impl From<DecodeErrorKind> for DeadLetterReason {
             DecodeErrorKind::WrongShape => Self::WrongShape,
             DecodeErrorKind::BadHeight => Self::BadHeight,
             DecodeErrorKind::TooLarge => Self::TooLarge,
+            DecodeErrorKind::UnknownEncoding => Self::UnknownEncoding,
+            DecodeErrorKind::CorruptEncoding => Self::CorruptEncoding,
+            DecodeErrorKind::AmqpValue => Self::AmqpValue,
         }
     }
 }

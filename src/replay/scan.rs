@@ -6,15 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::Around;
 use super::pace::{Cost, Pace};
 use super::stream::{Messages, Stream};
 use crate::amqp::{Message, ReadError};
-use crate::block;
 
 /// Runs of heights kept; beyond it every height counts as perhaps seen. 3 MB.
 const RUNS_MAX: usize = 65_536;
@@ -23,8 +23,7 @@ const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A scan of a stream, at a reading's pace.
 pub struct Scan<'a, S> {
-    pub stream: &'a S,
-    pub scanned: &'a Mutex<Arc<Scanned>>,
+    pub around: &'a Around<S>,
     pub pace: &'a mut Pace,
 }
 
@@ -71,7 +70,7 @@ impl<S: Stream> Scan<'_, S> {
     async fn scanned(&mut self, part: Range<u64>) -> Result<Arc<Scanned>, ReadError> {
         let mut scanned = Arc::clone(&self.kept());
         if let Some(last) = &scanned.last
-            && self.stream.peek(last.offset).await?.first() != Some(last)
+            && self.around.stream.peek(last.offset).await?.first() != Some(last)
         {
             // Trimmed further, or made anew.
             scanned = Arc::default();
@@ -97,7 +96,7 @@ impl<S: Stream> Scan<'_, S> {
         part: Range<u64>,
         mut each: impl FnMut(&Message, u64) -> bool,
     ) -> Result<Option<Message>, ReadError> {
-        let mut messages = self.stream.read_from(part.start).await?;
+        let mut messages = self.around.stream.read_from(part.start).await?;
         let mut last = None;
         loop {
             let message = timeout(MESSAGE_WITHIN, messages.next()).await;
@@ -107,8 +106,8 @@ impl<S: Stream> Scan<'_, S> {
                 return Ok(last);
             }
             self.pace.keep(Cost::Passed, message.body.len()).await;
-            let goes_on =
-                block::height_of(&message.body).is_none_or(|height| each(&message, height));
+            let height = self.around.height_of(&message);
+            let goes_on = height.is_none_or(|height| each(&message, height));
             last = Some(message);
             if !goes_on {
                 return Ok(last);
@@ -117,7 +116,7 @@ impl<S: Stream> Scan<'_, S> {
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Arc<Scanned>> {
-        self.scanned.lock().expect("bug: nothing panics while it holds this lock")
+        self.around.scanned.lock().expect("bug: nothing panics while it holds this lock")
     }
 }
 

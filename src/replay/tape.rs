@@ -8,6 +8,7 @@ use super::stream::{Messages, Stream};
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::archive::{Archive, Reading, State};
 use crate::history::{Entries, Entry};
+use crate::packing::Packing;
 
 /// As many as RabbitMQ's reader yields for a look.
 const PEEKED: usize = 32;
@@ -45,7 +46,7 @@ impl Tape {
     }
 
     pub fn push(&self, offset: u64, body: Vec<u8>) {
-        self.messages().push(Message { offset, body });
+        self.messages().push(Message { offset, body, packing: Packing::default() });
         self.inner.changed.send_replace(());
     }
 

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::pace::{Cost, Pace};
 use super::scan::Scan;
-use super::{Around, HOLD_MESSAGES, Messages, Stream, TICK, heights, search};
+use super::{Around, HOLD_MESSAGES, Messages, Stream, TICK, search};
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::archive::{Request, State};
 use crate::backoff::Backoff;
@@ -185,7 +185,7 @@ impl<'a, S: Stream> Turn<'a, S> {
         let mut looks = 0;
         let place = search::place(self.next_height, (bounds.first, bounds.last), |offset| {
             looks += 1;
-            async move { Ok(heights(&self.around.stream, offset).await?.into_iter().max()) }
+            async move { Ok(self.around.heights(offset).await?.into_iter().max()) }
         });
         let place = place.await?;
         let height = self.next_height;
@@ -209,7 +209,7 @@ impl<'a, S: Stream> Turn<'a, S> {
     }
 
     async fn take(&mut self, message: Message, passage: &mut Passage) -> Result<(), Stop> {
-        let Message { offset, body } = message;
+        let Message { offset, body, packing } = message;
         if passage.offset.is_none() && offset > passage.place {
             self.look_for_trimming(passage.place).await?;
         }
@@ -218,11 +218,13 @@ impl<'a, S: Stream> Turn<'a, S> {
         self.clock += TICK;
         // Most of what lies before the place, and everything bad, is passed over for less.
         let first = passage.sequencer.first_height().unwrap_or(0);
+        let rules = &self.around.decode_rules;
+        let body = block::unpack(&body, &packing, rules.body_bytes_max).unwrap_or_default();
         let is_wanted = block::height_of(&body).is_some_and(|height| height >= first);
         let cost = if is_wanted { Cost::Block } else { Cost::Passed };
         self.pace.keep(cost, body.len()).await;
         if is_wanted {
-            match block::decode(&body, &self.around.decode_rules) {
+            match block::decode(&body, rules) {
                 Ok(block::Message::Block(block)) => {
                     let offer = Offer {
                         height: block.height,
@@ -236,6 +238,8 @@ impl<'a, S: Stream> Turn<'a, S> {
                 Err(error) => debug!(offset, %error, "passed over a bad message"),
             }
         }
+        // What follows may wait for a client.
+        drop(body);
         if passage.sequencer.deadline().is_some_and(|deadline| deadline <= self.clock) {
             passage.sequencer.expire(self.clock, &mut self.steps);
         }
@@ -336,8 +340,7 @@ impl<'a, S: Stream> Turn<'a, S> {
             return Ok(());
         }
         let began = Instant::now();
-        let Around { stream, scanned, .. } = self.around;
-        let mut scan = Scan { stream, scanned, pace: &mut self.pace };
+        let mut scan = Scan { around: self.around, pace: &mut self.pace };
         let part = passage.bounds.first..passage.place;
         let found = scan.offset_of(from_height..=to_height, part).await;
         if let Some(turn_began) = &mut self.began {

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::Door;
 use super::answer::{Answer, json_answer};
-use crate::metrics::Label;
+use crate::history::Summary;
+use crate::metrics::{Label, Metrics};
 use crate::readiness::State;
 
 /// Gaps named one by one; beyond that only their number in `blockcast_missing_blocks_total`.
@@ -60,20 +61,24 @@ pub fn ready(door: &Door) -> Answer {
 
 /// The metrics as text; those that are read off the history are read now.
 pub fn metrics(door: &Door) -> String {
-    let summary = door.around.history.summary();
     let metrics = &door.around.metrics;
-    let seconds = |time: Option<SystemTime>| {
-        let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        since.map_or(0, |since| since.as_secs() as i64)
-    };
-    metrics.block_height.set(summary.tip.unwrap_or(0) as i64);
-    metrics.first_height.set(summary.first_height.unwrap_or(0) as i64);
-    metrics.last_block_timestamp.set(seconds(summary.tip_time));
-    metrics.history_oldest_timestamp.set(seconds(summary.oldest_time));
-    metrics.history_bytes.set(summary.bytes as i64);
-    metrics.history_blocks.set(summary.blocks as i64);
+    set_history(metrics, door.around.history.summary());
     metrics.sessions.set(door.admission.inside() as i64);
     metrics.to_text()
+}
+
+/// What an empty history has no value for is absent.
+fn set_history(metrics: &Metrics, summary: Summary) {
+    let seconds = |time: SystemTime| {
+        let since = time.duration_since(UNIX_EPOCH).ok()?;
+        Some(since.as_secs() as i64)
+    };
+    metrics.block_height.set(summary.tip.map(|tip| tip as i64));
+    metrics.first_height.set(summary.first_height.map(|height| height as i64));
+    metrics.last_block_timestamp.set(summary.tip_time.and_then(seconds));
+    metrics.history_oldest_timestamp.set(summary.oldest_time.and_then(seconds));
+    metrics.history_bytes.set(summary.bytes as i64);
+    metrics.history_blocks.set(summary.blocks as i64);
 }
 
 pub fn name(state: State) -> &'static str {
@@ -87,4 +92,38 @@ pub fn name(state: State) -> &'static str {
 
 fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::sample::block;
+    use crate::history::History;
+
+    #[test]
+    fn an_empty_history_has_no_heights_and_no_times() {
+        let (metrics, history) = (Metrics::new(), History::new(1 << 20));
+        let names = [
+            "block_height",
+            "first_height",
+            "last_block_timestamp_seconds",
+            "history_oldest_timestamp_seconds",
+        ];
+        let check = |are_there: bool| {
+            set_history(&metrics, history.summary());
+            let text = metrics.to_text();
+            for name in names {
+                assert_eq!(text.contains(&format!("blockcast_{name} ")), are_there, "{name}");
+            }
+        };
+        check(false);
+        history.append(block(0, 1));
+        check(true);
+        assert!(metrics.to_text().contains("blockcast_block_height 0\n"), "a real height");
+        history.start_over();
+        check(false);
+        history.append_gap(1, 9);
+        history.append(block(10, 1));
+        check(true);
+    }
 }

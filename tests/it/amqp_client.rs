@@ -63,18 +63,24 @@ impl Client {
 
     /// Publishes each body and waits until all are confirmed.
     pub async fn publish(&self, exchange: &str, bodies: impl IntoIterator<Item = String>) {
+        let properties = BasicProperties::default().with_content_type("text/x-block".into());
+        let messages = bodies.into_iter().map(|body| (body.into_bytes(), properties.clone()));
+        self.publish_with(exchange, messages).await;
+    }
+
+    /// The same with properties of their own.
+    pub async fn publish_with(
+        &self,
+        exchange: &str,
+        messages: impl IntoIterator<Item = (Vec<u8>, BasicProperties)>,
+    ) {
         let mut confirms = Vec::new();
-        for body in bodies {
+        for (body, properties) in messages {
             let options = BasicPublishOptions { mandatory: true, immediate: false };
-            let properties = BasicProperties::default().with_content_type("text/x-block".into());
-            let confirm = self.channel.basic_publish(
-                exchange.into(),
-                "block.valid".into(),
-                options,
-                body.as_bytes(),
-                properties,
-            );
-            confirms.push(confirm.await.expect("sent"));
+            let (exchange, key) = (exchange.into(), "block.valid".into());
+            let confirm =
+                self.channel.basic_publish(exchange, key, options, &body, properties).await;
+            confirms.push(confirm.expect("sent"));
         }
         for confirm in confirms {
             let confirmation = confirm.await.expect("confirmed");

@@ -10,7 +10,7 @@ async fn messages_are_confirmed_and_the_tail_is_read_back() {
     let broker = Broker::shared();
     let config = config(broker);
     let publisher = Publisher::connect(&config).await.expect("connected");
-    assert!(publisher.tail_bodies().await.expect("readable").is_empty());
+    assert!(publisher.tail_messages().await.expect("readable").is_empty());
     let mut under_way = Vec::new();
     for body in bodies(0..20) {
         under_way.push(publisher.publish(body.into_bytes()).await.expect("sent"));
@@ -18,8 +18,8 @@ async fn messages_are_confirmed_and_the_tail_is_read_back() {
     for confirm in under_way {
         confirm.wait().await.expect("confirmed");
     }
-    let tail = publisher.tail_bodies().await.expect("readable");
-    assert_eq!(tail.last().map(Vec::as_slice), Some(b"block 19".as_slice()));
+    let tail = publisher.tail_messages().await.expect("readable");
+    assert_eq!(tail.last().map(|message| &*message.body), Some(b"block 19".as_slice()));
     publisher.close().await;
 }
 

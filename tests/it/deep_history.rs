@@ -196,10 +196,7 @@ async fn many_that_resume_far_back_get_everything_while_live_clients_go_on() {
     publish(&config, []).await;
     let process = Process::start_ready(&config).await;
     publish(&config, (1..=BLOCKS).map(|height| body(height, "x"))).await;
-    eventually("the tip is there", async || {
-        process.metric("blockcast_block_height").await == BLOCKS as f64
-    })
-    .await;
+    process.reaches(BLOCKS).await;
     assert!(process.metric("blockcast_history_blocks").await < 2.0 * KEPT as f64);
 
     let url = process.url("valid_transactions");

@@ -7,7 +7,7 @@ use crate::broker::Broker;
 use crate::chain::{body, publish};
 use crate::client::Client;
 use crate::eventually::eventually;
-use crate::replica::{Answer, Replica, config, request};
+use crate::replica::{Answer, Replica, config, metric_in, request};
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 
@@ -268,5 +268,28 @@ async fn promtool_has_nothing_to_say_about_the_metrics() {
     let output = promtool.wait_with_output().expect("it ends");
     let told = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && told.is_empty(), "{}", String::from_utf8_lossy(&told));
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_say_nothing_of_the_chain_before_there_is_a_block() {
+    let config = config(Broker::shared());
+    let replica = Replica::start_ready(&config).await;
+    let names = [
+        "blockcast_block_height",
+        "blockcast_first_height",
+        "blockcast_last_block_timestamp_seconds",
+        "blockcast_history_oldest_timestamp_seconds",
+    ];
+    let text = replica.get("/metrics").await.body;
+    for name in names {
+        assert!(!text.contains(name), "{name} is there without a block:\n{text}");
+    }
+    publish(&config, [body(0, "x")]).await;
+    eventually("the block is there", async || replica.status().await["tip_height"] == 0).await;
+    let text = replica.get("/metrics").await.body;
+    let [tip, first, appended, oldest] = names.map(|name| metric_in(&text, name));
+    assert_eq!((tip, first), (0.0, 0.0));
+    assert!(appended > 1.7e9 && oldest == appended, "{appended} {oldest}");
     replica.stop().await.expect("drained");
 }

@@ -1,5 +1,6 @@
 //! The dead-letter queue as an operator reads it.
 
+use lapin::BasicProperties;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 
@@ -14,7 +15,7 @@ pub struct Letters {
 
 pub struct Letter {
     pub body: Vec<u8>,
-    headers: FieldTable,
+    pub properties: BasicProperties,
 }
 
 impl Letters {
@@ -31,8 +32,7 @@ impl Letters {
     pub async fn take(&self) -> Letter {
         eventually("a dead letter", async || self.count().await > 0).await;
         let delivery = self.client.get(&self.queue).await.expect("a letter");
-        let headers = delivery.properties.headers().clone().unwrap_or_default();
-        Letter { body: delivery.data, headers }
+        Letter { body: delivery.data, properties: delivery.properties }
     }
 
     pub async fn count(&self) -> u32 {
@@ -47,11 +47,11 @@ impl Letters {
 impl Letter {
     /// The body and all headers, as text to be searched.
     pub fn everything(&self) -> String {
-        format!("{} {:?}", String::from_utf8_lossy(&self.body), self.headers)
+        format!("{} {:?}", String::from_utf8_lossy(&self.body), self.properties)
     }
 
     pub fn header(&self, name: &str) -> Option<String> {
-        match self.headers.inner().get(name)? {
+        match self.properties.headers().as_ref()?.inner().get(name)? {
             AMQPValue::LongString(text) => Some(text.to_string()),
             other => panic!("{name} is {other:?}"),
         }

@@ -32,6 +32,7 @@ mod replay;
 mod access;
 mod bad_input;
 mod balanced;
+mod bodies;
 mod commands;
 mod compressed;
 mod deep_history;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
 use crate::eventually::eventually;
-use crate::replica::{Answer, metric_in, request};
+use crate::replica::{Answer, known_metric_in, metric_in, request};
 
 pub struct Process {
     pub address: SocketAddr,
@@ -110,7 +110,8 @@ impl Process {
     /// Waits until the block at `height` is in its history.
     pub async fn reaches(&self, height: u64) {
         eventually("the block is there", async || {
-            self.metric("blockcast_block_height").await >= height as f64
+            let tip = known_metric_in(&self.metrics().await, "blockcast_block_height");
+            tip.is_some_and(|tip| tip >= height as f64)
         })
         .await;
     }

@@ -107,8 +107,13 @@ impl Replica {
 
 /// One metric's value by its name and labels as `text` has them.
 pub fn metric_in(text: &str, name: &str) -> f64 {
+    known_metric_in(text, name).unwrap_or_else(|| panic!("no {name} in\n{text}"))
+}
+
+/// The same of a metric that is absent before it has a value.
+pub fn known_metric_in(text: &str, name: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
+    line.map(|value| value.parse().expect("a number"))
 }
 
 /// Sends `text` as it is and reads to the end of the stream.

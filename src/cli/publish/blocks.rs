@@ -88,11 +88,9 @@ impl Blocks {
         self.repeats
     }
 
-    /// Takes note of a message that is in the RabbitMQ stream already.
-    pub fn know(&mut self, body: &[u8]) {
-        if let Some(height) = block::height_of(body) {
-            self.heights.know(height);
-        }
+    /// Takes note of a height that is in the RabbitMQ stream already.
+    pub fn know(&mut self, height: u64) {
+        self.heights.know(height);
     }
 
     /// The next message; `None` at the end, which a file that repeats does not have.

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
-use super::blocks::Block;
+use super::blocks::{BODY_BYTES_MAX, Block};
 use super::pace::Pace;
 use super::progress::{Extent, Progress};
 use super::source::Source;
 use super::state::State;
-use crate::amqp::{Failure, Keeper, PublishError, Publisher};
+use crate::amqp::{Failure, Keeper, Message, PublishError, Publisher};
+use crate::block;
 use crate::config;
 
 /// Confirms awaited at once: enough to hide a round trip, few enough to publish again.
@@ -118,16 +119,16 @@ impl Publication {
         }
     }
 
-    /// The bodies at the RabbitMQ stream's end.
+    /// The heights at the RabbitMQ stream's end.
     ///
     /// # Errors
     /// No broker is reachable, or the stream cannot be read.
-    pub async fn tail(&mut self) -> Result<Vec<Vec<u8>>> {
+    pub async fn tail_heights(&mut self) -> Result<Vec<u64>> {
         loop {
             self.attach().await?;
             let publisher = self.publisher.as_ref().expect("bug: `attach` has connected");
-            match publisher.tail_bodies().await {
-                Ok(bodies) => return Ok(bodies),
+            match publisher.tail_messages().await {
+                Ok(messages) => return Ok(messages.iter().filter_map(height_of).collect()),
                 Err(error) => self.lost(error).await?,
             }
         }
@@ -308,4 +309,7 @@ fn explain(error: PublishError, amqp: &config::Amqp) -> anyhow::Error {
         }
         error => anyhow!("cannot publish: {error}"),
     }
+}
+fn height_of(message: &Message) -> Option<u64> {
+    block::packed_height_of(&message.body, &message.packing, BODY_BYTES_MAX)
 }

@@ -27,7 +27,7 @@ impl Tls {
     /// # Cancel safety
     /// A pair is taken as a whole or not at all.
     pub async fn renew(self: Arc<Self>, mut requests: Requests, metrics: Arc<Metrics>) {
-        metrics.set_tls_certificate_expiry(self.expiry_timestamp());
+        metrics.tls_certificate_expiry.set(Some(self.expiry_timestamp()));
         let mut refused: Option<Refused> = None;
         loop {
             let occasion = tokio::select! {
@@ -65,7 +65,7 @@ impl Tls {
             Ok(identity) => {
                 let expiry_timestamp = identity.expiry_timestamp();
                 *self.current() = Current { identity, files_read: read };
-                metrics.set_tls_certificate_expiry(expiry_timestamp);
+                metrics.tls_certificate_expiry.set(Some(expiry_timestamp));
                 metrics.tls_reloads.add(TlsReload::Loaded);
                 info!(expiry_timestamp, "TLS certificate loaded");
                 None

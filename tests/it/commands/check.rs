@@ -167,3 +167,28 @@ async fn check_fails_on_bad_input() {
     }
     judging(Path::new("/nonexistent")).run().await.with_code(1).telling(&["/nonexistent"]);
 }
+
+#[tokio::test]
+async fn check_says_what_a_message_looks_like_and_what_would_pass() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let shapes = std::fs::read_to_string(data("no-block-shapes.ndjson")).expect("read");
+    let told = [
+        "a block of Tendermint's",
+        "a block of Ethereum's",
+        "a block of BigchainDB 1.x, which has no height",
+        "`transactions` must be a list",
+        "its height is in hexadecimal",
+    ];
+    assert_eq!(shapes.lines().count(), told.len());
+    for (shape, told) in shapes.lines().zip(told) {
+        std::fs::write(file.path(), shape).expect("written");
+        let ended = judging(file.path()).run().await.with_code(1);
+        ended.telling(&["is bad input", told, "the smallest message that passes: {\"height\": 7"]);
+    }
+    let smallest = r#"{"height": 7, "transactions": [{"id": "an id"}]}"#;
+    for body in [smallest.to_owned(), format!("\u{feff}{smallest}")] {
+        std::fs::write(file.path(), body).expect("written");
+        let ended = judging(file.path()).run().await.with_code(0);
+        assert!(ended.stdout.contains("\"transaction_id\": \"an id\""), "{}", ended.stdout);
+    }
+}

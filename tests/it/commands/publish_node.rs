@@ -218,3 +218,25 @@ async fn credentials_are_sent_and_never_told() {
     let ended = ended.with_code(64).telling(&["--node", "http://"]);
     assert!(!ended.stderr.contains("s3cret"), "{}", ended.stderr);
 }
+
+#[tokio::test]
+async fn a_node_whose_blocks_hold_nan_is_followed_and_followed_on() {
+    let config = config(Broker::shared());
+    let replica = Replica::start_ready(&config).await;
+    let mut events = Client::connect(&replica.url("valid_transactions")).await;
+    let odd = |height: u64| {
+        let body = String::from_utf8(body(height, "x")).expect("text");
+        body.replacen('{', "{\"x\": [NaN, -Infinity], ", 1).into_bytes()
+    };
+    let node = Node::start((1..=4).map(odd)).await;
+    for (tip, arguments) in [(2, &["--from-height", "1"][..]), (4, &[])] {
+        node.set_tip(tip);
+        let running = publish(&config, &node.url(), arguments).start();
+        let expected = [tip - 1, tip].map(|height| chain::event(height, "x"));
+        assert_eq!(events.texts(2).await, expected);
+        // The second began above the newest height that it found in the RabbitMQ stream.
+        let told = format!("2 blocks (heights {} to {tip})", tip - 1);
+        interrupted(running).await.telling(&[&told]);
+    }
+    replica.stop().await.expect("stopped");
+}

@@ -29,6 +29,7 @@ const LEAVES: &[&str] = &[
     "config",
     "metrics",
     "notices",
+    "packing",
     "pem",
     "readiness",
     "reload",
