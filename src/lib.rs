@@ -72,6 +72,7 @@ pub mod metrics;
 pub mod notices;
 pub mod pem;
 pub mod readiness;
+pub mod record;
 pub mod reload;
 pub mod shutdown;
 pub mod telemetry;

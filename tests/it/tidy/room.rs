@@ -30,6 +30,7 @@ const LEAVES: &[&str] = &[
     "notices",
     "pem",
     "readiness",
+    "record",
     "reload",
     "shutdown",
     "telemetry",
