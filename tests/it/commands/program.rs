@@ -120,6 +120,15 @@ impl Running {
         }
     }
 
+    /// Lines on stderr that begin with each of these, in any order; others are passed over.
+    pub async fn says_each(&mut self, starts: &[&str]) {
+        let mut starts = starts.to_vec();
+        while !starts.is_empty() {
+            let line = line(&mut self.stderr).await;
+            starts.retain(|start| !line.starts_with(start));
+        }
+    }
+
     /// Nobody reads stdout from now on.
     pub fn close_stdout(&mut self) {
         self.stdout = None;

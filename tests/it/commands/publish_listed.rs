@@ -119,8 +119,7 @@ async fn a_transaction_that_comes_behind_its_block_is_waited_for() {
 async fn what_no_replica_could_read_is_told_and_never_published() {
     let mut config = config(Broker::shared());
     config.blocks.max_bytes = bytesize::ByteSize::b(400);
-    let long = format!("{{\"id\": \"{}\"}}", "a".repeat(150));
-    let long = long.as_bytes();
+    let long = |id: &str| format!("{{\"id\": \"{id}\", \"p\": \"{}\"}}", "p".repeat(180));
     let unreadable: [(&[u8], &[&str]); 4] = [
         (br#"{"height": 2, "transactions": [{"asset": null}]}"#, &["missing field `id`"]),
         (br#"{"height": 2}"#, &["an object without `transactions`"]),
@@ -130,8 +129,9 @@ async fn what_no_replica_could_read_is_told_and_never_published() {
     for (block, reason) in unreadable {
         let replica = Replica::start_ready(&config).await;
         let node = node_of_three().await;
-        node.put_transaction("a", long);
-        node.put_transaction("b", long);
+        for id in ["a", "b"] {
+            node.put_transaction(id, long(id).as_bytes());
+        }
         node.put(2, block.to_vec());
         let directory = tempfile::tempdir().expect("a directory");
         let state = directory.path().join("state");

@@ -71,8 +71,8 @@ async fn a_node_of_a_private_authority_is_followed_and_listened_to() {
     let ca = authority.file("ca.pem");
     let arguments = ["--ca", ca.to_str().expect("UTF-8"), "--from-height", "1", "--poll", "1h"];
     let mut running = publish(&config, &url, &arguments).start();
-    running.says(&format!("listening to wss://localhost:{}/", stream.port)).await;
-    running.says("up to the tip; waiting for height 4").await;
+    let listening = format!("listening to wss://localhost:{}/", stream.port);
+    running.says_each(&[&listening, "up to the tip; waiting for height 4"]).await;
     assert_eq!(node.stream_authorization().as_deref(), Some("Basic bWU6czNjcmV0"));
     node.commit(4);
     is_published(&config, 4).await;

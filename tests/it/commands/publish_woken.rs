@@ -12,8 +12,10 @@ use super::publish_node::{heights, interrupted, is_published, node_of_three, pub
 /// Asked so seldom, a block comes in time only when the stream says so.
 const SELDOM: [&str; 4] = ["--poll", "1h", "--from-height", "1"];
 
+const AT_TIP: &str = "up to the tip; waiting for height 4";
+
 async fn at_tip(running: &mut Running, node: &Node) {
-    running.says("up to the tip; waiting for height 4").await;
+    running.says(AT_TIP).await;
     eventually("it listens", async || node.listeners() == 1).await;
 }
 
@@ -57,8 +59,8 @@ async fn a_lost_stream_is_found_again_and_nothing_is_missed_meanwhile() {
     let mut node = node_of_three().await;
     let port = node.open_stream().await;
     let mut running = publish(&config, &node.url(), &SELDOM).start();
-    running.says(&format!("listening to ws://127.0.0.1:{port}/api/v1/streams/valid_tr")).await;
-    at_tip(&mut running, &node).await;
+    let listening = format!("listening to ws://127.0.0.1:{port}/api/v1/streams/valid_tr");
+    running.says_each(&[&listening, AT_TIP]).await;
     node.close_stream().await;
     running.says(&format!("no event stream of {} to hear of new blocks", node.url())).await;
     node.commit(4);
@@ -79,8 +81,8 @@ async fn a_stream_at_a_host_that_cannot_be_meant_is_found_at_the_nodes_own() {
         node.advertise(&format!("ws://{host}:{port}/api/v1/streams/valid_transactions"));
         let url = format!("http://me:s3cret@{}", node.address);
         let mut running = publish(&config, &url, &SELDOM).start();
-        running.says(&format!("listening to ws://127.0.0.1:{port}/")).await;
-        at_tip(&mut running, &node).await;
+        let listening = format!("listening to ws://127.0.0.1:{port}/");
+        running.says_each(&[&listening, AT_TIP]).await;
         assert_eq!(node.stream_authorization().as_deref(), Some("Basic bWU6czNjcmV0"));
         let ended = interrupted(running).await;
         assert!(!ended.stderr.contains("s3cret"), "{}", ended.stderr);
@@ -94,8 +96,7 @@ async fn without_a_stream_it_says_so_once_and_polls() {
         let node = node_of_three().await;
         streams.into_iter().for_each(|streams| node.advertise(streams));
         let mut running = publish(&config, &node.url(), &["--from-height", "1"]).start();
-        running.says("no event stream of").await;
-        running.says("up to the tip; waiting for height 4").await;
+        running.says_each(&["no event stream of", AT_TIP]).await;
         node.set_tip(4);
         is_published(&config, 4).await;
         let ended = interrupted(running).await;
