@@ -59,6 +59,7 @@ pub use cursor::{Cursor, CursorError};
 pub use error::{BuildError, Error, StateError};
 pub use message::{Batch, Event, Message, Summary};
 pub use request::{Builder, Filter, Start};
+pub(crate) use trust::Trust;
 
 /// Connections in a row whose server has not come as far as the stream has, before the position is
 /// taken for another chain's. Each waits 10 s for the server to catch up.

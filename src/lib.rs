@@ -17,9 +17,9 @@
 //! What always holds (`tests/it/tidy.rs` keeps what can be read off the source):
 //!
 //! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in
-//!    `client`, and `hyper` where `publish` asks a node); `rustls` only where a connection begins.
-//! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `client`); events are encoded
-//!    only in `frame`, once per block, never per client.
+//!    `client`, and where `publish` asks a node); `rustls` only where a connection begins.
+//! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `client`, a node's where
+//!    `publish` asks it); events are encoded only in `frame`, once per block, never per client.
 //! 3. Appending to the history never waits for a client. (One that `replay` fills has a single reader,
 //!    and is filled as fast as that reads.)
 //! 4. A delivery is settled exactly once, in `pipeline`: from a RabbitMQ stream, where an ack is only
@@ -74,6 +74,7 @@ pub mod notices;
 pub mod packing;
 pub mod pem;
 pub mod readiness;
+pub mod record;
 pub mod reload;
 pub mod secret;
 pub mod shutdown;

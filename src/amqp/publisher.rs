@@ -53,6 +53,10 @@ pub enum PublishError {
     Refused(#[from] BrokerError),
     #[error("no queue is bound to exchange {exchange:?} for routing key {ROUTING_KEY:?}")]
     Unroutable { exchange: String },
+    /// The broker's `max_message_size`; every connection ends the same way. `limit_bytes`: where the
+    /// broker says it.
+    #[error("a message of {bytes} bytes is larger than the broker's max_message_size{}", limit(*limit_bytes))]
+    TooLarge { bytes: u64, limit_bytes: Option<u64> },
     #[error("the broker did not take the message (nack)")]
     Nacked,
     #[error("the broker did not confirm the message within 30 s")]
@@ -145,7 +149,11 @@ impl Confirm {
         let answer = timeout(CONFIRM_DEADLINE, self.inner);
         let answer = answer.await.map_err(|_| PublishError::Unconfirmed)?;
         let Request { doing, needs } = publishing(&exchange);
-        match answer.map_err(|source| BrokerError { doing, needs, source: Box::new(source) })? {
+        let refused = |source| {
+            let error = BrokerError { doing, needs, source: Box::new(source) };
+            too_large(&error).unwrap_or(PublishError::Refused(error))
+        };
+        match answer.map_err(refused)? {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
                 Err(PublishError::Unroutable { exchange })
@@ -161,4 +169,19 @@ fn publishing(exchange: &str) -> Request {
         doing: format!("publishing to exchange {exchange:?}"),
         needs: "`write` for the exchange",
     }
+}
+
+/// The broker's words when it closes a channel for a message's size, such as "PRECONDITION_FAILED -
+/// message size 17000000 is larger than configured max size 16777216".
+fn too_large(error: &BrokerError) -> Option<PublishError> {
+    let reply = error.reply();
+    let (_, sizes) = reply.split_once("message size ").filter(|_| error.code() == Some(406))?;
+    let (bytes, limit) = sizes.split_once(" is larger than ")?;
+    let limit = limit.split(|letter: char| !letter.is_ascii_digit()).find(|word| !word.is_empty());
+    let limit_bytes = limit.and_then(|word| word.parse().ok());
+    Some(PublishError::TooLarge { bytes: bytes.parse().ok()?, limit_bytes })
+}
+
+fn limit(bytes: Option<u64>) -> String {
+    bytes.map_or_else(String::new, |bytes| format!(" of {bytes}"))
 }

@@ -133,7 +133,16 @@ pub struct NodeOptions {
         conflicts_with_all = ["file", "state", "from_height"]
     )]
     pub heights: Option<Heights>,
-    /// How often to ask for a block that is not there yet
+    /// Go on without heights that the node does not have below one that it has (it was pruned, or
+    /// has lost some); each such range is told. Clients are told of a gap, unless blocks.heights is
+    /// "sparse"
+    #[arg(long, requires = "node", conflicts_with = "file")]
+    pub skip_missing: bool,
+    /// Trust the authorities in this PEM file, for https:// and the node's wss:// stream, instead of
+    /// the system's
+    #[arg(long, value_name = "FILE", requires = "node", conflicts_with = "file")]
+    pub ca: Option<PathBuf>,
+    /// How often to ask for a block that is not there yet, beside listening to the node's event stream
     #[arg(
         long,
         value_name = "DURATION",
@@ -351,6 +360,8 @@ mod tests {
             (&["publish", "--node", "http://node", "--loop"], "cannot be used with"),
             (&["publish", "-", "--state", "s"], "cannot be used with"),
             (&["publish", "-", "--poll", "2s"], "cannot be used with"),
+            (&["publish", "-", "--skip-missing"], "cannot be used with"),
+            (&["publish", "-", "--ca", "ca.pem"], "cannot be used with"),
             (&["publish", "--state", "s"], "--node"),
             (&["publish", "--node", "http://node", "--heights", "3..2"], "write 2..3"),
             (&["publish", "--node", "http://n", "--heights", "3", "--state", "s"], "cannot be"),

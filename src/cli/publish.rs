@@ -4,6 +4,7 @@
 mod blocks;
 mod follow;
 mod heights;
+mod hole;
 mod node;
 mod pace;
 mod progress;
@@ -19,10 +20,12 @@ use anyhow::{Result, anyhow};
 use super::arguments::{NodeOptions, PublishOptions};
 use super::signals::Signals;
 use super::{Failure, Outcome, say_warnings};
+use crate::block::Rules;
+use crate::client::Trust;
 use crate::config::Config;
 use blocks::Blocks;
 use follow::{Follower, Following};
-use node::{Node, NodeUrl};
+use node::{Asking, Node, NodeUrl};
 use pace::Pace;
 use progress::Extent;
 use publication::Publication;
@@ -53,9 +56,14 @@ pub async fn run(config: Config, options: PublishOptions) -> Outcome {
         _ => Ok(None),
     };
     let state = state.map_err(Failure::Usage)?;
-    let mut publication = Publication::new(Arc::new(config.amqp), !options.no_retry, state)?;
+    let mut publication =
+        Publication::new(Arc::new(config.amqp.clone()), !options.no_retry, state)?;
     let mut source = match (&options.file, url) {
-        (_, Some(url)) => Source::Node(follower(url, &options, &mut publication)?),
+        (_, Some(url)) => Source::Node(follower(
+            asking(url, &options.node, &config)?,
+            &options,
+            &mut publication,
+        )?),
         (Some(file), None) => {
             Source::Lines(Blocks::open(file, options.repeat).await.map_err(Failure::Usage)?)
         }
@@ -83,15 +91,23 @@ pub async fn run(config: Config, options: PublishOptions) -> Outcome {
     Ok(remembered?)
 }
 
+fn asking(url: NodeUrl, options: &NodeOptions, config: &Config) -> Result<Asking, Failure> {
+    let trust = options.ca.as_deref().map(Trust::read).transpose();
+    let trust = trust.map_err(|error| Failure::Usage(anyhow!("--ca: {error}")))?;
+    let rules = Rules::of(&config.blocks, config.history.max_bytes.as_u64());
+    Ok(Asking { url, trust, answer_within: options.timeout, rules })
+}
+
 fn follower(
-    url: NodeUrl,
+    asking: Asking,
     options: &PublishOptions,
     publication: &mut Publication,
 ) -> Result<Follower> {
     let mut follower = Follower::new(Following {
-        node: Node::new(url, options.node.timeout)?,
+        node: Node::new(asking)?,
         retry: !options.no_retry,
         poll: options.node.poll,
+        skip_missing: options.node.skip_missing,
         voice: publication.progress().voice(),
     });
     if let Some(Heights(heights)) = &options.node.heights {

@@ -3,17 +3,16 @@
 //! `{"stream": "/api/v1/streams/valid_transactions?operation=CREATE", "cursor": "42.7"}`. The stream
 //! is named by its path and filters, without the server's address: a cursor is good on any replica.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Cursor, StateError};
+use crate::record::RecordFile;
 
 #[derive(Debug)]
 pub(super) struct StateFile {
-    path: PathBuf,
+    file: RecordFile,
     stream: String,
     /// What the file says now.
     saved: Option<Cursor>,
@@ -26,13 +25,12 @@ struct Content {
 }
 
 impl StateFile {
-    /// A file that does not exist yet remembers nothing.
+    /// A file that does not exist yet, or is empty, remembers nothing.
     pub fn open(path: PathBuf, stream: String) -> Result<Self, StateError> {
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { path, stream, saved: None });
-            }
+        let file = RecordFile::new(path.clone());
+        let text = match file.read() {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(Self { file, stream, saved: None }),
             Err(source) => return Err(StateError::Read { path, source }),
         };
         let content: Content = match serde_json::from_str(&text) {
@@ -47,7 +45,7 @@ impl StateFile {
             let found = content.stream;
             return Err(StateError::OtherStream { path, cursor, found, wanted: stream });
         }
-        Ok(Self { path, stream, saved: Some(cursor) })
+        Ok(Self { file, stream, saved: Some(cursor) })
     }
 
     pub fn cursor(&self) -> Option<&Cursor> {
@@ -60,30 +58,21 @@ impl StateFile {
             return Ok(());
         }
         let content = Content { stream: self.stream.clone(), cursor: cursor.to_string() };
-        let mut line = serde_json::to_vec(&content).expect("bug: two strings are JSON");
-        line.push(b'\n');
-        replace(&self.path, &line)
-            .map_err(|source| StateError::Write { path: self.path.clone(), source })?;
+        let mut line = serde_json::to_string(&content).expect("bug: two strings are JSON");
+        line.push('\n');
+        self.file
+            .write(&line)
+            .map_err(|source| StateError::Write { path: self.file.path().into(), source })?;
         self.saved = Some(cursor.clone());
         Ok(())
     }
 }
 
-/// A new file beside it, on the disk before it takes the name; then the name.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".tmp");
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::path::Path;
 
     fn open(path: &Path, stream: &str) -> Result<StateFile, StateError> {
         StateFile::open(path.to_owned(), stream.to_owned())
@@ -111,7 +100,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("state");
         for (text, told) in [
-            ("", "is no state file"),
+            ("{}", "is no state file"),
             ("{\"stream\":\"/x\",\"cursor\":\"x\"}", "\"x\" is no cursor"),
             ("{\"stream\":\"/y\",\"cursor\":\"42\"}", "remembers 42 of /y, not of /x"),
         ] {
@@ -121,6 +110,12 @@ mod tests {
         }
         let error = open(directory.path(), "/x").expect_err("a directory").to_string();
         assert!(error.contains("cannot read"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_file_remembers_nothing() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        assert_eq!(open(file.path(), "/x").expect("opened").cursor(), None);
     }
 
     #[test]

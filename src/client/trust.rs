@@ -12,7 +12,7 @@ use super::BuildError;
 use crate::pem::PemFile;
 
 #[derive(Clone)]
-pub(super) struct Trust(Arc<ClientConfig>);
+pub struct Trust(Arc<ClientConfig>);
 
 impl Trust {
     /// Reads a PEM file of authorities, and blocks for as long as that takes.

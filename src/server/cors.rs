@@ -46,7 +46,7 @@ impl Readers {
     /// Says it in the lines of a head that is not HTTP's own, each with its end.
     pub fn lines(&self) -> Vec<u8> {
         let line = |(name, value): (HeaderName, HeaderValue)| {
-            [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat()
+            [spelled(&name).as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat()
         };
         self.headers().into_iter().flat_map(line).collect()
     }
@@ -67,4 +67,14 @@ impl Readers {
             Self::Nobody => vec![vary],
         }
     }
+}
+
+/// As people write it; some small clients compare letter by letter.
+fn spelled(name: &HeaderName) -> String {
+    let mut is_first = true;
+    let spell = |letter: char| {
+        let is_capital = std::mem::replace(&mut is_first, letter == '-');
+        if is_capital { letter.to_ascii_uppercase() } else { letter }
+    };
+    name.as_str().chars().map(spell).collect()
 }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncSeekExt, BufReader};
 
 use crate::{block, byte_order_mark};
 
-/// RabbitMQ closes the channel on a larger message: its `max_message_size`, 128 MiB by default.
+/// A line's bound. RabbitMQ's own, `max_message_size`, is 128 MiB by default, and 16 MiB from 4.0 on.
 pub const BODY_BYTES_MAX: usize = 128 << 20;
 /// Blocks of the real chain are around 20 KiB.
 const READ_BYTES: usize = 64 << 10;
@@ -21,6 +21,8 @@ pub struct Block {
     pub body: Vec<u8>,
     /// Looked at only when the file repeats, or a node gave it.
     pub height: Option<u64>,
+    /// Where it stands in a file, from 1.
+    pub line: Option<u64>,
     /// What it took up where it came from: in a file its line's end included.
     pub read_bytes: u64,
 }
@@ -110,7 +112,8 @@ impl Blocks {
             if !body.is_empty() {
                 self.blocks_in_pass += 1;
                 let (body, height) = self.placed(body.to_vec())?;
-                return Ok(Some(Block { body, height, read_bytes }));
+                let line = Some(self.line_number);
+                return Ok(Some(Block { body, height, line, read_bytes }));
             }
             if ended {
                 if !self.repeats {

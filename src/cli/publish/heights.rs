@@ -5,8 +5,12 @@ use std::str::FromStr;
 
 use crate::block::HEIGHT_MAX;
 
-/// The first block of a chain; a node has every height from here to its tip.
+/// The first block of a chain. A node has every height from here to its tip, unless it was pruned or
+/// has lost some.
 pub const FIRST: u64 = 1;
+/// How far above a height that is not there another one is looked for, in powers of two: the block
+/// count of a chain with a block a second for half a year.
+const BEYOND_POWER_MAX: u32 = 24;
 
 /// `--heights`: both ends are meant.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +24,8 @@ pub enum Start {
     Latest,
 }
 
-/// Finds a node's tip, by doubling and then halving, from a height that is known to be there.
+/// Finds a node's tip, by doubling and then halving, from a height that is known to be there. What it
+/// finds may be the edge of a hole, so it looks beyond that too, and begins again from what is there.
 #[derive(Debug)]
 pub struct TipSearch {
     /// There, or 0.
@@ -28,6 +33,8 @@ pub struct TipSearch {
     /// The lowest that is known not to be there.
     high: Option<u64>,
     step: u64,
+    /// The power of two that is next to be looked at above `low`, which is then an edge.
+    beyond: u32,
 }
 
 impl FromStr for Heights {
@@ -57,7 +64,7 @@ impl FromStr for Start {
 impl TipSearch {
     /// `there`: a height that the node has, or 0.
     pub fn above(there: u64) -> Self {
-        Self { low: there, high: None, step: 1 }
+        Self { low: there, high: None, step: 1, beyond: 0 }
     }
 
     /// The height to ask for next; `None` when the tip is found.
@@ -65,18 +72,22 @@ impl TipSearch {
         match self.high {
             None if self.low >= HEIGHT_MAX => None,
             None => Some(self.low.saturating_add(self.step).min(HEIGHT_MAX)),
-            Some(high) if high - self.low <= 1 => None,
+            Some(high) if high - self.low <= 1 => beyond(self.low.saturating_add(1), self.beyond),
             Some(high) => Some(self.low + (high - self.low) / 2),
         }
     }
 
     /// What the node said of `height`, which `next` gave.
     pub fn learn(&mut self, height: u64, is_there: bool) {
-        if is_there {
-            self.low = height;
-            self.step = self.step.saturating_mul(2);
-        } else {
-            self.high = Some(height);
+        let is_beyond = self.high.is_some_and(|high| height > high);
+        match is_there {
+            true if is_beyond => *self = Self::above(height),
+            true => {
+                self.low = height;
+                self.step = self.step.saturating_mul(2);
+            }
+            false if is_beyond => self.beyond += 1,
+            false => self.high = Some(height),
         }
     }
 
@@ -84,6 +95,12 @@ impl TipSearch {
     pub fn tip(&self) -> u64 {
         self.low
     }
+}
+
+/// The height 2^`power` above `height`; `None` when that is further than is looked.
+pub fn beyond(height: u64, power: u32) -> Option<u64> {
+    let above = height.checked_add(1 << power.min(BEYOND_POWER_MAX))?;
+    (power <= BEYOND_POWER_MAX && above <= HEIGHT_MAX).then_some(above)
 }
 
 fn height(text: &str) -> Result<u64, String> {
@@ -133,7 +150,29 @@ mod tests {
                 }
                 assert_eq!(search.tip(), tip, "from {known}");
                 let distance = tip - known + 1;
-                assert!(asked <= 2 * distance.ilog2() + 2, "{asked} for {tip} from {known}");
+                let asked_max = 2 * distance.ilog2() + 2 + BEYOND_POWER_MAX + 1;
+                assert!(asked <= asked_max, "{asked} for {tip} from {known}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_tip_is_found_above_holes() {
+        for (missing, tip) in [
+            (1..=1, 2),
+            (1..=1_000, 2_000),
+            (1..=1_000_000, 2_100_000),
+            (7..=7, 100),
+            (99..=99, 100),
+            (50..=98, 200),
+        ] {
+            for known in [0, tip / 2, tip] {
+                let is_there = |height| height <= tip && !missing.contains(&height);
+                let mut search = TipSearch::above(if is_there(known) { known } else { 0 });
+                while let Some(height) = search.next() {
+                    search.learn(height, is_there(height));
+                }
+                assert_eq!(search.tip(), tip, "without {missing:?} from {known}");
             }
         }
     }

@@ -1,64 +1,61 @@
 //! A node's HTTP API, as far as it gives blocks: `GET {URL}/api/v1/blocks/{height}`.
 //!
-//! Absent here: asking again, and which height is next.
+//! A node before Planetmint 2.2 answers with the whole block. From 2.2 on it lists the transactions'
+//! ids, and the block is put together from an answer for each. Absent here: asking again, and which
+//! height is next.
 
+mod address;
+mod answer;
+mod error;
+mod http;
 mod url;
+mod wake;
 
 use std::time::Duration;
 
-use anyhow::Context;
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use hyper::{Request, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, ResponseFuture};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::timeout;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 
+pub use error::NodeError;
 pub use url::{NodeText, NodeUrl};
+pub use wake::Wake;
 
-use crate::block;
+use crate::block::{self, Message, Rules};
+use crate::client::Trust;
+use answer::Listing;
+use http::{Budget, Http};
 
-const AGENT: &str = concat!("blockcast/", env!("CARGO_PKG_VERSION"));
-/// For each of the host's addresses.
-const CONNECT: Duration = Duration::from_secs(10);
-/// A connection that is kept for the next block; the servers in use close theirs earlier.
-const IDLE: Duration = Duration::from_secs(15);
-/// A whole answer may take so many times what its parts may: 128 MiB in five minutes by default.
+/// A whole block may take so many times what one of its answers' parts may.
 const PARTS: u32 = 10;
+/// Transactions asked for at once for one block: enough to hide a node's answer time.
+const TRANSACTIONS_AT_ONCE: usize = 8;
+/// The same for all blocks that are under way: few enough not to weigh on a node.
+const TRANSACTIONS_AT_ONCE_IN_ALL: usize = 16;
+/// A block may be there some moments before its transactions. How long they are waited for.
+const TRANSACTION_WITHIN: Duration = Duration::from_secs(5);
+const TRANSACTION_FIRST_WAIT: Duration = Duration::from_millis(20);
+const TRANSACTION_LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// A client of one node.
 pub struct Node {
     url: NodeUrl,
-    client: AnyClient,
+    http: Http,
+    trust: Option<Trust>,
     /// For an answer's head, and for each silence in its body.
     answer_within: Duration,
+    transactions: Semaphore,
+    /// What a replica accepts.
+    rules: Rules,
 }
 
-enum AnyClient {
-    Plain(Client<HttpConnector, Empty<Bytes>>),
-    Tls(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>),
-}
-
-/// Why a node did not give a block. Every one may pass: the caller asks again.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    #[error("{url}: no answer: {source}")]
-    Unreachable { url: String, source: hyper_util::client::legacy::Error },
-    #[error("{url}: the answer broke off: {source}")]
-    BrokeOff { url: String, source: hyper::Error },
-    #[error("{url}: no answer within {within:?}")]
-    Slow { url: String, within: Duration },
-    #[error("{url}: answered {status}{hint}")]
-    Status { url: String, status: StatusCode, hint: &'static str },
-    #[error("{url}: the answer is longer than {bytes_max} bytes")]
-    TooLong { url: String, bytes_max: usize },
-    #[error("{url}: the answer is no block")]
-    NoBlock { url: String },
-    #[error("{url}: the answer is block {height}, which was not asked for")]
-    OtherHeight { url: String, height: u64 },
+/// How a node is asked, and what its blocks must keep to.
+pub struct Asking {
+    pub url: NodeUrl,
+    /// The authorities to trust instead of the system's.
+    pub trust: Option<Trust>,
+    pub answer_within: Duration,
+    pub rules: Rules,
 }
 
 impl Node {
@@ -66,105 +63,125 @@ impl Node {
     ///
     /// # Errors
     /// `https` without any certificate to trust on this machine.
-    pub fn new(url: NodeUrl, answer_within: Duration) -> anyhow::Result<Self> {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT));
-        connector.set_nodelay(true);
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new());
-        let client = if url.is_tls() {
-            connector.enforce_http(false);
-            let https = HttpsConnectorBuilder::new()
-                .with_native_roots()
-                .context("no system certificates to trust the node's by")?
-                .https_only()
-                .enable_http1()
-                .wrap_connector(connector);
-            AnyClient::Tls(builder.build(https))
-        } else {
-            AnyClient::Plain(builder.build(connector))
-        };
-        Ok(Self { url, client, answer_within })
+    pub fn new(asking: Asking) -> anyhow::Result<Self> {
+        let Asking { url, trust, answer_within, rules } = asking;
+        let http = Http::new(&url, trust.clone(), answer_within)?;
+        let transactions = Semaphore::new(TRANSACTIONS_AT_ONCE_IN_ALL);
+        Ok(Self { url, http, trust, answer_within, transactions, rules })
     }
 
     pub fn url(&self) -> &NodeUrl {
         &self.url
     }
 
-    /// The block at `height` as the node words it, at most `bytes_max` bytes of it; `None` when the
-    /// node has none there (yet).
+    /// The longest block that a replica reads.
+    pub fn block_bytes_max(&self) -> usize {
+        self.rules.body_bytes_max
+    }
+
+    /// The block at `height`, one that a replica can read: as the node words it, or put together
+    /// from the node's words. `None` when the node has none there (yet). Never takes more than
+    /// `bytes_max` bytes from the node.
     ///
     /// # Errors
     /// See [`NodeError`].
     pub async fn block(&self, height: u64, bytes_max: usize) -> Result<Option<Vec<u8>>, NodeError> {
-        let url = self.url.block(height);
         let within = self.answer_within * PARTS;
-        let body = match timeout(within, self.get(&url, bytes_max)).await {
-            Ok(body) => body?,
-            Err(_) => return Err(NodeError::Slow { url, within }),
+        let slow = || NodeError::Slow { url: self.url.block(height), within };
+        timeout(within, self.whole_block(height, bytes_max)).await.unwrap_or_else(|_| Err(slow()))
+    }
+
+    /// Whether the node has a block at `height`, of whatever kind.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub async fn has(&self, height: u64) -> Result<bool, NodeError> {
+        let url = self.url.block(height);
+        match self.http.get(&url, &Budget::new(self.rules.body_bytes_max)).await {
+            Ok(Some(body)) => self.expect_height(url, height, &body).map(|()| true),
+            Ok(None) => Ok(false),
+            Err(NodeError::TooLong { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The newest height, by a node that says it: `blocks/latest`, as Planetmint has it. `None` when
+    /// the node has no such thing, or no block.
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub async fn latest(&self) -> Result<Option<u64>, NodeError> {
+        let url = self.url.latest();
+        match self.http.get(&url, &Budget::new(self.rules.body_bytes_max)).await {
+            Ok(body) => Ok(body.and_then(|body| block::height_of(&body))),
+            // What has no such path says so in its own way, or takes the word for a bad height.
+            Err(NodeError::Status { .. } | NodeError::TooLong { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn whole_block(
+        &self,
+        height: u64,
+        bytes_max: usize,
+    ) -> Result<Option<Vec<u8>>, NodeError> {
+        let url = self.url.block(height);
+        let budget = Budget::new(bytes_max);
+        let Some(body) = self.http.get(&url, &budget).await? else { return Ok(None) };
+        self.expect_height(url.clone(), height, &body)?;
+        let unreadable = |why| NodeError::Unreadable { url: url.clone(), height, why };
+        let Some(listing) = Listing::of(&body) else {
+            block::decode(&body, &self.rules).map_err(unreadable)?;
+            return Ok(Some(body));
         };
-        let Some(body) = body else { return Ok(None) };
-        match block::height_of(&body) {
-            Some(said) if said == height => Ok(Some(body)),
-            Some(said) => Err(NodeError::OtherHeight { url, height: said }),
-            None => Err(NodeError::NoBlock { url }),
-        }
-    }
-
-    async fn get(&self, url: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, NodeError> {
-        let slow = || NodeError::Slow { url: url.to_owned(), within: self.answer_within };
-        let answer = timeout(self.answer_within, self.request(url)).await.map_err(|_| slow())?;
-        let answer =
-            answer.map_err(|source| NodeError::Unreachable { url: url.to_owned(), source })?;
-        let status = answer.status();
-        if status != StatusCode::OK {
-            let content_type = answer.headers().get(CONTENT_TYPE);
-            let is_json = content_type.is_some_and(|value| {
-                value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains("json"))
-            });
-            return match status {
-                StatusCode::NOT_FOUND if is_json => Ok(None),
-                _ => Err(NodeError::Status { url: url.to_owned(), status, hint: hint(status) }),
-            };
-        }
-        let mut frames = answer.into_body();
-        let mut body = Vec::new();
-        while let Some(frame) =
-            timeout(self.answer_within, frames.frame()).await.map_err(|_| slow())?
-        {
-            let frame =
-                frame.map_err(|source| NodeError::BrokeOff { url: url.to_owned(), source })?;
-            let chunk = frame.into_data().unwrap_or_default();
-            if body.len() + chunk.len() > bytes_max {
-                return Err(NodeError::TooLong { url: url.to_owned(), bytes_max });
+        let transactions = self.transactions(&listing, &budget).await?;
+        let whole = listing.whole(height, &transactions);
+        if let Message::Block(block) = block::decode(&whole, &self.rules).map_err(unreadable)? {
+            let ids = (0..block.fields.len()).map(|index| block.fields.transaction_id(index));
+            if !ids.eq(listing.ids()) {
+                return Err(NodeError::OtherTransactions { url });
             }
-            body.extend_from_slice(&chunk);
         }
-        Ok(Some(body))
+        Ok(Some(whole))
     }
 
-    fn request(&self, url: &str) -> ResponseFuture {
-        let mut request =
-            Request::get(url).header(ACCEPT, "application/json").header(USER_AGENT, AGENT);
-        if let Some(authorization) = self.url.authorization() {
-            request = request.header(AUTHORIZATION, authorization);
-        }
-        let request = request.body(Empty::new()).expect("bug: the URL was parsed before");
-        match &self.client {
-            AnyClient::Plain(client) => client.request(request),
-            AnyClient::Tls(client) => client.request(request),
+    fn expect_height(&self, url: String, height: u64, body: &[u8]) -> Result<(), NodeError> {
+        match block::height_of(body) {
+            Some(said) if said == height => Ok(()),
+            Some(said) => Err(NodeError::OtherHeight { url, height: said }),
+            None => {
+                let why = block::decode(body, &self.rules).err().map(|error| error.to_string());
+                Err(NodeError::NoBlock { url, why: why.unwrap_or_default() })
+            }
         }
     }
-}
 
-/// What to do about an answer, where that is known.
-fn hint(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            "; credentials go into the URL, http://USER:PASSWORD@HOST"
+    /// The listed transactions, in the listing's order.
+    async fn transactions(
+        &self,
+        listing: &Listing<'_>,
+        budget: &Budget,
+    ) -> Result<Vec<Vec<u8>>, NodeError> {
+        let urls: Vec<String> = listing.ids().map(|id| self.url.transaction(id)).collect();
+        let answers = urls.into_iter().map(|url| self.transaction(url, budget));
+        stream::iter(answers).buffered(TRANSACTIONS_AT_ONCE).try_collect().await
+    }
+
+    async fn transaction(&self, url: String, budget: &Budget) -> Result<Vec<u8>, NodeError> {
+        let deadline = Instant::now() + TRANSACTION_WITHIN;
+        let mut wait = TRANSACTION_FIRST_WAIT;
+        loop {
+            let answer = {
+                let _turn = self.transactions.acquire().await.expect("bug: it is never closed");
+                self.http.get(&url, budget).await?
+            };
+            match answer {
+                Some(body) if answer::is_object(&body) => return Ok(body),
+                Some(_) => return Err(NodeError::OtherTransactions { url }),
+                None if Instant::now() >= deadline => return Err(NodeError::NoTransaction { url }),
+                None => tokio::time::sleep(wait).await,
+            }
+            wait = (wait * 2).min(TRANSACTION_LONGEST_WAIT);
         }
-        StatusCode::NOT_FOUND => " and not as a node does, in JSON; is the URL a node's?",
-        status if status.is_redirection() => "; give the address that this leads to",
-        _ => "",
     }
 }

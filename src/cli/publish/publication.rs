@@ -50,6 +50,8 @@ pub struct Publication {
     state: Option<State>,
     /// Whether the last writing of it failed, which is said once.
     has_complained: bool,
+    /// Why it ends once what came before is confirmed.
+    ending: Option<anyhow::Error>,
 }
 
 type Confirming = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>;
@@ -80,6 +82,7 @@ impl Publication {
             progress: Progress::new(Extent::Unknown),
             state,
             has_complained: false,
+            ending: None,
         })
     }
 
@@ -92,6 +95,9 @@ impl Publication {
     /// What is under way is kept for [`Self::confirm_rest`].
     pub async fn publish_all(&mut self, source: &mut Source, mut pace: Pace) -> Result<()> {
         loop {
+            if self.ending.is_some() {
+                return self.confirm_rest().await;
+            }
             let room = self.unconfirmed.len() < UNCONFIRMED_MAX
                 && self.unconfirmed_bytes < UNCONFIRMED_BYTES_MAX;
             let next = async {
@@ -202,12 +208,15 @@ impl Publication {
     }
 
     /// Waits for what is under way; an interrupted run may have kept a last block that is not.
+    ///
+    /// # Errors
+    /// What came before cannot be confirmed, or a block that came behind can never be published.
     pub async fn confirm_rest(&mut self) -> Result<()> {
         while self.unconfirmed.front().is_some_and(|one| one.confirm.is_some()) {
             let outcome = oldest(&mut self.unconfirmed).await;
             self.settle(outcome).await?;
         }
-        Ok(())
+        self.ending.take().map_or(Ok(()), Err)
     }
 
     /// Publishes, in order, all that is kept and not under way.
@@ -253,17 +262,49 @@ impl Publication {
         Ok(())
     }
 
+    /// Lets go of the block there and of those behind it: the broker never takes it. What came before
+    /// is published again and confirmed, then it ends.
+    fn end_before(&mut self, at: usize, error: PublishError) -> Result<()> {
+        let behind: Vec<Unconfirmed> = self.unconfirmed.drain(at..).collect();
+        let bytes: usize = behind.iter().map(|one| one.block.body.len()).sum();
+        self.unconfirmed_bytes -= bytes;
+        let block = &behind[0].block;
+        let go_on = match (block.line, block.height) {
+            (None, Some(height)) => format!(
+                "--from-height {} goes on without it, whatever --state says, and clients are told of the gap",
+                height.saturating_add(1)
+            ),
+            _ => "or leave it out, and publish what stands behind it".to_owned(),
+        };
+        let error = anyhow!(
+            "{} is not published, nor anything behind it: {error}; let the broker take more (and blocks.max_bytes of the replicas), {go_on}",
+            place(block)
+        );
+        match self.retry || at == 0 {
+            true => self.ending = Some(error),
+            false => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Drops the connection and waits, or fails if another attempt cannot help.
     async fn lost(&mut self, error: PublishError) -> Result<()> {
         let was_attached = self.publisher.take().is_some();
         drop(self.keeper.take());
-        self.refusals += u32::from(was_attached);
         for one in &mut self.unconfirmed {
             one.confirm = None;
         }
-        let is_final = matches!(error, PublishError::Unroutable { .. })
-            || !self.has_attached
-            || self.refusals >= REFUSALS_MAX;
+        if let PublishError::TooLarge { bytes, .. } = error
+            && let Some(at) =
+                self.unconfirmed.iter().position(|one| one.block.body.len() as u64 == bytes)
+        {
+            return self.end_before(at, error);
+        }
+        self.refusals += u32::from(was_attached);
+        let is_final =
+            matches!(error, PublishError::Unroutable { .. } | PublishError::TooLarge { .. })
+                || !self.has_attached
+                || self.refusals >= REFUSALS_MAX;
         if !self.retry || is_final {
             return Err(explain(error, &self.amqp));
         }
@@ -272,6 +313,16 @@ impl Publication {
         self.progress.say(&format!("{error}; again in {:.1} s", wait.as_secs_f64()));
         tokio::time::sleep(wait).await;
         Ok(())
+    }
+}
+
+/// Where a block comes from, for a person.
+fn place(block: &Block) -> String {
+    let height = block.height.or_else(|| block::height_of(&block.body));
+    match (block.line, height) {
+        (Some(line), Some(height)) => format!("line {line}, height {height}"),
+        (Some(line), None) => format!("line {line}"),
+        (None, height) => format!("height {}", height.unwrap_or_default()),
     }
 }
 

@@ -5,8 +5,7 @@
 //! height = 42
 //! ```
 
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::block::HEIGHT_MAX;
+use crate::record::RecordFile;
 
 /// At the tip each block is remembered at once; behind it a few hundred a second go by, and those
 /// since the last writing are published twice by a run that was killed, which does no harm.
@@ -23,7 +23,7 @@ const WORDS: &str = "# Written by `blockcast publish --node`: the last block tha
 /// What is remembered, and what is still to be written.
 #[derive(Debug)]
 pub struct State {
-    path: PathBuf,
+    file: RecordFile,
     record: Record,
     /// When the file may be written again; only set while it is behind.
     due_at: Option<Instant>,
@@ -38,21 +38,19 @@ struct Record {
 }
 
 impl State {
-    /// Reads the file, if there is one, and proves that it can be written.
+    /// Reads the file, if there is one and it is not empty, and proves that it can be written.
     ///
     /// # Errors
     /// The file is no state, of another node, or cannot be read or written: the person mends that.
     pub fn open(path: &Path, node: &str) -> Result<Self> {
         let shown = path.display();
-        let record = match std::fs::read_to_string(path) {
+        let mut file = RecordFile::new(path.to_owned());
+        let record = match file.read().with_context(|| format!("cannot read {shown}"))? {
             // Without the line itself: another file that is named by mistake may hold a password.
-            Ok(text) => toml::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+            Some(text) => toml::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
                 anyhow!("{shown} is no state of `publish --node`: {}", error.message())
             })?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Record { node: node.to_owned(), height: None }
-            }
-            Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
+            None => Record { node: node.to_owned(), height: None },
         };
         if record.node != node {
             bail!(
@@ -63,10 +61,12 @@ impl State {
         if record.height.is_some_and(|height| height > HEIGHT_MAX) {
             bail!("{shown}: the height is above {HEIGHT_MAX}");
         }
-        let state = Self { path: path.to_owned(), record, due_at: None, written_at: None };
-        state.write_beside()?;
-        std::fs::remove_file(state.beside()).with_context(|| format!("cannot write {shown}"))?;
-        Ok(state)
+        file.prove().with_context(|| {
+            format!(
+                "cannot write {shown}; name a file in a directory that this program may write, or one that is there and that it may write"
+            )
+        })?;
+        Ok(Self { file, record, due_at: None, written_at: None })
     }
 
     /// The last confirmed height.
@@ -93,8 +93,8 @@ impl State {
         }
     }
 
-    /// Writes what is not written yet: a file beside it that then takes its place, so that there is
-    /// a whole one at any time. Blocks for as long as a small file takes.
+    /// Writes what is not written yet, so that there is a whole record at any time. Blocks for as
+    /// long as a small file takes.
     ///
     /// # Errors
     /// The file cannot be written, and will be due again.
@@ -105,28 +105,12 @@ impl State {
         let now = Instant::now();
         self.written_at = Some(now);
         self.due_at = Some(now + WRITE_INTERVAL);
-        self.write_beside()?;
-        std::fs::rename(self.beside(), &self.path)
-            .with_context(|| format!("cannot write {}", self.path.display()))?;
+        let record = toml::to_string(&self.record).expect("bug: a record is a table");
+        self.file
+            .write(&format!("{WORDS}{record}"))
+            .with_context(|| format!("cannot write {}", self.file.path().display()))?;
         self.due_at = None;
         Ok(())
-    }
-
-    fn write_beside(&self) -> Result<()> {
-        let text = toml::to_string(&self.record).expect("bug: a record is a table");
-        let written = || {
-            let mut file = std::fs::File::create(self.beside())?;
-            file.write_all(WORDS.as_bytes())?;
-            file.write_all(text.as_bytes())?;
-            file.sync_data()
-        };
-        written().with_context(|| format!("cannot write {}", self.beside().display()))
-    }
-
-    fn beside(&self) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(".new");
-        name.into()
     }
 }
 
@@ -151,6 +135,12 @@ mod tests {
         assert_eq!(State::open(&path, NODE).expect("opens").height(), Some(42));
         let files = std::fs::read_dir(directory.path()).expect("listed").count();
         assert_eq!(files, 1);
+    }
+
+    #[test]
+    fn an_empty_file_is_no_state() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        assert_eq!(State::open(file.path(), NODE).expect("opens").height(), None);
     }
 
     #[tokio::test(start_paused = true)]

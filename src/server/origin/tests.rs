@@ -156,8 +156,8 @@ fn an_answer_names_the_page_that_may_read_it() {
         // In a head that is not HTTP's own the same lines stand.
         let lines = String::from_utf8(readers.lines()).expect("text");
         let told_line =
-            lines.lines().find_map(|line| line.strip_prefix("access-control-allow-origin: "));
+            lines.lines().find_map(|line| line.strip_prefix("Access-Control-Allow-Origin: "));
         assert_eq!(told_line, told, "{lines}");
-        assert_eq!(lines.contains("credentials: true\r\n"), with_credentials, "{lines}");
+        assert_eq!(lines.contains("Credentials: true\r\n"), with_credentials, "{lines}");
     }
 }

@@ -17,6 +17,7 @@ mod deep;
 mod eventually;
 mod exchange;
 mod filters;
+mod follow;
 mod frames;
 mod idle;
 mod latency;
@@ -26,6 +27,9 @@ mod node;
 mod peer;
 mod peers;
 mod process;
+#[expect(dead_code, reason = "tests ask more of it")]
+#[path = "../../it/node.rs"]
+mod scripted_node;
 mod service;
 #[path = "../../it/sockets.rs"]
 mod sockets;
@@ -40,8 +44,8 @@ use service::Service;
 
 /// What may be named to run only that; `rounds` is `peers` for two servers. Behind either, shapes may be
 /// named, such as `4000x10`.
-const PARTS: [&str; 8] =
-    ["peers", "rounds", "buffers", "idle", "tls", "latency", "filters", "deep"];
+const PARTS: [&str; 9] =
+    ["peers", "rounds", "buffers", "idle", "tls", "latency", "follow", "filters", "deep"];
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args().collect();
@@ -96,6 +100,22 @@ async fn run() -> anyhow::Result<()> {
             latency.client.as_secs_f64() * 1e3,
             latency.more_ms,
         );
+    }
+    if named.is_empty() || is_named("follow") {
+        for (wording, name) in [
+            (follow::Wording::Whole, "whole blocks"),
+            (follow::Wording::Listed, "blocks that list their transactions"),
+        ] {
+            let service = Service::start_with(&[]).await;
+            let delay = follow::measure(&service, wording).await?;
+            println!(
+                "from a node's commit to a WebSocket client through `publish --node`, {} {name}, one every {} ms: p50 {:.1} ms, p99 {:.1} ms",
+                follow::BLOCKS,
+                follow::INTERVAL.as_millis(),
+                delay.p50.as_secs_f64() * 1e3,
+                delay.p99.as_secs_f64() * 1e3,
+            );
+        }
     }
     if named.is_empty() || is_named("filters") {
         let service = Service::start_with(&[]).await;

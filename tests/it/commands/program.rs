@@ -45,6 +45,19 @@ impl Program {
         Self { command, file: None }
     }
 
+    /// The same behind another program, which runs what stands behind its own words.
+    pub fn behind(self, words: &[&str]) -> Self {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(self.command.as_std().get_program());
+        command.args(self.command.as_std().get_args()).env_clear().kill_on_drop(true);
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for (name, value) in self.command.as_std().get_envs() {
+            command.env(name, value.expect("nothing is taken away"));
+        }
+        Self { command, file: self.file }
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
@@ -104,6 +117,15 @@ impl Running {
             if line.starts_with(start) {
                 return line;
             }
+        }
+    }
+
+    /// Lines on stderr that begin with each of these, in any order; others are passed over.
+    pub async fn says_each(&mut self, starts: &[&str]) {
+        let mut starts = starts.to_vec();
+        while !starts.is_empty() {
+            let line = line(&mut self.stderr).await;
+            starts.retain(|start| !line.starts_with(start));
         }
     }
 

@@ -1,5 +1,6 @@
 //! `publish --node`, against a stand-in for the node, watched by a client of a replica.
 
+use blockcast::amqp::Publisher;
 use blockcast::config::Config;
 
 use crate::broker::Broker;
@@ -11,22 +12,33 @@ use crate::replica::{Replica, config};
 
 use super::program::{Program, Running};
 
-fn publish(config: &Config, url: &str, arguments: &[&str]) -> Program {
-    let arguments = [&["publish", "--poll", "20ms", "--node", url], arguments].concat();
+pub fn publish(config: &Config, url: &str, arguments: &[&str]) -> Program {
+    let often: &[&str] = if arguments.contains(&"--poll") { &[] } else { &["--poll", "20ms"] };
+    let arguments = [&["publish", "--node", url], often, arguments].concat();
     Program::new(arguments).config(config)
 }
 
-async fn interrupted(running: Running) -> super::program::Ended {
+pub async fn interrupted(running: Running) -> super::program::Ended {
     running.signal("TERM").await;
     running.ended().await.with_code(0)
 }
 
-async fn heights(client: &mut Client, count: usize) -> Vec<u64> {
+/// Waits until this height is in the RabbitMQ stream.
+pub async fn is_published(config: &Config, height: u64) {
+    let publisher = Publisher::connect(&config.amqp).await.expect("connected");
+    eventually("it is published", async || {
+        let messages = publisher.tail_messages().await.expect("read");
+        messages.iter().any(|message| blockcast::block::height_of(&message.body) == Some(height))
+    })
+    .await;
+}
+
+pub async fn heights(client: &mut Client, count: usize) -> Vec<u64> {
     client.texts(count).await.iter().map(|text| height_of(text)).collect()
 }
 
 /// Three blocks, as a node would hold them.
-async fn node_of_three() -> Node {
+pub async fn node_of_three() -> Node {
     Node::start((1..=3).map(|height| body(height, "noded"))).await
 }
 

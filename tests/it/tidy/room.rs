@@ -32,6 +32,7 @@ const LEAVES: &[&str] = &[
     "packing",
     "pem",
     "readiness",
+    "record",
     "reload",
     "secret",
     "shutdown",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use data_encoding::BASE64;
 use hyper::Uri;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// What was typed, not looked at yet: an error about it must not quote a password.
 #[derive(Clone)]
@@ -81,6 +81,27 @@ impl NodeUrl {
         format!("{}/api/v1/blocks/{height}", self.base)
     }
 
+    /// Where it answers for its newest block, if it knows this path.
+    pub fn latest(&self) -> String {
+        format!("{}/api/v1/blocks/latest", self.base)
+    }
+
+    /// Where it answers for a transaction. The id is the node's own word, so it is escaped.
+    pub fn transaction(&self, id: &str) -> String {
+        format!("{}/api/v1/transactions/{}", self.base, utf8_percent_encode(id, NON_ALPHANUMERIC))
+    }
+
+    /// The root of its API, which says where its streams are.
+    pub fn root(&self) -> String {
+        format!("{}/api/v1/", self.base)
+    }
+
+    /// As it stands in the URL, an IPv6 address in its brackets.
+    pub fn host(&self) -> String {
+        let uri = self.base.parse::<Uri>().ok();
+        uri.as_ref().and_then(Uri::host).expect("bug: it was parsed before").to_owned()
+    }
+
     pub fn is_tls(&self) -> bool {
         self.is_tls
     }
@@ -124,6 +145,14 @@ mod tests {
         ] {
             assert_eq!(parse(text).expect("parses").block(7), expected, "{text}");
         }
+        let url = parse("http://[::1]:9984/one").expect("parses");
+        assert_eq!(url.host(), "[::1]");
+        assert_eq!(url.root(), "http://[::1]:9984/one/api/v1/");
+        assert_eq!(url.latest(), "http://[::1]:9984/one/api/v1/blocks/latest");
+        assert_eq!(
+            url.transaction("../a?b#c"),
+            "http://[::1]:9984/one/api/v1/transactions/%2E%2E%2Fa%3Fb%23c"
+        );
     }
 
     #[test]
