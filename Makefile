@@ -10,6 +10,9 @@ LISTEN ?= 127.0.0.1:9985
 # Where the bench looks for its Node bridge.
 NODE_BRIDGE := target/bench/node
 
+# Whose RabbitMQ `make test-brokers` tests on, beside this machine's: the Debian releases after it.
+BROKER_SUITES ?= trixie forky
+
 # How long `make fuzz` has for each target, and what builds them: coverage as libFuzzer wants it, which
 # stable has; no sanitizer, since there is no unsafe code to watch.
 FUZZ_SECONDS ?= 60
@@ -24,7 +27,8 @@ FUZZ_FLAGS := --cfg fuzzing -C passes=sancov-module -C codegen-units=1 \
 SOAK_SECONDS ?= 1800
 SOAK_STEPS ?= 20000000
 
-.PHONY: help run test fmt format-check lint unit it bench fuzz soak peers rabbitmq promtool haproxy faketime
+.PHONY: help run test test-brokers test-all fmt format-check lint unit it bench fuzz soak \
+	peers rabbitmq promtool haproxy faketime mmdebstrap
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -32,8 +36,15 @@ help: ## list the targets
 run: ## the demo: a broker, Blockcast on 127.0.0.1:9985 (LISTEN=...), a block a second
 	@LISTEN='$(LISTEN)' exec setpriv --pdeathsig TERM deploy/demo.sh
 
-test: ## all that CI checks: format, lints, unit and integration tests
+test: ## format, lints, unit and integration tests
 	@$(MAKE) --no-print-directory format-check lint unit it
+
+test-brokers: promtool haproxy faketime mmdebstrap ## the integration tests on newer RabbitMQ (BROKER_SUITES=...)
+	@tests/brokers.sh $(BROKER_SUITES)
+
+test-all: ## all that CI checks: test, then test-brokers
+	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test-brokers
 
 fmt: ## format the sources
 	cargo fmt
@@ -76,6 +87,10 @@ peers: ## install what the benchmarks compare with, as far as it can be had
 	@deploy/rabbitmq.sh install-nchan || echo "going on without nchan" >&2
 	@mkdir -p $(NODE_BRIDGE) && cp tests/bench/peers/node/*.js* $(NODE_BRIDGE)/
 	@cd $(NODE_BRIDGE) && npm ci --silent --no-audit --no-fund || echo "going on without the Node bridge" >&2
+
+# What cannot be had is no failure: the tests name what they skip.
+mmdebstrap: ## install mmdebstrap if it is missing
+	@deploy/rabbitmq.sh install-mmdebstrap || echo "going on without mmdebstrap" >&2
 
 rabbitmq: ## install rabbitmq-server if it is missing; its service stays off
 	@deploy/rabbitmq.sh install

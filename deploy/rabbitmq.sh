@@ -7,8 +7,9 @@
 #                         the same for Prometheus, whose promtool the tests use, for HAProxy,
 #                         behind which they put replicas, and for libfaketime, with which they set
 #                         a replica's clock
-#   rabbitmq.sh install-nchan
-#                         the same for nginx with nchan, which the benchmarks set beside Blockcast
+#   rabbitmq.sh install-nchan | install-mmdebstrap
+#                         the same for nginx with nchan, which the benchmarks set beside Blockcast,
+#                         and for mmdebstrap, with which tests get other releases' RabbitMQ
 #   rabbitmq.sh run DIR   runs a private broker, on loopback only, until SIGTERM or SIGINT; all its
 #                         files are in DIR, and DIR/uri says where it is as soon as it answers
 #
@@ -87,6 +88,14 @@ install_nchan() {
     fi
     install_package libnginx-mod-nchan nginx.service
     [ -e "$NCHAN" ] || fail "libnginx-mod-nchan is installed, but $NCHAN is missing."
+}
+
+install_mmdebstrap() {
+    if command -v mmdebstrap >/dev/null; then return; fi
+    if ! command -v apt-get >/dev/null; then
+        fail "mmdebstrap is missing, and without apt-get it cannot be installed from here."
+    fi
+    install_package mmdebstrap
 }
 
 # Installs a package; the units that come with it, named behind it if there are any, stay off.
@@ -264,7 +273,8 @@ case ${1:-} in
     install-haproxy) install_haproxy ;;
     install-faketime) install_faketime ;;
     install-nchan) install_nchan ;;
+    install-mmdebstrap) install_mmdebstrap ;;
     run) run "${2:?the directory for its files}" ;;
     *) fail "usage: rabbitmq.sh install | install-promtool | install-haproxy | install-faketime | \
-install-nchan | run DIR" ;;
+install-nchan | install-mmdebstrap | run DIR" ;;
 esac

@@ -3,6 +3,9 @@
 //!
 //! There is no stand-in and no skipping: without RabbitMQ installed these tests fail.
 
+mod installation;
+
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -16,8 +19,6 @@ use rcgen::{
 
 use crate::ports;
 
-/// The scripts themselves, not those in `/usr/sbin`, which change to the user `rabbitmq`.
-const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 /// It takes eight seconds on an idle machine with two cores.
 const STARTED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -36,7 +37,8 @@ pub struct Broker {
     epmd: Arc<Guarded>,
 }
 
-/// A process that is killed when this is dropped and when this process ends.
+/// A process that is killed when this is dropped, when this process ends, and when the watchdog
+/// does.
 struct Guarded {
     watchdog: Child,
     /// The watchdog kills its charge when this pipe closes.
@@ -52,14 +54,11 @@ impl Broker {
 
     /// One for a test that kills it. Waits until it accepts connections.
     pub fn start_own() -> Self {
-        assert!(
-            Path::new(SCRIPTS).join("rabbitmq-server").exists(),
-            "RabbitMQ is not installed; `make test` installs it"
-        );
+        installation::check();
         let home = tempfile::Builder::new().prefix("blockcast-broker-").tempdir();
         let home = home.expect("a temporary directory").keep();
         let [port, tls_port, epmd_port, dist_port] = ports::free();
-        let mut epmd = Command::new("epmd");
+        let mut epmd = installation::program(&home, OsStr::new("epmd"));
         epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
         let epmd = Guarded::start(&epmd, Some(&home));
         let broker = Self {
@@ -163,16 +162,21 @@ impl Broker {
         drop(self.server().take());
     }
 
-    /// Starts the broker that was killed: the same data, the same ports. Waits until it accepts.
+    /// Starts the broker that was killed: the same data, the same ports. Waits until it accepts
+    /// connections, with TLS too.
     pub fn restart(&self) {
         let mut command = self.command("rabbitmq-server");
         command.env("RUNNING_UNDER_SYSTEMD", "1"); // one process instead of a shell around it
         *self.server() = Some(Guarded::start(&command, None));
         let deadline = Instant::now() + STARTED_WITHIN;
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < deadline, "the broker does not start\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(50));
+        // They do not open at the same time, nor in the same order in each version.
+        for port in [self.port, self.tls_port] {
+            while TcpStream::connect(("127.0.0.1", port)).is_err() {
+                assert!(Instant::now() < deadline, "the broker does not start\n{}", self.log());
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
+        installation::announce(&self.log());
     }
 
     /// What `rabbitmqctl` prints, with tabs between columns. Takes about two seconds.
@@ -195,7 +199,7 @@ impl Broker {
     }
 
     fn command(&self, script: &str) -> Command {
-        let mut command = Command::new(Path::new(SCRIPTS).join(script));
+        let mut command = installation::script(&self.home, script);
         let file = |name: &str| self.home.join(name);
         command
             .env_clear()
@@ -274,7 +278,7 @@ impl Guarded {
     fn start(command: &Command, home: Option<&Path>) -> Self {
         let script = r#"trap '' INT TERM HUP
             home=$1; shift
-            "$@" </dev/null >/dev/null 2>&1 & charge=$!
+            setpriv --pdeathsig KILL "$@" </dev/null >/dev/null 2>&1 & charge=$!
             echo started; read -r never
             kill -9 $charge; wait
             [ -z "$home" ] || rm -rf "$home" || { sleep 1; rm -rf "$home"; }"#;
