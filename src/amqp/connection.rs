@@ -174,6 +174,11 @@ impl Connection {
         super::request(|| "opening a channel".into(), self.inner.create_channel()).await
     }
 
+    /// Whether the broker has said that it takes no messages, since it is short of memory or disk.
+    pub fn is_blocked(&self) -> bool {
+        self.inner.status().blocked()
+    }
+
     pub fn is_open(&self) -> bool {
         self.inner.status().connected()
     }

@@ -2,6 +2,8 @@
 //!
 //! Absent here: what a body holds, and trying again (the command reports, and people decide).
 
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +11,21 @@ use lapin::Confirmation;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, PublisherConfirm};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::connection::{ConnectError, Connection};
 use super::consumer::{self, Consuming, ProbeError};
 use super::keeper::Keeper;
 use super::topology::{NameError, Topology, TopologyError};
-use super::{BrokerError, Message, Request, request};
+use super::{BrokerError, Message, REQUEST_DEADLINE, Request, request};
 use crate::config::{self, QueueMode};
 
 /// What producers of blocks use; see `amqp.binding_keys`.
 const ROUTING_KEY: &str = "block.valid";
 /// For the broker's confirmation, which comes when the message is on its replicas' disks.
 const CONFIRM_DEADLINE: Duration = Duration::from_secs(30);
+/// How often it is looked whether the broker takes messages. It says so once, at the first message.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A connection that publishes blocks.
 pub struct Publisher {
@@ -37,6 +41,7 @@ pub struct Publisher {
 pub struct Confirm {
     inner: PublisherConfirm,
     exchange: ShortString,
+    connection: Arc<Connection>,
 }
 
 /// Why a message was not, or may not have been, published.
@@ -107,8 +112,24 @@ impl Publisher {
             &body,
             properties,
         );
+        let is_blocked = || self.connection.is_blocked();
+        let sent = while_taken(is_blocked, REQUEST_DEADLINE, sent).await;
+        let sent = std::future::ready(
+            sent.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut).into())),
+        );
         let inner = request(|| publishing(self.exchange.as_str()), sent).await?;
-        Ok(Confirm { inner, exchange: self.exchange.clone() })
+        let connection = Arc::clone(&self.connection);
+        Ok(Confirm { inner, exchange: self.exchange.clone(), connection })
+    }
+
+    /// Waits until the broker takes no messages (`is_stopped`), or until it takes them again.
+    ///
+    /// # Cancel safety
+    /// Waiting changes nothing.
+    pub async fn stopped(&self, is_stopped: bool) {
+        while self.connection.is_blocked() != is_stopped {
+            sleep(LOOK).await;
+        }
     }
 
     /// The RabbitMQ stream's last messages, oldest first: at least its last chunk.
@@ -137,7 +158,8 @@ impl Publisher {
 }
 
 impl Confirm {
-    /// Waits until a queue has the message, 30 seconds at most.
+    /// Waits until a queue has the message, 30 seconds at most, without the time in which the broker
+    /// takes no messages from anybody.
     ///
     /// When several are under way and only some find no queue, [`PublishError::Unroutable`] may be
     /// said of a neighbour: the broker's returns and confirmations are two sequences.
@@ -146,8 +168,9 @@ impl Confirm {
     /// The message was not published, or that is not known. Publishing a block twice does no harm.
     pub async fn wait(self) -> Result<(), PublishError> {
         let exchange = self.exchange.to_string();
-        let answer = timeout(CONFIRM_DEADLINE, self.inner);
-        let answer = answer.await.map_err(|_| PublishError::Unconfirmed)?;
+        let is_blocked = || self.connection.is_blocked();
+        let answer = while_taken(is_blocked, CONFIRM_DEADLINE, self.inner).await;
+        let answer = answer.ok_or(PublishError::Unconfirmed)?;
         let Request { doing, needs } = publishing(&exchange);
         let refused = |source| {
             let error = BrokerError { doing, needs, source: Box::new(source) };
@@ -162,6 +185,25 @@ impl Confirm {
             Confirmation::NotRequested => unreachable!("bug: the channel is in confirm mode"),
         }
     }
+}
+
+/// Waits for the answer, at most `deadline` of the time in which the broker takes messages; none when
+/// that is over.
+async fn while_taken<T>(
+    is_blocked: impl Fn() -> bool,
+    deadline: Duration,
+    answer: impl Future<Output = T>,
+) -> Option<T> {
+    let mut answer = pin!(answer);
+    let mut left = deadline;
+    while !left.is_zero() {
+        match timeout(LOOK.min(left), &mut answer).await {
+            Ok(answer) => return Some(answer),
+            Err(_) if is_blocked() => left = deadline,
+            Err(_) => left = left.saturating_sub(LOOK),
+        }
+    }
+    None
 }
 
 fn publishing(exchange: &str) -> Request {
@@ -184,4 +226,26 @@ fn too_large(error: &BrokerError) -> Option<PublishError> {
 
 fn limit(bytes: Option<u64>) -> String {
     bytes.map_or_else(String::new, |bytes| format!(" of {bytes}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_time_in_which_the_broker_takes_messages_counts() {
+        let begun = Instant::now();
+        let hour = Duration::from_secs(3_600);
+        let in_alarm = || begun.elapsed() < hour;
+        let never = std::future::pending::<()>();
+        assert_eq!(while_taken(in_alarm, CONFIRM_DEADLINE, never).await, None);
+        assert!(begun.elapsed() >= hour + CONFIRM_DEADLINE - LOOK, "{:?}", begun.elapsed());
+
+        let begun = Instant::now();
+        assert_eq!(while_taken(|| false, CONFIRM_DEADLINE, sleep(hour)).await, None);
+        assert_eq!(begun.elapsed(), CONFIRM_DEADLINE);
+        assert_eq!(while_taken(|| false, CONFIRM_DEADLINE, async { 7 }).await, Some(7));
+    }
 }

@@ -11,6 +11,7 @@ mod progress;
 mod publication;
 mod source;
 mod state;
+mod stoppage;
 
 use std::sync::Arc;
 use std::time::Duration;

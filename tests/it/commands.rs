@@ -2,7 +2,7 @@
 
 mod certificates;
 mod check;
-mod program;
+pub mod program;
 mod publish;
 mod publish_holes;
 mod publish_listed;

@@ -16,6 +16,7 @@ use super::pace::Pace;
 use super::progress::{Extent, Progress};
 use super::source::Source;
 use super::state::State;
+use super::stoppage::Stoppage;
 use crate::amqp::{Failure, Keeper, Message, PublishError, Publisher};
 use crate::block;
 use crate::config;
@@ -46,6 +47,7 @@ pub struct Publication {
     unconfirmed: VecDeque<Unconfirmed>,
     unconfirmed_bytes: usize,
     progress: Progress,
+    stoppage: Stoppage,
     /// What is remembered of confirmed heights, if anything is.
     state: Option<State>,
     /// Whether the last writing of it failed, which is said once.
@@ -70,6 +72,7 @@ impl Publication {
     pub fn new(amqp: Arc<config::Amqp>, retry: bool, state: Option<State>) -> Result<Self> {
         let keeper =
             Keeper::new(Arc::clone(&amqp)).map_err(|error| explain(error.into(), &amqp))?;
+        let progress = Progress::new(Extent::Unknown);
         Ok(Self {
             amqp,
             retry,
@@ -79,7 +82,8 @@ impl Publication {
             refusals: 0,
             unconfirmed: VecDeque::new(),
             unconfirmed_bytes: 0,
-            progress: Progress::new(Extent::Unknown),
+            stoppage: Stoppage::new(progress.voice()),
+            progress,
             state,
             has_complained: false,
             ending: None,
@@ -106,7 +110,7 @@ impl Publication {
             };
             tokio::select! {
                 biased;
-                outcome = oldest(&mut self.unconfirmed), if !self.unconfirmed.is_empty() => {
+                outcome = outcome(&mut self.unconfirmed, &self.publisher, &mut self.stoppage), if !self.unconfirmed.is_empty() => {
                     self.settle(outcome).await?;
                 }
                 () = due(&self.state) => self.remember(),
@@ -213,7 +217,7 @@ impl Publication {
     /// What came before cannot be confirmed, or a block that came behind can never be published.
     pub async fn confirm_rest(&mut self) -> Result<()> {
         while self.unconfirmed.front().is_some_and(|one| one.confirm.is_some()) {
-            let outcome = oldest(&mut self.unconfirmed).await;
+            let outcome = outcome(&mut self.unconfirmed, &self.publisher, &mut self.stoppage).await;
             self.settle(outcome).await?;
         }
         self.ending.take().map_or(Ok(()), Err)
@@ -226,7 +230,8 @@ impl Publication {
             let publisher = self.publisher.as_ref().expect("bug: `attach` has connected");
             let waiting = self.unconfirmed.iter_mut().find(|one| one.confirm.is_none());
             let Some(waiting) = waiting else { return Ok(()) };
-            match publisher.publish(waiting.block.body.clone()).await {
+            let publishing = publisher.publish(waiting.block.body.clone());
+            match self.stoppage.told(publisher, publishing).await {
                 Ok(confirm) => waiting.confirm = Some(Box::pin(confirm.wait())),
                 Err(error) => {
                     let error = self.reason(error).await;
@@ -323,6 +328,21 @@ fn place(block: &Block) -> String {
         (Some(line), Some(height)) => format!("line {line}, height {height}"),
         (Some(line), None) => format!("line {line}"),
         (None, height) => format!("height {}", height.unwrap_or_default()),
+    }
+}
+
+/// The outcome of the oldest confirm; meanwhile a person hears of the broker's stoppage.
+///
+/// # Cancel safety
+/// The confirm stays where it is.
+async fn outcome(
+    unconfirmed: &mut VecDeque<Unconfirmed>,
+    publisher: &Option<Publisher>,
+    stoppage: &mut Stoppage,
+) -> Result<(), PublishError> {
+    match publisher {
+        Some(publisher) => stoppage.told(publisher, oldest(unconfirmed)).await,
+        None => oldest(unconfirmed).await,
     }
 }
 

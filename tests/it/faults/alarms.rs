@@ -9,6 +9,7 @@ use super::link::{NOWHERE, behind_proxy};
 use crate::broker::Broker;
 use crate::chain::{body, event, publish};
 use crate::client::Client;
+use crate::commands::program::Program;
 use crate::eventually::eventually;
 use crate::load::{Pace, Producer, all_have_the_chain, followers};
 use crate::process::Process;
@@ -90,7 +91,16 @@ async fn alarm_blocks_publishers_only(broker: &Broker, alarm: &Alarm) {
     });
     publishers_are_blocked(broker).await;
     assert!(!blocked.is_finished(), "nothing is confirmed");
+    // A person who publishes elsewhere at this broker is told, and waits too.
+    let elsewhere = crate::replica::config(broker);
+    let mut command = Program::new(["publish", "-"]).config(&elsewhere).start();
+    command.write(&[body(1, "y"), b"\n".to_vec()].concat()).await;
+    command.says("the broker takes no messages").await;
     alarm.clear(broker);
+    command.says("the broker takes messages again").await;
+    command.write(&body(2, "y")).await;
+    let told = command.ended().await.with_code(0);
+    told.telling(&["published and confirmed: 2 blocks"]);
     blocked.await.expect("confirmed");
     assert_eq!(client.texts(2).await, [event(4, "x"), event(5, "x")]);
     for replica in [replica, newcomer] {
