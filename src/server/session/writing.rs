@@ -98,7 +98,8 @@ impl<T: Transport> Session<T> {
             if self.feed.is_looking() {
                 self.begin(Instant::now());
             }
-            if self.outbound.is_done() && !self.outbound.is_closing() {
+            // While its start is looked for its cursor is anywhere, also behind its end.
+            if self.outbound.is_done() && !self.outbound.is_closing() && !self.feed.is_looking() {
                 self.close(&Cause::Done);
             }
             if !self.outbound.wants_blocks() || self.feed.is_looking() {

@@ -126,7 +126,8 @@ async fn the_tails_mounted_state_file_is_written_in_place() {
             ["tail", "--state", shown(&mounted), "--from", "oldest", "--until-height", until, &url];
         let ended = Program::new(arguments).behind(&behind).run().await.with_code(0);
         let lines = if until == "9" { 9 } else { 3 };
-        assert_eq!(ended.stdout.lines().count(), lines, "{ended:?}");
+        let status = replica.status().await;
+        assert_eq!(ended.stdout.lines().count(), lines, "{ended:?} of {status}");
         let state: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&kept).expect("read")).expect("JSON");
         assert_eq!(state["cursor"], until);
