@@ -42,7 +42,7 @@ test: ## format, lints, unit and integration tests
 test-brokers: promtool haproxy faketime mmdebstrap ## the integration tests on newer RabbitMQ (BROKER_SUITES=...)
 	@tests/brokers.sh $(BROKER_SUITES)
 
-test-all: ## all that CI checks: test, then test-brokers
+test-all: ## everything that is checked: test, then test-brokers
 	@$(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory test-brokers
 

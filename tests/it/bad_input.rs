@@ -165,7 +165,11 @@ async fn a_dead_letter_that_cannot_be_written_is_counted_and_the_feed_goes_on() 
     let config = limits();
     let replica = Replica::start_ready(&config).await;
     let mut client = Client::connect(&replica.url("valid_transactions")).await;
-    let dead = config.amqp.dead_letter.exchange.as_deref().expect("dead letters are on");
+    let dead = config.amqp.dead_letter.exchange.as_deref();
+    // The first shows that the queue is set up, and bound, before it goes.
+    publish(&config, [b"bad too".to_vec()]).await;
+    assert_eq!(Letters::of(Broker::shared(), dead).await.take().await.body, b"bad too");
+    let dead = dead.expect("dead letters are on");
     AmqpClient::connect(&Broker::shared().uri()).await.delete_queue(dead).await;
     // A producer that declared anything would make the queue again.
     let mut producer = config.clone();

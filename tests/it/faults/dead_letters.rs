@@ -64,10 +64,15 @@ async fn letters_are_kept_without_a_node_and_never_hold_up_the_feed() {
     drop(client);
     block_in_place(|| nodes[2].kill());
     let replica = Process::start_ready(&older).await;
-    replica.logs("dead letters cannot be set up").await;
+    publish(&older, [body(1, "x")]).await;
+    replica.reaches(1).await;
+    // RabbitMQ 3.10 says that the queue's node is down; 4.x binds it all the same.
     let told = replica.logged("");
     let at = |text: &str| told.iter().position(|line| line.contains(text));
-    assert!(at("consuming") < at("dead letters cannot be set up"), "{told:?}");
+    let is_held_up = at("dead letters cannot be set up").is_some_and(|at_letters| {
+        at("consuming").is_none_or(|at_consuming| at_letters < at_consuming)
+    });
+    assert!(!is_held_up, "{told:?}");
     replica.stop().await;
     // The first one's end takes the files of all.
     nodes.reverse();
