@@ -241,8 +241,10 @@ impl Dialer {
         loop {
             tokio::select! {
                 () = self.connect_when_wanted() => {}
-                // Who waits for a connection sees this one go, and asks again.
-                () = self.link.keeper.give_way() => {}
+                () = self.link.keeper.give_way() => {
+                    // What was asked meanwhile has been dropped: who waits is woken, and asks again.
+                    drop(self.link.keeper.take());
+                }
             }
         }
     }
