@@ -122,12 +122,17 @@ impl Publisher {
         Ok(Confirm { inner, exchange: self.exchange.clone(), connection })
     }
 
+    /// Whether the broker takes no messages.
+    pub fn is_stopped(&self) -> bool {
+        self.connection.is_blocked()
+    }
+
     /// Waits until the broker takes no messages (`is_stopped`), or until it takes them again.
     ///
     /// # Cancel safety
     /// Waiting changes nothing.
     pub async fn stopped(&self, is_stopped: bool) {
-        while self.connection.is_blocked() != is_stopped {
+        while self.is_stopped() != is_stopped {
             sleep(LOOK).await;
         }
     }

@@ -26,7 +26,13 @@ impl Stoppage {
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return answer,
+                answer = &mut answer => {
+                    // The answer may come with the word that the broker goes on.
+                    if self.is_stopped && !publisher.is_stopped() {
+                        self.turn();
+                    }
+                    return answer;
+                }
                 () = publisher.stopped(!self.is_stopped) => self.turn(),
             }
         }
