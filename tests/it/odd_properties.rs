@@ -34,7 +34,8 @@ fn odd() -> Vec<Odd> {
     let cases: Vec<Case> = serde_json::from_str(&text).expect("cases");
     assert_eq!(cases.len(), 7);
     let mut odd: Vec<Odd> = cases.iter().map(Case::odd).collect();
-    for place in [1, 6, 13] {
+    // Not the content encoding: one that nobody knows is dead-lettered by its name.
+    for place in [6, 13] {
         odd.push(Odd::property(place, b"\xff\x80"));
     }
     let value = [b"S", &long(b"\xe9")[..]].concat();

@@ -214,6 +214,7 @@ async fn a_waiting_block_that_a_queue_hands_over_again_is_not_settled_before_it_
     let broker = Broker::start_own();
     let mut config = config(&broker);
     config.amqp.queue.mode = QueueMode::Queue;
+    config.amqp.queue.keep = true;
     config.blocks.hold = Hold::For(Duration::from_secs(600));
     let replica = Replica::start_ready(&config).await;
     publish(&config, [1, 3].map(|height| body(height, "x"))).await;

@@ -7,6 +7,9 @@ use super::case::Chop::Whole;
 use super::case::{BINARY, Case, FIN, PING, TEXT, fragments, frame};
 
 const OFFER: &str = "permessage-deflate; client_no_context_takeover; client_max_window_bits";
+/// What a client binds itself to is said back to it.
+const AGREED_FOR_BOTH: &str =
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 const AGREED: &str = "permessage-deflate; server_no_context_takeover";
 const AGREED_WITH_WINDOW: &str =
     "permessage-deflate; server_no_context_takeover; server_max_window_bits=15";
@@ -71,7 +74,8 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (kind, (opcode, payload)) in (1..).zip(kinds) {
         for (place, form) in (1..).zip(FORMS) {
-            let case = Case::new(format!("12.{kind}.{place}")).offering(OFFER, Some(AGREED));
+            let case =
+                Case::new(format!("12.{kind}.{place}")).offering(OFFER, Some(AGREED_FOR_BOTH));
             cases.push(compressed(case, opcode, payload, form));
         }
     }
