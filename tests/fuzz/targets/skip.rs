@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use blockcast::block::{Message, Rules, decode, height_of, with_height};
+use blockcast::block::{Block, Message, Rules, decode, height_of, with_height};
 use blockcast::config::Dialect;
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
@@ -20,7 +20,9 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(pieces) = pieces else { return };
     // Words beside the marks, and what would be part of a longer word or an escape with one only.
     let is_other = |piece: &&str| {
-        piece.contains("NaN") || piece.contains("Infinity") || piece.ends_with(['-', '\\'])
+        piece.contains("NaN")
+            || piece.contains("Infinity")
+            || ["-", "\\", "Na"].iter().any(|end| piece.ends_with(end))
     };
     if pieces.iter().any(is_other) {
         return;
@@ -37,7 +39,11 @@ fuzz_target!(|bytes: &[u8]| {
     let (Ok(Message::Block(block)), Ok(Message::Block(expected))) = (decoded, expected) else {
         return;
     };
-    assert_eq!(block, expected, "{with_words}");
+    assert_eq!(block.fields.len(), expected.fields.len(), "{with_words}");
+    // An escape can make a longer word of one.
+    if !with_words.contains('\\') {
+        assert_eq!(said(&block), said(&expected), "{with_words}");
+    }
     assert_eq!(height_of(with_words.as_bytes()), Some(block.height));
     let other = with_height(with_words.as_bytes(), OTHER_HEIGHT).expect("it has a height");
     match decode(&other, &RULES) {
@@ -47,6 +53,15 @@ fuzz_target!(|bytes: &[u8]| {
         other => assert!(with_words.len() + 4 > RULES.body_bytes_max, "{other:?}"),
     }
 });
+
+/// What a block says, whatever word stood in its texts.
+fn said(block: &Block) -> String {
+    let fields: Vec<Vec<_>> =
+        (0..block.fields.len()).map(|index| block.fields.of(index).collect()).collect();
+    let said = format!("{} {:?} {fields:?}", block.height, block.hash);
+    // The longest first.
+    WORDS.iter().rev().fold(said, |said, word| said.replace(word, "1e999"))
+}
 
 /// The pieces where a value is skipped, and from there wherever they lead.
 fn body<'a>(pieces: &[&str], word: impl Fn(usize) -> &'a str) -> String {
