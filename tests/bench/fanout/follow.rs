@@ -4,7 +4,6 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -54,18 +53,7 @@ pub async fn measure(service: &Service, wording: Wording) -> anyhow::Result<Dela
         interval.tick().await;
         let committed_at = Instant::now();
         node.commit(height);
-        while frames.texts() <= number {
-            client.readable().await?;
-            let mut bytes = [0; 4_096];
-            match client.try_read(&mut bytes) {
-                Ok(count) => {
-                    ensure!(count > 0, "the client was cut");
-                    frames.take(&bytes[..count]);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        frames.receive(&client, number + 1).await?;
         if number >= WARM_UP {
             delays.push(committed_at.elapsed());
         }

@@ -1,5 +1,8 @@
 //! The load client's whole knowledge of WebSocket: where frames end, and how many were texts.
 
+use anyhow::ensure;
+use tokio::net::TcpStream;
+
 /// RFC 6455, section 5.2: the last frame of a message, a text; and the bit that says it is compressed.
 const TEXT: u8 = 0x81;
 const COMPRESSED: u8 = 0x40;
@@ -20,6 +23,23 @@ impl Frames {
     /// Texts that are here to their last byte.
     pub fn texts(&self) -> usize {
         self.begun - usize::from(self.in_text && self.left > 0)
+    }
+
+    /// Reads on until so many texts are here.
+    pub async fn receive(&mut self, client: &TcpStream, texts: usize) -> anyhow::Result<()> {
+        while self.texts() < texts {
+            client.readable().await?;
+            let mut bytes = [0; 4_096];
+            match client.try_read(&mut bytes) {
+                Ok(count) => {
+                    ensure!(count > 0, "the client was cut");
+                    self.take(&bytes[..count]);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     pub fn take(&mut self, mut bytes: &[u8]) {

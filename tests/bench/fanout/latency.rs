@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
@@ -53,18 +52,7 @@ pub async fn measure(service: &Service) -> anyhow::Result<Latency> {
             anyhow::Ok(())
         };
         let receive = async {
-            while frames.texts() <= number {
-                client.readable().await?;
-                let mut bytes = [0; 4_096];
-                match client.try_read(&mut bytes) {
-                    Ok(count) => {
-                        ensure!(count > 0, "the client was cut");
-                        frames.take(&bytes[..count]);
-                    }
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+            frames.receive(&client, number + 1).await?;
             anyhow::Ok(Instant::now())
         };
         let ((), (), received_at) = tokio::try_join!(publish, deliver, receive)?;
