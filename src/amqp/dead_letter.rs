@@ -24,6 +24,9 @@ use crate::packing::Packing;
 
 /// For one letter, in all: the feed waits for it.
 const LETTER_DEADLINE: Duration = Duration::from_secs(10);
+/// AMQP 0-9-1's `connection-forced` and `internal-error`: the broker ends, or has lost something, and
+/// says nothing about the letter.
+const PASSING_CODES: [u16; 2] = [320, 541];
 /// Of `detail`, which may quote the message; all headers must fit one frame of 128 KiB.
 const DETAIL_BYTES_MAX: usize = 1_024;
 
@@ -241,7 +244,7 @@ impl DeadLetterError {
     fn is_transient(&self) -> bool {
         match self {
             Self::NoBroker(ConnectError::Unreachable(_)) => true,
-            Self::Refused(error) => error.code().is_none(),
+            Self::Refused(error) => error.code().is_none_or(|code| PASSING_CODES.contains(&code)),
             _ => false,
         }
     }
