@@ -23,6 +23,7 @@ mod reader;
 mod source;
 mod tls;
 mod topology;
+mod unreadable;
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetters};
 pub use keeper::{Failure, Keeper};
 pub use publisher::{Confirm, PublishError, Publisher};
 pub use reader::{Bounds, Dialer, Message, Messages, ReadError, Reader};
-pub use source::{Link, Source, SourceError};
+pub use source::{Link, Signs, Source, SourceError};
 pub use tls::TlsError;
 
 use crate::packing::Packing;
@@ -43,6 +44,8 @@ use crate::packing::Packing;
 /// How long the broker may take over one request. Far above any real answer, so that it means a
 /// broker that hangs while its heartbeats still come.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// The broker's reply code for a crash of its own.
+const INTERNAL_ERROR: u16 = 541;
 
 /// What the source says, in this order of events.
 #[derive(Debug)]
@@ -167,10 +170,12 @@ pub struct BrokerError {
 impl BrokerError {
     /// The broker's reply code, such as 406; none when the connection failed.
     fn code(&self) -> Option<u16> {
-        match self.source.kind() {
-            lapin::ErrorKind::ProtocolError(reply) => Some(reply.get_id()),
-            _ => None,
-        }
+        code(&self.source)
+    }
+
+    /// As [`consumer::Ended::is_unreadable`].
+    fn is_unreadable(&self) -> bool {
+        self.code() == Some(INTERNAL_ERROR)
     }
 
     fn reply(&self) -> String {
@@ -213,6 +218,13 @@ async fn request<T>(
         let Request { doing, needs } = asked();
         BrokerError { doing, needs, source: Box::new(source) }
     })
+}
+
+fn code(error: &lapin::Error) -> Option<u16> {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(reply) => Some(reply.get_id()),
+        _ => None,
+    }
 }
 
 /// The broker's own words, without the library's around them.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::amqp::{DeadLetters, Dialer, Reader, Source, SourceError};
+use crate::amqp::{DeadLetters, Dialer, Reader, Signs, Source, SourceError};
 use crate::archive::Archive;
 use crate::config::{Config, QueueMode};
 use crate::encoder;
@@ -126,8 +126,12 @@ impl Bridge {
         };
 
         let amqp = Arc::new(config.amqp);
-        let (source, link) =
-            Source::new(Arc::clone(&amqp), Arc::clone(&metrics), Arc::clone(&readiness));
+        let signs = Signs {
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+            notices: Arc::clone(&notices),
+        };
+        let (source, link) = Source::new(Arc::clone(&amqp), signs);
         let dead_letters = Arc::new(DeadLetters::beside(Arc::clone(&amqp), &link));
         let read_back = requests.and_then(|requests| {
             // What is wrong with the configuration, the source says.

@@ -185,6 +185,7 @@ pub struct Metrics {
     pub amqp_reconnects: IntCounter,
     pub amqp_mended_frames: IntCounter,
     pub stream_resets: IntCounter,
+    pub unreadable_entries: IntCounter,
     pub deliveries: CounterPer<Outcome>,
     pub dead_letters: CounterPer<DeadLetterReason>,
     pub dead_letters_failed: IntCounter,
@@ -276,6 +277,11 @@ impl Metrics {
                 r,
                 "stream_resets_total",
                 "Times the RabbitMQ stream was found made anew or shortened",
+            ),
+            unreadable_entries: counter(
+                r,
+                "unreadable_entries_total",
+                "Entries of the RabbitMQ stream passed over, since the broker cannot hand them over",
             ),
             deliveries: per(
                 r,

@@ -1,12 +1,13 @@
 //! What an operator should see in the status beside the numbers: the last input that was rejected,
-//! and whether another chain is published here. Never a body, never an address.
+//! the last that could not be read, and whether another chain is published here. Never a body, never an
+//! address.
 
 use std::sync::Mutex;
 use std::time::SystemTime;
 
 use crate::metrics::DeadLetterReason;
 
-/// Written by the pipeline, read by the status page.
+/// Written by the pipeline and by those who read the stream, read by the status page.
 #[derive(Debug, Default)]
 pub struct Notices {
     inner: Mutex<Noticed>,
@@ -15,6 +16,9 @@ pub struct Notices {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Noticed {
     pub last_rejected: Option<(DeadLetterReason, SystemTime)>,
+    /// The first and the last offset of a run of entries that the broker cannot hand over, and when
+    /// they were passed over.
+    pub last_unreadable: Option<(u64, u64, SystemTime)>,
     /// Twenty conflicts or more in a row.
     pub another_chain_published: bool,
 }
@@ -22,6 +26,10 @@ pub struct Noticed {
 impl Notices {
     pub fn rejected(&self, reason: DeadLetterReason) {
         self.lock().last_rejected = Some((reason, SystemTime::now()));
+    }
+
+    pub fn unreadable(&self, from_offset: u64, to_offset: u64) {
+        self.lock().last_unreadable = Some((from_offset, to_offset, SystemTime::now()));
     }
 
     pub fn set_another_chain_published(&self, is_so: bool) {

@@ -12,6 +12,8 @@ pub enum State {
     Warming,
     /// Warm, but without a broker for longer than `amqp.unready_after`.
     BrokerLost,
+    /// Warm, but before an entry that the broker cannot hand over.
+    Unreadable,
     /// Told to end.
     Draining,
 }
@@ -27,6 +29,7 @@ struct Inner {
     warm: bool,
     draining: bool,
     refusing: bool,
+    before_unreadable: bool,
     /// None while connected.
     broker_lost_at: Option<Instant>,
 }
@@ -37,6 +40,7 @@ impl Readiness {
             warm: false,
             draining: false,
             refusing: false,
+            before_unreadable: false,
             broker_lost_at: Some(Instant::now()),
         };
         Self { unready_after, inner: Mutex::new(inner) }
@@ -49,12 +53,13 @@ impl Readiness {
             () if inner.draining => State::Draining,
             () if !inner.warm => State::Warming,
             () if lost_for.is_some_and(|time| time > self.unready_after) => State::BrokerLost,
+            () if inner.before_unreadable => State::Unreadable,
             () => State::Ready,
         }
     }
 
     /// Whether a stream handshake is taken now: not while warming, nor late in the drain; still
-    /// while the broker is lost, since the history serves.
+    /// while the broker is lost or an entry cannot be read, since the history serves.
     pub fn takes_clients(&self) -> Result<(), State> {
         let inner = self.lock();
         match () {
@@ -78,6 +83,11 @@ impl Readiness {
 
     pub fn is_connected(&self) -> bool {
         self.lock().broker_lost_at.is_none()
+    }
+
+    /// Whether the feed stands before an entry that the broker cannot hand over.
+    pub fn set_before_unreadable(&self, is_so: bool) {
+        self.lock().before_unreadable = is_so;
     }
 
     /// Unready from now on, though clients are still taken.
@@ -123,6 +133,18 @@ mod tests {
         assert!(lost.is_some(), "any time at all is longer than zero");
         assert_eq!(readiness.takes_clients(), Ok(()));
         readiness.set_connected(true);
+        assert_eq!(readiness.state(), State::Ready);
+    }
+
+    #[test]
+    fn an_unreadable_entry_makes_unready_but_clients_are_still_taken() {
+        let readiness = Readiness::new(Duration::MAX);
+        readiness.set_before_unreadable(true);
+        assert_eq!(readiness.state(), State::Warming);
+        readiness.set_warm(true);
+        assert_eq!(readiness.state(), State::Unreadable);
+        assert_eq!(readiness.takes_clients(), Ok(()));
+        readiness.set_before_unreadable(false);
         assert_eq!(readiness.state(), State::Ready);
     }
 }

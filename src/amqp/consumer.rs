@@ -12,8 +12,8 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connection::Connection;
-use super::{BrokerError, Request, request, settle};
+use super::connection::{ConnectError, Connection};
+use super::{BrokerError, INTERNAL_ERROR, Request, code, request, settle};
 
 /// A tail that is quiet for this long has been read to its end: a chunk's messages follow each
 /// other within a millisecond on a local network.
@@ -70,6 +70,14 @@ pub enum Ended {
     Cancelled,
     #[error("{}", super::reply(.0))]
     Lost(lapin::Error),
+}
+
+impl Ended {
+    /// Whether the broker said 541: a process of its crashed, as it does before an entry that it cannot
+    /// hand over.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Lost(error) if code(error) == Some(INTERNAL_ERROR))
+    }
 }
 
 impl Consumer {
@@ -197,9 +205,11 @@ pub async fn first_offset(
     Ok(first.ok().transpose()?.and_then(|message| offset_of(&message.properties)))
 }
 
-/// Why a stream's end is not known.
+/// Why it is not known what a stream has at a place.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error(transparent)]
     Refused(#[from] BrokerError),
     #[error(transparent)]

@@ -137,6 +137,12 @@ impl Keeper {
         self.attempts().backoff.reset();
     }
 
+    /// Has the next attempt begin with the address that the other keeper's next one begins with.
+    pub fn follow(&self, other: &Self) {
+        let turn = other.attempts().turn;
+        self.attempts().turn = turn;
+    }
+
     /// Takes the connection out, to be closed or dropped.
     pub fn take(&self) -> Option<Arc<Connection>> {
         self.connection.send_replace(None)

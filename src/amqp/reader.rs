@@ -1,8 +1,13 @@
 //! Reading the RabbitMQ stream at places, over a connection of its own that is made when somebody
 //! first reads: where it begins and ends, a few messages from a place, all from a place on.
 //!
+//! While the stream is suspected of entries that the broker cannot hand over, each reading has a
+//! connection of its own ([`apart`]).
+//!
 //! Nothing is settled here that anybody waits for: acks are only credit. What the messages say, and
 //! which place is the right one, is decided elsewhere.
+
+mod apart;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,17 +16,23 @@ use std::time::Duration;
 use futures_lite::future::poll_once;
 use lapin::Acker;
 use lapin::types::ShortString;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::connection::Connection;
 use super::consumer::{self, Consumer, Consuming, Ended, ProbeError, Start};
 use super::keeper::{Failure, Keeper};
+use super::precedence::Precedence;
 use super::topology::Topology;
+use super::unreadable::Unreadable;
+use super::unreadable::lanes::Lanes;
+use super::unreadable::prover::{Prover, Question};
 use super::{BrokerError, SourceError};
 use crate::config;
+use crate::metrics::Metrics;
 use crate::packing::Packing;
+use apart::Apart;
 
 /// Messages under way to one reading. Fewer than a live consumer has, since there are several
 /// readings and each message may be as large as a block can be; enough for thousands a second from a
@@ -35,16 +46,19 @@ const PEEKED_BYTES_MAX: usize = 1 << 20;
 /// How long a message may take that is known to be there; the broker may have to read its disk.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Reads the stream; all who read share one connection.
+/// Questions for proofs that wait. Far above the readings that there are at a time.
+const QUESTIONS_MAX: usize = 64;
+
+/// Reads the stream; all who read share one connection, unless they read apart.
 #[derive(Clone)]
 pub struct Reader {
     link: Arc<Link>,
-    queue: ShortString,
 }
 
-/// Makes the readers' connection, and another when that is lost.
+/// Makes the readers' connection, and another when that is lost, and proves what cannot be read.
 pub struct Dialer {
     link: Arc<Link>,
+    prover: Prover,
 }
 
 /// A message of the stream.
@@ -64,7 +78,15 @@ pub struct Bounds {
 }
 
 /// Messages from a place on, until this is dropped.
-pub struct Messages {
+pub struct Messages(Way);
+
+enum Way {
+    Shared(Box<Shared>),
+    Apart(Apart),
+}
+
+/// Messages over the connection that readings share.
+struct Shared {
     consumer: Consumer,
     /// The last message not acked, and how many there are.
     unacked: Option<Acker>,
@@ -88,7 +110,13 @@ pub enum ReadError {
 }
 
 struct Link {
+    config: Arc<config::Amqp>,
+    queue: ShortString,
     keeper: Keeper,
+    precedence: Arc<Precedence>,
+    unreadable: Arc<Unreadable>,
+    metrics: Arc<Metrics>,
+    questions: mpsc::Sender<Question>,
     /// Notified by who reads and has no connection. The dialer waits for it.
     wanted: Notify,
     /// Set when the last connection's broker did not serve.
@@ -101,8 +129,9 @@ impl Reader {
     /// # Errors
     /// The configuration must be mended, as [`super::Source::run`] says too.
     pub fn new(config: Arc<config::Amqp>) -> Result<(Self, Dialer), SourceError> {
-        let keeper = Keeper::new(Arc::clone(&config))?;
-        Self::over(keeper, config)
+        let metrics = Arc::new(Metrics::new());
+        let unreadable = Unreadable::new(Arc::clone(&metrics), Arc::default());
+        Self::after(config, Arc::new(Precedence::none()), (Arc::new(unreadable), metrics))
     }
 
     /// A reader that connects when the source of this link has, and what connects it.
@@ -113,23 +142,48 @@ impl Reader {
         config: Arc<config::Amqp>,
         link: &super::Link,
     ) -> Result<(Self, Dialer), SourceError> {
-        let keeper = Keeper::beside(Arc::clone(&config), Arc::clone(&link.precedence))?;
-        Self::over(keeper.counting(Arc::clone(&link.metrics)), config)
+        let told = (Arc::clone(&link.unreadable), Arc::clone(&link.metrics));
+        Self::after(config, Arc::clone(&link.precedence), told)
     }
 
-    fn over(keeper: Keeper, config: Arc<config::Amqp>) -> Result<(Self, Dialer), SourceError> {
-        let queue = Topology::new(config)?.queue().clone();
-        let link =
-            Arc::new(Link { keeper, wanted: Notify::new(), is_unfit: AtomicBool::new(false) });
-        Ok((Self { link: Arc::clone(&link), queue }, Dialer { link }))
+    fn after(
+        config: Arc<config::Amqp>,
+        precedence: Arc<Precedence>,
+        (unreadable, metrics): (Arc<Unreadable>, Arc<Metrics>),
+    ) -> Result<(Self, Dialer), SourceError> {
+        let queue = Topology::new(Arc::clone(&config))?.queue().clone();
+        let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+        let prover = Prover {
+            lanes: Lanes::new(&config, &precedence, queue.clone())?,
+            precedence: Arc::clone(&precedence),
+            queue: queue.clone(),
+            unreadable: Arc::clone(&unreadable),
+            questions: asked,
+        };
+        let keeper = Keeper::beside(Arc::clone(&config), Arc::clone(&precedence))?;
+        let link = Arc::new(Link {
+            keeper: keeper.counting(Arc::clone(&metrics)),
+            config,
+            queue,
+            precedence,
+            unreadable,
+            metrics,
+            questions,
+            wanted: Notify::new(),
+            is_unfit: AtomicBool::new(false),
+        });
+        Ok((Self { link: Arc::clone(&link) }, Dialer { link, prover }))
     }
 
     /// Where the stream begins and ends; none when it is empty. Waits for a broker as long as it
     /// takes; then 20 to 50 ms, and for an empty stream a second.
     pub async fn bounds(&self) -> Result<Option<Bounds>, ReadError> {
+        if self.link.unreadable.is_suspect() {
+            return apart::bounds(&self.link).await;
+        }
         let connection = self.connection().await;
         let look = async {
-            let counted = consumer::count(&connection, &self.queue).await?;
+            let counted = consumer::count(&connection, &self.link.queue).await?;
             let within = consumer::first_within(counted);
             let Some(first) = self.offset_at(&connection, Start::First, within).await? else {
                 return Ok(None);
@@ -158,10 +212,15 @@ impl Reader {
     /// All messages from `offset` on, or from the first behind it. An offset below the stream's
     /// first begins at that.
     pub async fn read_from(&self, offset: u64) -> Result<Messages, ReadError> {
+        if self.link.unreadable.is_suspect() {
+            return Ok(Messages(Way::Apart(Apart::from(&self.link, offset))));
+        }
         let connection = self.connection().await;
         let opened = self.consumer(&connection, Start::Offset(offset), PREFETCH).await;
         let consumer = opened.map_err(|error| self.failed(&connection, error.into()))?;
-        Ok(Messages { consumer, unacked: None, unacked_len: 0, reader: self.clone(), connection })
+        let reader = self.clone();
+        let shared = Shared { consumer, unacked: None, unacked_len: 0, reader, connection };
+        Ok(Messages(Way::Shared(Box::new(shared))))
     }
 
     /// Says goodbye to the broker, for at most two seconds.
@@ -190,7 +249,7 @@ impl Reader {
         start: Start,
         prefetch: u16,
     ) -> Result<Consumer, BrokerError> {
-        let consuming = Consuming { queue: &self.queue, prefetch, start: Some(start) };
+        let consuming = Consuming { queue: &self.link.queue, prefetch, start: Some(start) };
         Consumer::open(on, consuming).await
     }
 
@@ -211,26 +270,37 @@ impl Reader {
     /// A connection that failed is not used again, and its broker passed over, unless only the
     /// stream is missing.
     fn failed(&self, on: &Arc<Connection>, error: ProbeError) -> ReadError {
-        let error = match error {
-            ProbeError::NotAStream => return ReadError::NotAStream,
-            ProbeError::Refused(error) if error.code() == Some(404) => {
-                // "no queue 'x' in vhost '/'"; a node that is down answers 404 too.
-                let reply = error.reply();
-                match reply.contains("no queue") {
-                    true => return ReadError::Missing(reply),
-                    false => ReadError::Lost(reply),
-                }
+        let is_brokers = match &error {
+            ProbeError::NotAStream => false,
+            ProbeError::Ended(ended) if ended.is_unreadable() => {
+                self.link.unreadable.set_met();
+                true
             }
             // The queue was deleted, or its node is going down: the next attempt tells.
-            ProbeError::Ended(ended @ Ended::Cancelled) => {
-                return ReadError::Lost(ended.to_string());
-            }
-            error => ReadError::Lost(error.to_string()),
+            ProbeError::Ended(Ended::Cancelled) => false,
+            _ => true,
         };
-        if self.link.keeper.take_this(on) {
+        let error = ReadError::of(&error);
+        let is_brokers = is_brokers && !matches!(error, ReadError::Missing(_));
+        if is_brokers && self.link.keeper.take_this(on) {
             self.link.is_unfit.store(true, Ordering::Relaxed);
         }
         error
+    }
+}
+
+impl ReadError {
+    fn of(error: &ProbeError) -> Self {
+        match error {
+            ProbeError::NotAStream => Self::NotAStream,
+            // "no queue 'x' in vhost '/'"; a node that is down answers 404 too.
+            ProbeError::Refused(error)
+                if error.code() == Some(404) && error.reply().contains("no queue") =>
+            {
+                Self::Missing(error.reply())
+            }
+            error => Self::Lost(error.to_string()),
+        }
     }
 }
 
@@ -238,19 +308,37 @@ impl Dialer {
     /// Connects whenever somebody wants to read and there is no open connection; waits longer from
     /// one failure to the next; lets go when the feed seeks a broker in vain. Never ends by itself.
     pub async fn run(self) {
+        let Self { link, prover } = self;
+        tokio::select! {
+            never = prover.run() => match never {},
+            () = link.keep_connected() => {}
+        }
+    }
+}
+
+impl Link {
+    /// A keeper for one reading, which connects after the feed too.
+    fn keeper_apart(&self) -> Result<Keeper, ReadError> {
+        let keeper = Keeper::beside(Arc::clone(&self.config), Arc::clone(&self.precedence));
+        let keeper = keeper.map_err(|error| ReadError::Lost(error.to_string()))?;
+        Ok(keeper.counting(Arc::clone(&self.metrics)))
+    }
+
+    /// Never ends by itself.
+    async fn keep_connected(&self) {
         loop {
             tokio::select! {
                 () = self.connect_when_wanted() => {}
-                () = self.link.keeper.give_way() => {
+                () = self.keeper.give_way() => {
                     // What was asked meanwhile has been dropped: who waits is woken, and asks again.
-                    drop(self.link.keeper.take());
+                    drop(self.keeper.take());
                 }
             }
         }
     }
 
     async fn connect_when_wanted(&self) {
-        let Link { keeper, wanted, is_unfit } = &*self.link;
+        let Self { keeper, wanted, is_unfit, .. } = self;
         wanted.notified().await;
         if keeper.current().is_some() {
             return;
@@ -271,16 +359,8 @@ impl Dialer {
     }
 }
 
-impl Messages {
-    /// The next message. Before it waits for one, everything handed over is acked, since the broker
-    /// may be waiting for that. Nothing is waited for once there is one.
-    ///
-    /// # Errors
-    /// No further message comes.
-    ///
-    /// # Cancel safety
-    /// No message is lost when dropped.
-    pub async fn next(&mut self) -> Result<Message, ReadError> {
+impl Shared {
+    async fn next(&mut self) -> Result<Message, ReadError> {
         if self.unacked_len >= PREFETCH / 2 {
             self.ack().await;
         }
@@ -304,6 +384,23 @@ impl Messages {
         self.unacked_len = 0;
         if let Some(acker) = self.unacked.take() {
             super::settle_up_to(&acker).await;
+        }
+    }
+}
+
+impl Messages {
+    /// The next message. Before it waits for one, everything handed over is acked, since the broker
+    /// may be waiting for that. Nothing is waited for once there is one.
+    ///
+    /// # Errors
+    /// No further message comes.
+    ///
+    /// # Cancel safety
+    /// No message is lost when dropped.
+    pub async fn next(&mut self) -> Result<Message, ReadError> {
+        match &mut self.0 {
+            Way::Shared(shared) => shared.next().await,
+            Way::Apart(apart) => apart.next().await,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The consumer task: attached to the queue for as long as the program runs.
 //!
 //! One loop heals everything that can heal ([`feed`]): connect, check the topology, find the place to
-//! read from ([`attach`]), read until that ends ([`read`]), wait, again. Absent here: what messages
+//! read from ([`attach`]), read until that ends ([`read`], or [`careful`] where the broker cannot hand an
+//! entry over), wait, again. Absent here: what messages
 //! say, and when they are settled.
 
 mod attach;
+mod careful;
 mod feed;
 mod interruption;
 mod read;
@@ -18,8 +20,11 @@ use super::Input;
 use super::keeper::Keeper;
 use super::precedence::Precedence;
 use super::topology::Topology;
+use super::unreadable::Unreadable;
+use super::unreadable::lanes::Lanes;
 use crate::config;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::readiness::Readiness;
 use feed::{Feed, Place};
 
@@ -28,9 +33,16 @@ pub use interruption::SourceError;
 /// The consumer task, before it runs.
 pub struct Source {
     config: Arc<config::Amqp>,
-    metrics: Arc<Metrics>,
-    readiness: Arc<Readiness>,
+    signs: Signs,
     link: Link,
+}
+
+/// Where the source tells people how it fares.
+#[derive(Clone)]
+pub struct Signs {
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<Readiness>,
+    pub notices: Arc<Notices>,
 }
 
 /// A handle to the running source, for the pipeline, and for those who have a connection beside it.
@@ -38,6 +50,7 @@ pub struct Source {
 pub struct Link {
     start_over: Arc<Notify>,
     pub(super) precedence: Arc<Precedence>,
+    pub(super) unreadable: Arc<Unreadable>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -50,17 +63,15 @@ impl Link {
 }
 
 impl Source {
-    pub fn new(
-        config: Arc<config::Amqp>,
-        metrics: Arc<Metrics>,
-        readiness: Arc<Readiness>,
-    ) -> (Self, Link) {
+    pub fn new(config: Arc<config::Amqp>, signs: Signs) -> (Self, Link) {
+        let unreadable = Unreadable::new(Arc::clone(&signs.metrics), Arc::clone(&signs.notices));
         let link = Link {
             start_over: Arc::new(Notify::new()),
             precedence: Arc::new(Precedence::new()),
-            metrics: Arc::clone(&metrics),
+            unreadable: Arc::new(unreadable),
+            metrics: Arc::clone(&signs.metrics),
         };
-        (Self { config, metrics, readiness, link: link.clone() }, link)
+        (Self { config, signs, link: link.clone() }, link)
     }
 
     /// Consumes until `shutdown`, or until `inputs` is closed, sending what happens in order. When
@@ -76,18 +87,29 @@ impl Source {
     ) -> Result<(), SourceError> {
         let topology = Topology::new(Arc::clone(&self.config))?;
         let mut feed = Feed {
-            keeper: Keeper::new(Arc::clone(&self.config))?.counting(Arc::clone(&self.metrics)),
+            keeper: Keeper::new(Arc::clone(&self.config))?
+                .counting(Arc::clone(&self.signs.metrics)),
+            lanes: Lanes::new(
+                &self.config,
+                &Arc::new(Precedence::none()),
+                topology.queue().clone(),
+            )?,
             dead_letter_queue: Arc::new(topology.dead_letter_queue()),
             topology,
             precedence: self.link.precedence,
             config: self.config,
-            metrics: self.metrics,
-            readiness: self.readiness,
+            metrics: self.signs.metrics,
+            readiness: self.signs.readiness,
+            unreadable: self.link.unreadable,
             start_over: self.link.start_over,
             inputs,
             is_attached: false,
             place: Place::Fresh,
             tail: None,
+            is_tail_unknown: false,
+            is_careful: false,
+            queue_doubted: None,
+            passed_over_at: None,
         };
         let ended = shutdown.run_until_cancelled(feed.follow()).await;
         feed.leave().await;

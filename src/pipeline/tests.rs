@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::amqp::Source;
+use crate::amqp::{Signs, Source};
 use crate::config::{Config, Hold};
 
 const HOLD: Duration = Duration::from_secs(1);
@@ -28,8 +28,12 @@ impl Bench {
         let (amqp, metrics) = (Arc::new(config.amqp), Arc::new(Metrics::new()));
         let readiness = Arc::new(Readiness::new(HOLD));
         let history = Arc::new(History::new(usize::MAX));
-        let (source, link) =
-            Source::new(Arc::clone(&amqp), Arc::clone(&metrics), Arc::clone(&readiness));
+        let signs = Signs {
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+            notices: Arc::default(),
+        };
+        let (source, link) = Source::new(Arc::clone(&amqp), signs);
         let pipeline = Pipeline::new(Parts {
             blocks: config.blocks,
             queue_mode: amqp.queue.mode,

@@ -23,6 +23,9 @@ pub fn status(door: &Door) -> Value {
     let rejected = noticed
         .last_rejected
         .map(|(reason, at)| json!({ "reason": reason.name(), "at": rfc3339(at) }));
+    let unreadable = noticed
+        .last_unreadable
+        .map(|(from, to, at)| json!({ "from_offset": from, "to_offset": to, "at": rfc3339(at) }));
     let gaps = door.around.history.gaps(GAPS_MAX);
     let gaps: Vec<_> = gaps
         .into_iter()
@@ -41,6 +44,7 @@ pub fn status(door: &Door) -> Value {
         "history": { "blocks": summary.blocks, "bytes": summary.bytes },
         "sessions": door.admission.inside(),
         "last_rejected": rejected,
+        "last_unreadable": unreadable,
         "another_chain_published": noticed.another_chain_published,
     })
 }
@@ -49,7 +53,9 @@ pub fn ready(door: &Door) -> Answer {
     let state = door.readiness.state();
     let status = match state {
         State::Ready => StatusCode::OK,
-        State::Warming | State::BrokerLost | State::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        State::Warming | State::BrokerLost | State::Unreadable | State::Draining => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     };
     let mut answer =
         json_answer(status, &json!({ "status": status.as_u16(), "message": name(state) }));
@@ -86,6 +92,7 @@ pub fn name(state: State) -> &'static str {
         State::Ready => "ready",
         State::Warming => "warming",
         State::BrokerLost => "broker lost",
+        State::Unreadable => "unreadable entry",
         State::Draining => "draining",
     }
 }

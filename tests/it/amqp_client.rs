@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use blockcast::amqp::{Delivery, Input, Link, Source, SourceError};
+use blockcast::amqp::{Delivery, Input, Link, Signs, Source, SourceError};
 use blockcast::config;
 use blockcast::metrics::Metrics;
 use blockcast::readiness::Readiness;
@@ -163,8 +163,12 @@ impl Running {
         let _set_already = log.try_init();
         let metrics = Arc::new(Metrics::new());
         let readiness = Arc::new(Readiness::new(Duration::from_secs(60)));
-        let (source, link) =
-            Source::new(Arc::new(config.clone()), Arc::clone(&metrics), Arc::clone(&readiness));
+        let signs = Signs {
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+            notices: Arc::default(),
+        };
+        let (source, link) = Source::new(Arc::new(config.clone()), signs);
         let (sender, inputs) = mpsc::channel(1);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(source.run(sender, shutdown.clone()));

@@ -54,6 +54,18 @@ impl Broker {
 
     /// One for a test that kills it. Waits until it accepts connections.
     pub fn start_own() -> Self {
+        Self::start_with("[].\n", "")
+    }
+
+    /// The same, with the stream protocol at the port that is returned too.
+    pub fn start_with_stream_protocol() -> (Self, u16) {
+        let [port] = ports::free();
+        let listener = format!("stream.listeners.tcp.1 = 127.0.0.1:{port}\n");
+        (Self::start_with("[rabbitmq_stream].\n", &listener), port)
+    }
+
+    /// `more`: further lines of `rabbitmq.conf`.
+    fn start_with(plugins: &str, more: &str) -> Self {
         installation::check();
         let home = tempfile::Builder::new().prefix("blockcast-broker-").tempdir();
         let home = home.expect("a temporary directory").keep();
@@ -70,7 +82,8 @@ impl Broker {
             server: Mutex::new(None),
             epmd: Arc::new(epmd),
         };
-        broker.write_files("");
+        broker.write_files(more);
+        std::fs::write(broker.file("enabled_plugins"), plugins).expect("a file is written");
         broker.restart();
         broker
     }

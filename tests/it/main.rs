@@ -18,6 +18,7 @@ mod raw_producer;
 mod replica;
 mod scripted;
 mod sockets;
+mod stream_writer;
 
 // The broker's side.
 mod amqp_attach;
@@ -26,6 +27,7 @@ mod amqp_publish;
 mod amqp_queue;
 mod amqp_reattach;
 mod amqp_source;
+mod amqp_unreadable;
 mod replay;
 
 // The whole.
@@ -52,6 +54,7 @@ mod sessions;
 mod soak;
 mod streaming;
 mod tls;
+mod unreadable;
 
 // The checkout.
 mod deploy;

@@ -30,6 +30,17 @@ impl Process {
 
     /// The same, by a command that becomes what its last arguments name, such as `prlimit`.
     pub async fn start_under(config: &Config, wrapper: &[&str]) -> Self {
+        let process = Self::start_listening(config, wrapper).await;
+        process.ready().await;
+        process
+    }
+
+    /// Starts it and waits until it listens; it may still be warming.
+    pub async fn start(config: &Config) -> Self {
+        Self::start_listening(config, &[]).await
+    }
+
+    async fn start_listening(config: &Config, wrapper: &[&str]) -> Self {
         let mut process = Self::spawn(config, wrapper);
         let stderr = process.child.stderr.take().expect("its log");
         let mut lines = BufReader::new(stderr).lines();
@@ -43,7 +54,6 @@ impl Process {
             }
         };
         process.read(lines);
-        process.ready().await;
         process
     }
 

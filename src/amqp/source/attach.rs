@@ -16,13 +16,17 @@ use crate::config::QueueMode;
 /// How long the broker may take to give the last delivery back: it does so at once, or never.
 const ECHO_WITHIN: Duration = Duration::from_secs(5);
 
+/// What is found where the last message handed over was.
+pub enum Echoed {
+    Same(Box<Consumer>),
+    /// Something else, in words.
+    Other(&'static str),
+}
+
 impl Feed {
     /// Makes sure of the topology and begins to consume, where reading left off if it has begun.
     pub async fn attach(&mut self, connection: &Connection) -> Result<Consumer, Interruption> {
-        self.topology.ensure(connection).await.map_err(|error| match error {
-            TopologyError::QueueType { .. } => Interruption::Fatal(error.into()),
-            refused => Interruption::Topology(refused),
-        })?;
+        self.ensure_topology(connection).await?;
         match (self.config.queue.mode, &self.place) {
             (QueueMode::Queue, _) => self.attach_to_queue(connection).await,
             (QueueMode::Stream, Place::Taken { .. }) => self.attach_where_left(connection).await,
@@ -32,6 +36,13 @@ impl Feed {
             }
             (QueueMode::Stream, _) => self.attach_afresh(connection).await,
         }
+    }
+
+    pub async fn ensure_topology(&mut self, connection: &Connection) -> Result<(), Interruption> {
+        self.topology.ensure(connection).await.map_err(|error| match error {
+            TopologyError::QueueType { .. } => Interruption::Fatal(error.into()),
+            refused => Interruption::Topology(refused),
+        })
     }
 
     async fn attach_to_queue(&mut self, connection: &Connection) -> Result<Consumer, Interruption> {
@@ -81,40 +92,19 @@ impl Feed {
         Ok(consumer)
     }
 
-    /// Reads on from the last message handed over, which the broker must give back as it was: an
-    /// offset past the end of a stream made anew would be mute without an error.
+    /// Reads on from the last message handed over.
     async fn attach_where_left(
         &mut self,
         connection: &Connection,
     ) -> Result<Consumer, Interruption> {
-        let Place::Taken { offset, body } = &self.place else {
-            unreachable!("bug: called without a last message");
-        };
-        let (offset, body) = (*offset, body.clone());
-        let mut consumer = self.consume(connection, Start::Offset(offset)).await?;
-        let found = match timeout(ECHO_WITHIN, consumer.next()).await {
-            Ok(message) => {
-                let echo = Delivery::from_broker(message?);
-                if echo.offset == Some(offset) && echo.body == body {
-                    self.send(Input::Echo(echo)).await?;
-                    self.look_up_tail_again(connection).await?;
-                    return Ok(consumer);
-                }
-                "another message in its place"
+        let found = match self.echo(connection, self.config.prefetch).await? {
+            Echoed::Same(consumer) => {
+                self.look_up_tail_again(connection).await?;
+                return Ok(*consumer);
             }
-            Err(_) => "nothing within 5 s",
+            Echoed::Other(found) => found,
         };
-        consumer.close().await;
-        let queue = self.topology.queue().as_str();
-        warn!(
-            queue,
-            offset,
-            found,
-            "the stream was made anew or lost its tail; reading it from its first message"
-        );
-        self.metrics.stream_resets.inc();
-        self.send(Input::Anew).await?;
-        self.place = Place::Anew;
+        self.say_anew(found).await?;
         self.tail = self.look_up_tail(connection).await?;
         if self.tail.is_none() {
             self.send(Input::CaughtUp).await?;
@@ -122,13 +112,62 @@ impl Feed {
         self.consume(connection, Start::First).await
     }
 
+    /// Attaches to the last message handed over, which the broker must give back as it was: an offset
+    /// past the end of a stream made anew would be mute without an error.
+    pub async fn echo(
+        &mut self,
+        connection: &Connection,
+        prefetch: u16,
+    ) -> Result<Echoed, Interruption> {
+        let Place::Taken { offset, body } = &self.place else {
+            unreachable!("bug: called without a last message");
+        };
+        let (offset, body) = (*offset, body.clone());
+        let consuming = Consuming { prefetch, ..self.consuming(Some(Start::Offset(offset))) };
+        let opened = Consumer::open(connection, consuming).await;
+        let mut consumer = opened.map_err(|error| self.refused(error))?;
+        let found = match timeout(ECHO_WITHIN, consumer.next()).await {
+            Ok(message) => {
+                let echo = Delivery::from_broker(message?);
+                if echo.offset == Some(offset) && echo.body == body {
+                    self.send(Input::Echo(echo)).await?;
+                    return Ok(Echoed::Same(Box::new(consumer)));
+                }
+                "another message in its place"
+            }
+            Err(_) => "nothing within 5 s",
+        };
+        consumer.close().await;
+        Ok(Echoed::Other(found))
+    }
+
+    /// Says that this is not the stream, or not all of the stream, that was read so far.
+    pub async fn say_anew(&mut self, found: &'static str) -> Result<(), Interruption> {
+        let queue = self.topology.queue().as_str();
+        let Place::Taken { offset, .. } = &self.place else {
+            unreachable!("bug: called without a last message");
+        };
+        warn!(
+            queue,
+            offset,
+            found,
+            "the stream was made anew or lost its tail; reading it from its first message"
+        );
+        self.metrics.stream_resets.inc();
+        self.unreadable.forget();
+        self.send(Input::Anew).await?;
+        self.place = Place::Anew;
+        Ok(())
+    }
+
     /// Until the tail has been reached: a stream that changed may never have the offset that was
     /// its tail before.
     async fn look_up_tail_again(&mut self, connection: &Connection) -> Result<(), Interruption> {
-        if self.tail.is_none() {
+        if self.tail.is_none() && !self.is_tail_unknown {
             return Ok(());
         }
         self.tail = self.look_up_tail(connection).await?;
+        self.is_tail_unknown = false;
         match (self.tail, &self.place) {
             (None, _) => self.send(Input::CaughtUp).await,
             (Some(_), Place::Taken { offset, .. }) => self.catch_up_at(*offset).await,
@@ -154,11 +193,11 @@ impl Feed {
         opened.map_err(|error| self.refused(error))
     }
 
-    fn consuming(&self, start: Option<Start>) -> Consuming<'_> {
+    pub fn consuming(&self, start: Option<Start>) -> Consuming<'_> {
         Consuming { queue: self.topology.queue(), prefetch: self.config.prefetch, start }
     }
 
-    fn refused(&self, error: BrokerError) -> Interruption {
+    pub fn refused(&self, error: BrokerError) -> Interruption {
         let (queue, reply) = (self.topology.queue().to_string(), error.reply());
         match (error.code(), self.config.queue.mode) {
             (Some(404), _) if is_node_down(&error) => {
@@ -176,8 +215,9 @@ impl Feed {
         }
     }
 
-    fn probe_failed(&self, error: ProbeError) -> Interruption {
+    pub fn probe_failed(&self, error: ProbeError) -> Interruption {
         match error {
+            ProbeError::Connect(error) => Interruption::Connect(error),
             ProbeError::Refused(error) => self.refused(error),
             ProbeError::Ended(ended) => Interruption::Ended(ended),
             ProbeError::NotAStream => self.other_type(consumer::NOT_A_STREAM),

@@ -4,11 +4,12 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::sleep;
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
 
 use super::interruption::{Interruption, SourceError};
 use crate::amqp::Input;
@@ -16,12 +17,16 @@ use crate::amqp::connection::Connection;
 use crate::amqp::keeper::{Failure, Keeper};
 use crate::amqp::precedence::Precedence;
 use crate::amqp::topology::{DeadLetterQueue, Topology};
-use crate::config;
+use crate::amqp::unreadable::Unreadable;
+use crate::amqp::unreadable::lanes::Lanes;
+use crate::config::{self, QueueMode};
 use crate::metrics::Metrics;
-use crate::readiness::Readiness;
+use crate::readiness::{Readiness, State};
 
 /// Reasons already logged since the last attachment: several brokers may fail each in its own way.
 const REASONS_KEPT: usize = 8;
+/// What is read for so long without a 541 goes well. Above the longest wait between two attempts.
+const WELL_AFTER: Duration = Duration::from_secs(60);
 
 /// What the task keeps between attachments.
 pub struct Feed {
@@ -38,6 +43,16 @@ pub struct Feed {
     pub place: Place,
     /// The offset to be handed over before [`Input::CaughtUp`]; none once that has been said.
     pub tail: Option<u64>,
+    /// Whether there is a tail to be reached that nobody could tell.
+    pub is_tail_unknown: bool,
+    pub unreadable: Arc<Unreadable>,
+    pub lanes: Lanes,
+    /// Set by a 541, until reading has gone well for a while.
+    pub is_careful: bool,
+    /// `queue` mode: when the broker said 541 last.
+    pub queue_doubted: Option<Instant>,
+    /// The offset that was seen behind unreadable entries, until it is taken.
+    pub passed_over_at: Option<u64>,
 }
 
 /// How far reading has come.
@@ -68,11 +83,12 @@ impl Feed {
                     info!("starting over, since another chain is published");
                     self.place = Place::Fresh;
                     self.tail = None;
+                    self.is_tail_unknown = false;
                     continue;
                 }
                 interruption => {
                     let reason = interruption.to_string();
-                    let failure = if self.is_attached { Failure::Lost } else { Failure::Unfit };
+                    let failure = self.judge(&interruption);
                     let wait = self.keeper.failed(failure, fastrand::f64());
                     if self.is_attached {
                         warn!(%reason, retry_in = ?wait, "lost the broker");
@@ -91,18 +107,59 @@ impl Feed {
 
     /// One attachment, from its connection to its end.
     async fn attach_and_read(&mut self) -> Result<Infallible, Interruption> {
+        if self.is_careful {
+            self.read_carefully().await?;
+            self.is_careful = false;
+        }
         let connection = self.connect().await?;
         let consumer = self.attach(&connection).await?;
         self.set_attached(&connection);
         let letters = Arc::clone(&self.dead_letter_queue);
         let precedence = Arc::clone(&self.precedence);
+        let readiness = Arc::clone(&self.readiness);
         tokio::select! {
             ended = self.read(consumer) => ended,
+            never = go_well(&readiness) => match never {},
             never = letters.look_after(&connection, &precedence) => match never {},
         }
     }
 
-    async fn connect(&mut self) -> Result<Arc<Connection>, Interruption> {
+    /// What an interruption says of the broker. After a 541 another one comes first, since it may be
+    /// the broker's fault and not the entry's.
+    fn judge(&mut self, interruption: &Interruption) -> Failure {
+        if interruption.is_unreadable() {
+            self.unreadable.set_met();
+            match self.config.queue.mode {
+                QueueMode::Stream => self.is_careful = true,
+                QueueMode::Queue => self.doubt_queue(),
+            }
+            return Failure::Unfit;
+        }
+        match interruption {
+            Interruption::Contradiction => Failure::Unfit,
+            _ if self.is_attached => Failure::Lost,
+            _ => Failure::Unfit,
+        }
+    }
+
+    /// In a queue nothing can be passed over: the message stays the next one until it is taken out.
+    fn doubt_queue(&mut self) {
+        let met_at = Instant::now();
+        let before = self.queue_doubted.replace(met_at);
+        if before.is_none_or(|before| met_at - before > WELL_AFTER) {
+            return;
+        }
+        if self.readiness.state() != State::Unreadable {
+            let queue = self.topology.queue().as_str();
+            error!(
+                queue,
+                "the broker cannot hand over the next message of the queue (541); nothing behind it comes until it is taken out (by basic.get with automatic acks, up to the one that is answered with 541) or the queue is purged"
+            );
+        }
+        self.readiness.set_before_unreadable(true);
+    }
+
+    pub async fn connect(&mut self) -> Result<Arc<Connection>, Interruption> {
         let connections = self.keeper.connections();
         let connection = self.keeper.connection().await;
         self.precedence.set_feed_connected(connection.is_ok());
@@ -117,7 +174,7 @@ impl Feed {
         self.inputs.send(input).await.map_err(|_| Interruption::Abandoned)
     }
 
-    fn set_attached(&mut self, connection: &Connection) {
+    pub fn set_attached(&mut self, connection: &Connection) {
         let offset = match &self.place {
             Place::Taken { offset, .. } => Some(offset),
             Place::Fresh | Place::Anew | Place::Queue => None,
@@ -146,4 +203,11 @@ impl Feed {
         self.readiness.set_connected(false);
         self.keeper.close().await;
     }
+}
+
+/// Says, after a while of ordinary reading, that nothing unreadable is before it; then waits for ever.
+async fn go_well(readiness: &Readiness) -> Infallible {
+    sleep(WELL_AFTER).await;
+    readiness.set_before_unreadable(false);
+    std::future::pending().await
 }

@@ -38,10 +38,25 @@ pub enum Interruption {
     Refused(BrokerError),
     #[error(transparent)]
     Ended(#[from] Ended),
+    #[error(
+        "the broker cannot hand over an entry of the stream (541), or says so of one that it can"
+    )]
+    Contradiction,
     #[error("the pipeline asked for a new start")]
     StartOver,
     #[error("the pipeline has ended")]
     Abandoned,
     #[error(transparent)]
     Fatal(SourceError),
+}
+
+impl Interruption {
+    /// Whether the broker said 541.
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Ended(ended) => ended.is_unreadable(),
+            Self::Refused(error) => error.is_unreadable(),
+            _ => false,
+        }
+    }
 }

@@ -19,18 +19,21 @@ impl Feed {
                 }
                 message = consumer.next() => message?,
             };
-            let delivery = Delivery::from_broker(message);
-            match (self.config.queue.mode, delivery.offset) {
-                (QueueMode::Queue, None) => self.send(Input::Delivery(delivery)).await?,
-                (QueueMode::Stream, Some(offset)) => {
-                    let body = delivery.body.clone();
-                    self.send(Input::Delivery(delivery)).await?;
-                    self.place = Place::Taken { offset, body };
-                    self.catch_up_at(offset).await?;
-                }
-                (QueueMode::Queue, Some(_)) => return Err(self.other_type("it is a stream")),
-                (QueueMode::Stream, None) => return Err(self.other_type(consumer::NOT_A_STREAM)),
+            self.hand_on(Delivery::from_broker(message)).await?;
+        }
+    }
+
+    pub async fn hand_on(&mut self, delivery: Delivery) -> Result<(), Interruption> {
+        match (self.config.queue.mode, delivery.offset) {
+            (QueueMode::Queue, None) => self.send(Input::Delivery(delivery)).await,
+            (QueueMode::Stream, Some(offset)) => {
+                let body = delivery.body.clone();
+                self.send(Input::Delivery(delivery)).await?;
+                self.place = Place::Taken { offset, body };
+                self.catch_up_at(offset).await
             }
+            (QueueMode::Queue, Some(_)) => Err(self.other_type("it is a stream")),
+            (QueueMode::Stream, None) => Err(self.other_type(consumer::NOT_A_STREAM)),
         }
     }
 

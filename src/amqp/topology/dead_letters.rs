@@ -41,6 +41,10 @@ impl DeadLetterQueue {
     pub async fn look_after(&self, connection: &Connection, precedence: &Precedence) -> Infallible {
         while let Some(name) = &self.name {
             let declared = declare(connection, name).await;
+            if declared.is_err() && !connection.is_open() {
+                // Not the letters' fault: the feed will be back with another connection.
+                break;
+            }
             precedence.set_letters_set_up();
             self.tell(name, &declared);
             if declared.is_ok() {

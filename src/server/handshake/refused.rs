@@ -44,7 +44,9 @@ impl Refused {
     pub fn not_now(state: State) -> Self {
         let label = match state {
             State::Draining => Refusal::Draining,
-            State::Ready | State::Warming | State::BrokerLost => Refusal::Warming,
+            State::Ready | State::Warming | State::BrokerLost | State::Unreadable => {
+                Refusal::Warming
+            }
         };
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

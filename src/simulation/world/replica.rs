@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, yield_now};
 use tokio_util::sync::CancellationToken;
 
-use crate::amqp::{DeadLetters, Input, Source};
+use crate::amqp::{DeadLetters, Input, Signs, Source};
 use crate::archive::Archive;
 use crate::config::{self, Blocks, Config};
 use crate::history::History;
@@ -54,8 +54,12 @@ impl Replica {
         });
         let amqp = Arc::new(amqp);
         let readiness = Arc::new(Readiness::new(Duration::MAX));
-        let (source, link) =
-            Source::new(Arc::clone(&amqp), Arc::clone(&metrics), Arc::clone(&readiness));
+        let signs = Signs {
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+            notices: Arc::default(),
+        };
+        let (source, link) = Source::new(Arc::clone(&amqp), signs);
         let pipeline = Pipeline::new(Parts {
             blocks,
             queue_mode: amqp.queue.mode,

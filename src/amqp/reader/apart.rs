@@ -1,0 +1,191 @@
+//! Reading on a connection of its own, while the stream is suspected of entries that the broker cannot
+//! hand over: what they end is nobody else's. A prefetch of 1 has everything before them come.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future::poll_once;
+use lapin::Acker;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Bounds, Link, MESSAGE_WITHIN, Message, ReadError};
+use crate::amqp::consumer::{self, Consumer, Consuming, Ended, ProbeError, Start};
+use crate::amqp::keeper::Keeper;
+use crate::amqp::unreadable::look::{first_unreadable, look};
+use crate::amqp::unreadable::proof::Look;
+use crate::amqp::unreadable::prover::{Answer, Question};
+
+/// Until it is asked again what lies behind an unreadable entry at the stream's end.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// Messages from a place on, over what cannot be read.
+pub struct Apart {
+    link: Arc<Link>,
+    next_offset: u64,
+    /// The offset that was told to be readable, until it has been read.
+    told: Option<u64>,
+    state: State,
+}
+
+enum State {
+    Opening(Opening),
+    Open(Box<Open>),
+    /// For the proof of what lies at the next offset.
+    Waiting(oneshot::Receiver<Answer>),
+    Resting {
+        until: Instant,
+    },
+}
+
+/// Kept from one call to the next, since a caller may wait for less time than a broker takes.
+type Opening = Pin<Box<dyn Future<Output = Result<Open, ReadError>> + Send>>;
+
+struct Open {
+    keeper: Keeper,
+    consumer: Consumer,
+    /// The last message not acked.
+    unacked: Option<Acker>,
+}
+
+impl Apart {
+    pub fn from(link: &Arc<Link>, offset: u64) -> Self {
+        let next_offset = link.unreadable.behind(offset).unwrap_or(offset);
+        let state = State::Opening(open(link, next_offset));
+        Self { link: Arc::clone(link), next_offset, told: None, state }
+    }
+
+    /// As [`super::Messages::next`].
+    pub async fn next(&mut self) -> Result<Message, ReadError> {
+        loop {
+            match &mut self.state {
+                State::Opening(opening) => match opening.await {
+                    Ok(open) => self.state = State::Open(Box::new(open)),
+                    Err(error) => return Err(self.failed(error)),
+                },
+                State::Open(open) => match open.next(&self.link).await {
+                    Ok(message) => {
+                        self.told = None;
+                        self.next_offset = message.offset + 1;
+                        return Ok(message);
+                    }
+                    Err(ProbeError::Ended(ended)) if ended.is_unreadable() => {
+                        self.link.unreadable.set_met();
+                        if self.told.is_some() {
+                            // What was just seen is not there now.
+                            return Err(self.failed(ReadError::of(&ended.into())));
+                        }
+                        self.ask()?;
+                    }
+                    Err(error) => return Err(self.failed(ReadError::of(&error))),
+                },
+                State::Waiting(answer) => match answer.await {
+                    Ok(Answer::Readable(offset)) => {
+                        self.told = Some(offset);
+                        self.next_offset = offset;
+                        self.state = State::Opening(open(&self.link, offset));
+                    }
+                    Ok(Answer::Silent) => {
+                        self.state = State::Resting { until: Instant::now() + AGAIN_AFTER };
+                    }
+                    Ok(Answer::Failed(reason)) => return Err(self.failed(ReadError::Lost(reason))),
+                    Err(_) => return Err(self.failed(ReadError::Lost("reading back ends".into()))),
+                },
+                State::Resting { until } => {
+                    sleep_until(*until).await;
+                    self.ask()?;
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self) -> Result<(), ReadError> {
+        let (answer, answered) = oneshot::channel();
+        let question = Question { from: self.next_offset, answer };
+        if self.link.questions.try_send(question).is_err() {
+            return Err(self.failed(ReadError::Lost("too many wait for proofs".into())));
+        }
+        self.state = State::Waiting(answered);
+        Ok(())
+    }
+
+    /// Begins again where it was, should anybody ask for more.
+    fn failed(&mut self, error: ReadError) -> ReadError {
+        self.told = None;
+        self.state = State::Opening(open(&self.link, self.next_offset));
+        error
+    }
+}
+
+impl Open {
+    async fn next(&mut self, link: &Link) -> Result<Message, ProbeError> {
+        let next = match poll_once(self.consumer.next()).await {
+            Some(next) => next,
+            None => {
+                if let Some(acker) = self.unacked.take() {
+                    crate::amqp::settle_up_to(&acker).await;
+                }
+                tokio::select! {
+                    next = self.consumer.next() => next,
+                    () = link.precedence.feed_searching() => {
+                        self.keeper.close().await;
+                        return Err(Ended::Cancelled.into());
+                    }
+                }
+            }
+        };
+        let message = next?;
+        let acker = message.acker.clone();
+        let message = Message::of(message).ok_or(ProbeError::NotAStream)?;
+        self.unacked = Some(acker);
+        Ok(message)
+    }
+}
+
+/// Where the stream begins and ends, as far as it can be read.
+pub async fn bounds(link: &Arc<Link>) -> Result<Option<Bounds>, ReadError> {
+    let keeper = link.keeper_apart()?;
+    let looks = async {
+        let connection = keeper.connection().await?;
+        let within = consumer::first_within(consumer::count(&connection, &link.queue).await?);
+        let first = match look(&keeper, &link.queue, Start::First, within).await? {
+            Look::Read(first) => Ok(first),
+            Look::Silent => return Ok(None),
+            Look::Unreadable => Err(first_unreadable(&keeper, &link.queue).await?),
+        };
+        let last = look(&keeper, &link.queue, Start::LastChunk, MESSAGE_WITHIN).await?;
+        Ok(Some((first, last)))
+    };
+    let looked = looks.await.map_err(|error: ProbeError| ReadError::of(&error));
+    keeper.close().await;
+    let Some((first, last)) = looked? else { return Ok(None) };
+    if first.is_err() || last == Look::Unreadable {
+        link.unreadable.set_met();
+    }
+    let first = match first {
+        Ok(first) => first,
+        Err(unreadable) => Apart::from(link, unreadable).next().await?.offset,
+    };
+    let last = match last {
+        Look::Read(last) => last,
+        Look::Silent => first,
+        Look::Unreadable => link.unreadable.last_taken().unwrap_or(first),
+    };
+    Ok(Some(Bounds { first, last: last.max(first) }))
+}
+
+fn open(link: &Arc<Link>, offset: u64) -> Opening {
+    let link = Arc::clone(link);
+    Box::pin(async move {
+        let keeper = link.keeper_apart()?;
+        let opened = async {
+            let connection = keeper.connection().await?;
+            let start = Some(Start::Offset(offset));
+            let consuming = Consuming { queue: &link.queue, prefetch: 1, start };
+            Ok(Consumer::open(&connection, consuming).await?)
+        };
+        let consumer = opened.await.map_err(|error: ProbeError| ReadError::of(&error))?;
+        Ok(Open { keeper, consumer, unacked: None })
+    })
+}

@@ -1,0 +1,264 @@
+//! Careful reading, after the broker ended an attachment with 541: a prefetch of 1, so that everything
+//! before an entry that it cannot hand over comes, and that entry passed over once it is proven to be
+//! one. Ordinary reading begins again when that has gone well for a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tracing::info;
+
+use super::attach::Echoed;
+use super::feed::{Feed, Place};
+use super::interruption::Interruption;
+use crate::amqp::connection::Connection;
+use crate::amqp::consumer::{self, Consumer, Consuming, Start};
+use crate::amqp::unreadable::look::{first_unreadable, look};
+use crate::amqp::unreadable::proof::{Conclusion, Look, Proof};
+use crate::amqp::{Delivery, Input};
+
+/// So many messages without a 541, and ordinary reading begins again.
+const CAREFUL_MESSAGES: u32 = 1_000;
+/// The same for a stream that is quiet for so long.
+const CAREFUL_QUIET: Duration = Duration::from_secs(60);
+/// A tail that nobody could tell has been reached when nothing comes for so long.
+const CAUGHT_UP_AFTER: Duration = Duration::from_secs(1);
+/// A tail that nobody could tell is asked for again after so long: other chunks may be the last by then.
+const TAIL_UNKNOWN_MAX: Duration = Duration::from_secs(5);
+/// How long the first look at the end of a stream waits for what is published behind an unreadable
+/// entry; then it attaches again.
+const STANDING: Duration = Duration::from_secs(60);
+/// How long an entry may take that was there a moment ago.
+const SHOWN_WITHIN: Duration = Duration::from_secs(5);
+/// How long a place may take that is looked for by the broker's count, which lags.
+const COUNTED_WITHIN: Duration = Duration::from_secs(2);
+
+/// A consumer and what it consumes over.
+type Attached = (Arc<Connection>, Consumer);
+
+impl Feed {
+    /// Reads, over one entry after the other that cannot be read, until ordinary reading can begin
+    /// again where this left off.
+    pub async fn read_carefully(&mut self) -> Result<(), Interruption> {
+        let connection = self.connect().await?;
+        self.ensure_topology(&connection).await?;
+        let (mut attached, mut start) = self.begin_carefully(connection).await?;
+        loop {
+            let taken = self.taken();
+            let letters = Arc::clone(&self.dead_letter_queue);
+            let precedence = Arc::clone(&self.precedence);
+            let (connection, consumer) = attached;
+            let ended = tokio::select! {
+                ended = self.read_some(consumer) => ended,
+                never = letters.look_after(&connection, &precedence) => match never {},
+            };
+            let ended = match ended {
+                Err(ended) if ended.is_unreadable() => ended,
+                done => return done,
+            };
+            if self.passed_over_at.is_some() && self.taken() == taken {
+                // What was just seen behind an unreadable entry is not there now.
+                return Err(ended);
+            }
+            self.unreadable.set_met();
+            let from = match (self.taken(), start) {
+                (Some(taken), _) => taken + 1,
+                (None, Start::Offset(offset)) => offset,
+                (None, Start::First | Start::LastChunk) => self.first_unreadable().await?,
+            };
+            start = Start::Offset(self.pass_over(from).await?);
+            attached = self.open_carefully(start).await?;
+        }
+    }
+
+    /// A consumer at the place where reading goes on.
+    async fn begin_carefully(
+        &mut self,
+        connection: Arc<Connection>,
+    ) -> Result<(Attached, Start), Interruption> {
+        self.passed_over_at = None;
+        let start = match &self.place {
+            Place::Taken { offset, .. } => {
+                let offset = *offset;
+                match self.echo(&connection, 1).await {
+                    Ok(Echoed::Same(consumer)) => {
+                        self.set_attached(&connection);
+                        self.unreadable.set_last_taken(offset);
+                        return Ok(((connection, *consumer), Start::Offset(offset)));
+                    }
+                    Ok(Echoed::Other(found)) => self.say_anew(found).await?,
+                    Err(error) if error.is_unreadable() => {
+                        // Once it could be read.
+                        let readable = self.pass_over(offset).await?;
+                        if readable == offset {
+                            return Err(error);
+                        }
+                        self.passed_over_at = None;
+                        self.say_anew("an entry that cannot be read in its place").await?;
+                    }
+                    Err(error) => return Err(error),
+                }
+                self.is_tail_unknown = true;
+                Start::First
+            }
+            Place::Anew => {
+                self.is_tail_unknown = true;
+                Start::First
+            }
+            Place::Fresh | Place::Queue => self.begin_afresh(&connection).await?,
+        };
+        Ok((self.open_carefully(start).await?, start))
+    }
+
+    /// The start procedure where the tail may not be readable: then the end is told by the first offset
+    /// and the broker's count of messages.
+    async fn begin_afresh(&mut self, connection: &Connection) -> Result<Start, Interruption> {
+        let counted = consumer::count(connection, self.topology.queue()).await;
+        let counted = counted.map_err(|error| self.refused(error))?;
+        let first = match self.look(Start::First, consumer::first_within(counted)).await? {
+            Look::Read(first) => first,
+            Look::Unreadable => {
+                let from = self.first_unreadable().await?;
+                self.pass_over(from).await?
+            }
+            Look::Silent => {
+                self.tail = None;
+                self.send(Input::Begin { from_first: true }).await?;
+                self.send(Input::CaughtUp).await?;
+                return Ok(Start::First);
+            }
+        };
+        let end = match self.look(Start::LastChunk, SHOWN_WITHIN).await? {
+            Look::Read(last) => last,
+            Look::Unreadable | Look::Silent => first.saturating_add(counted.into()),
+        };
+        let mut start = end.saturating_sub(self.config.queue.warm_up).max(first);
+        // The broker's count lags: a place past the end would be mute.
+        if start > first && self.look(Start::Offset(start), COUNTED_WITHIN).await? == Look::Silent {
+            start = first;
+        }
+        self.passed_over_at = None;
+        self.send(Input::Begin { from_first: start == first }).await?;
+        self.tail = None;
+        self.is_tail_unknown = true;
+        Ok(Start::Offset(start))
+    }
+
+    async fn open_carefully(&mut self, start: Start) -> Result<Attached, Interruption> {
+        let connection = self.connect().await?;
+        let consuming = Consuming { prefetch: 1, ..self.consuming(Some(start)) };
+        let consumer = Consumer::open(&connection, consuming).await;
+        let consumer = consumer.map_err(|error| self.refused(error))?;
+        if !self.is_attached {
+            self.set_attached(&connection);
+        }
+        Ok((connection, consumer))
+    }
+
+    /// Hands messages on, until that has gone well for a while.
+    async fn read_some(&mut self, mut consumer: Consumer) -> Result<(), Interruption> {
+        let began = Instant::now();
+        for _ in 0..CAREFUL_MESSAGES {
+            let wait = match (self.passed_over_at, self.is_tail_unknown) {
+                (Some(_), _) => SHOWN_WITHIN,
+                (None, true) => CAUGHT_UP_AFTER,
+                (None, false) => CAREFUL_QUIET,
+            };
+            let message = tokio::select! {
+                biased;
+                () = self.start_over.notified() => {
+                    consumer.close().await;
+                    return Err(Interruption::StartOver);
+                }
+                message = timeout(wait, consumer.next()) => message,
+            };
+            match (message, self.passed_over_at) {
+                (Ok(message), due) => {
+                    let delivery = Delivery::from_broker(message?);
+                    if due.is_some_and(|due| delivery.offset != Some(due)) {
+                        return Err(Interruption::Contradiction);
+                    }
+                    self.hand_on(delivery).await?;
+                    self.passed_over_at = None;
+                    self.readiness.set_before_unreadable(false);
+                    if let Some(taken) = self.taken() {
+                        self.unreadable.set_last_taken(taken);
+                    }
+                }
+                (Err(_), Some(_)) => return Err(Interruption::Contradiction),
+                (Err(_), None) => {
+                    // Nothing unreadable lies behind what was taken.
+                    self.readiness.set_before_unreadable(false);
+                    if std::mem::take(&mut self.is_tail_unknown) {
+                        self.send(Input::CaughtUp).await?;
+                    } else if self.taken().is_some() {
+                        break;
+                    }
+                }
+            }
+            if self.is_tail_unknown && self.taken().is_some() && began.elapsed() > TAIL_UNKNOWN_MAX
+            {
+                break;
+            }
+        }
+        consumer.close().await;
+        Ok(())
+    }
+
+    /// Proves that the entries from this offset on cannot be read, as far as that is so, and returns
+    /// the first offset that can. Waits for as long as there is none.
+    async fn pass_over(&mut self, from: u64) -> Result<u64, Interruption> {
+        self.keeper.close().await;
+        self.lanes.follow(&self.keeper);
+        let mut proof = Proof::of(from);
+        let readable = loop {
+            if let Some(readable) = self.unreadable.behind(from) {
+                break readable;
+            }
+            let within = if proof.is_second_pass() { SHOWN_WITHIN } else { STANDING };
+            let advanced = tokio::select! {
+                biased;
+                () = self.start_over.notified() => return Err(Interruption::StartOver),
+                advanced = self.lanes.advance(&mut proof, within) => advanced,
+            };
+            if proof.next() > from || proof.is_second_pass() {
+                self.readiness.set_before_unreadable(true);
+            }
+            match advanced.map_err(|error| self.probe_failed(error))?.0 {
+                Conclusion::Open => {}
+                Conclusion::Contradiction => return Err(Interruption::Contradiction),
+                Conclusion::Proven(cleared) => {
+                    if let Some(run) = cleared.run {
+                        self.unreadable.learn(self.topology.queue(), &run, cleared.readable);
+                    }
+                    break cleared.readable;
+                }
+            }
+        };
+        self.lanes.close().await;
+        info!(from_offset = from, to_offset = readable, "reading goes on carefully");
+        self.passed_over_at = Some(readable);
+        Ok(readable)
+    }
+
+    async fn first_unreadable(&self) -> Result<u64, Interruption> {
+        let found = first_unreadable(&self.keeper, self.topology.queue()).await;
+        found.map_err(|error| self.probe_failed(error))
+    }
+
+    async fn look(&self, start: Start, within: Duration) -> Result<Look, Interruption> {
+        let seen = tokio::select! {
+            biased;
+            () = self.start_over.notified() => return Err(Interruption::StartOver),
+            seen = look(&self.keeper, self.topology.queue(), start, within) => seen,
+        };
+        seen.map_err(|error| self.probe_failed(error))
+    }
+
+    fn taken(&self) -> Option<u64> {
+        match &self.place {
+            Place::Taken { offset, .. } => Some(*offset),
+            Place::Fresh | Place::Anew | Place::Queue => None,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Carries a proof forward: a look at a time, and several at a time in a long run, so that a thousand
+//! entries do not take a thousand times a connection's making.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use lapin::types::ShortString;
+
+use super::look::look;
+use super::proof::{Conclusion, Look, Proof};
+use crate::amqp::connection::ConnectError;
+use crate::amqp::consumer::{ProbeError, Start};
+use crate::amqp::keeper::Keeper;
+use crate::amqp::precedence::Precedence;
+use crate::config;
+
+/// Connections at a time.
+const WIDTH_MAX: usize = 8;
+
+pub struct Lanes {
+    keepers: Vec<Keeper>,
+    queue: ShortString,
+    /// Looks at a time: doubled while all are answered with 541.
+    width: usize,
+    /// One after an error, until something is proven: a broker may allow few connections.
+    width_max: usize,
+}
+
+impl Lanes {
+    /// # Errors
+    /// As those of [`Keeper::new`].
+    pub fn new(
+        config: &Arc<config::Amqp>,
+        precedence: &Arc<Precedence>,
+        queue: ShortString,
+    ) -> Result<Self, ConnectError> {
+        let keeper = || Keeper::beside(Arc::clone(config), Arc::clone(precedence));
+        let keepers = std::iter::repeat_with(keeper).take(WIDTH_MAX).collect::<Result<_, _>>()?;
+        Ok(Self { keepers, queue, width: 1, width_max: WIDTH_MAX })
+    }
+
+    /// Looks at the next offsets of a proof and tells it what is there, in order, up to the first that
+    /// does not answer 541. Returns what is known then, and the last look.
+    ///
+    /// # Errors
+    /// Nothing is proven: the proof begins again.
+    ///
+    /// # Cancel safety
+    /// Dropped, nothing is told to the proof that was not seen; connections may stay open until the
+    /// next look.
+    pub async fn advance(
+        &mut self,
+        proof: &mut Proof,
+        within: Duration,
+    ) -> Result<(Conclusion, Look), ProbeError> {
+        let (width, queue) = (self.width, &self.queue);
+        self.width = 1;
+        let looks = proof.ahead(width).zip(&self.keepers);
+        let looks = looks.map(|(offset, on)| look(on, queue, Start::Offset(offset), within));
+        let mut looks: FuturesOrdered<_> = looks.collect();
+        let mut last = (Conclusion::Open, Look::Unreadable);
+        while let Some(seen) = looks.next().await {
+            let seen = seen.inspect_err(|_| self.width_max = 1)?;
+            last = (proof.take(seen), seen);
+            if seen != Look::Unreadable || last.0 != Conclusion::Open {
+                break;
+            }
+        }
+        match last {
+            (Conclusion::Open, Look::Unreadable) => self.width = (2 * width).min(self.width_max),
+            (Conclusion::Proven(_), _) => self.width_max = WIDTH_MAX,
+            _ => {}
+        }
+        Ok(last)
+    }
+
+    /// Has the next looks begin with the broker that this keeper has or had.
+    pub fn follow(&self, keeper: &Keeper) {
+        self.keepers.iter().for_each(|lane| lane.follow(keeper));
+    }
+
+    /// Closes what is open.
+    pub async fn close(&self) {
+        for keeper in &self.keepers {
+            keeper.close().await;
+        }
+    }
+}
