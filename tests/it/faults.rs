@@ -16,3 +16,4 @@ mod producers;
 pub mod proxy;
 mod stream_lost;
 mod trickle;
+mod unreadable;
