@@ -115,7 +115,6 @@ async fn a_running_source_passes_over_what_cannot_be_read_and_nothing_else() {
         ("1/x/2/t/3/x/4", &[1, 2, 3, 4], 3),
         // What lies before it in its chunk RabbitMQ 3.10 does not hand over either.
         ("1/x 2 3/4", &[1, 2, 3, 4], 1),
-        ("1/z/2", &[1, 2], 1),
     ] {
         let (mut fixture, mut source) = Fixture::running().await;
         fixture.write(chunks);
@@ -127,6 +126,16 @@ async fn a_running_source_passes_over_what_cannot_be_read_and_nothing_else() {
         takes(&mut source, &[10, 11, 12]).await;
         source.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_entries_are_passed_over_by_the_broker_or_by_the_source() {
+    let (mut fixture, mut source) = Fixture::running().await;
+    fixture.write("1/z/2");
+    takes(&mut source, &[1, 2]).await;
+    // RabbitMQ 3.10 answers 541 at its first offset, 4.0 skips it.
+    assert!(source.metrics.unreadable_entries.get() <= 1);
+    source.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,8 @@
 //! Carries a proof forward: a look at a time, and several at a time in a long run, so that a thousand
 //! entries do not take a thousand times a connection's making.
+//!
+//! RabbitMQ 4.0 lets nobody in for five seconds when some fifty of its processes crash within a second,
+//! which ends the proof. The next one goes slower.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use lapin::types::ShortString;
+use tokio::time::sleep;
 
 use super::look::look;
 use super::proof::{Conclusion, Look, Proof};
@@ -18,6 +22,8 @@ use crate::config;
 
 /// Connections at a time.
 const WIDTH_MAX: usize = 8;
+/// Between two looks after a first error, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(200));
 
 pub struct Lanes {
     keepers: Vec<Keeper>,
@@ -26,6 +32,8 @@ pub struct Lanes {
     width: usize,
     /// One after an error, until something is proven: a broker may allow few connections.
     width_max: usize,
+    /// Between two looks; likewise.
+    pause: Duration,
 }
 
 impl Lanes {
@@ -38,7 +46,7 @@ impl Lanes {
     ) -> Result<Self, ConnectError> {
         let keeper = || Keeper::beside(Arc::clone(config), Arc::clone(precedence));
         let keepers = std::iter::repeat_with(keeper).take(WIDTH_MAX).collect::<Result<_, _>>()?;
-        Ok(Self { keepers, queue, width: 1, width_max: WIDTH_MAX })
+        Ok(Self { keepers, queue, width: 1, width_max: WIDTH_MAX, pause: Duration::ZERO })
     }
 
     /// Looks at the next offsets of a proof and tells it what is there, in order, up to the first that
@@ -55,6 +63,7 @@ impl Lanes {
         proof: &mut Proof,
         within: Duration,
     ) -> Result<(Conclusion, Look), ProbeError> {
+        sleep(self.pause).await;
         let (width, queue) = (self.width, &self.queue);
         self.width = 1;
         let looks = proof.ahead(width).zip(&self.keepers);
@@ -62,7 +71,10 @@ impl Lanes {
         let mut looks: FuturesOrdered<_> = looks.collect();
         let mut last = (Conclusion::Open, Look::Unreadable);
         while let Some(seen) = looks.next().await {
-            let seen = seen.inspect_err(|_| self.width_max = 1)?;
+            let seen = seen.inspect_err(|_| {
+                self.width_max = 1;
+                self.pause = (2 * self.pause).clamp(PAUSES.0, PAUSES.1);
+            })?;
             last = (proof.take(seen), seen);
             if seen != Look::Unreadable || last.0 != Conclusion::Open {
                 break;
@@ -70,7 +82,9 @@ impl Lanes {
         }
         match last {
             (Conclusion::Open, Look::Unreadable) => self.width = (2 * width).min(self.width_max),
-            (Conclusion::Proven(_), _) => self.width_max = WIDTH_MAX,
+            (Conclusion::Proven(_), _) => {
+                (self.width_max, self.pause) = (WIDTH_MAX, Duration::ZERO);
+            }
             _ => {}
         }
         Ok(last)

@@ -34,7 +34,12 @@ pub async fn look(
     keeper.close().await;
     let connection = keeper.connection().await?;
     let consuming = Consuming { queue, prefetch: 1, start: Some(start) };
-    let mut consumer = Consumer::open(&connection, consuming).await?;
+    let mut consumer = match Consumer::open(&connection, consuming).await {
+        Ok(consumer) => consumer,
+        // The end overtook the answer to the attach.
+        Err(error) if error.is_unreadable() => return Ok(Look::Unreadable),
+        Err(error) => return Err(error.into()),
+    };
     let answer = timeout(within, consumer.next()).await;
     keeper.close().await;
     match answer {
