@@ -77,6 +77,11 @@ impl Keeper {
         Self { connector: self.connector.counting(metrics), ..self }
     }
 
+    /// Makes connections that take little memory, for owners that have many.
+    pub fn with_small_frames(self) -> Self {
+        Self { connector: self.connector.with_small_frames(), ..self }
+    }
+
     /// The open connection; without one, a new one, for which every address is tried once. Beside the
     /// feed it waits until that has its own.
     ///

@@ -321,7 +321,7 @@ impl Link {
     fn keeper_apart(&self) -> Result<Keeper, ReadError> {
         let keeper = Keeper::beside(Arc::clone(&self.config), Arc::clone(&self.precedence));
         let keeper = keeper.map_err(|error| ReadError::Lost(error.to_string()))?;
-        Ok(keeper.counting(Arc::clone(&self.metrics)))
+        Ok(keeper.with_small_frames().counting(Arc::clone(&self.metrics)))
     }
 
     /// Never ends by itself.

@@ -44,7 +44,10 @@ impl Lanes {
         precedence: &Arc<Precedence>,
         queue: ShortString,
     ) -> Result<Self, ConnectError> {
-        let keeper = || Keeper::beside(Arc::clone(config), Arc::clone(precedence));
+        let keeper = || {
+            Keeper::beside(Arc::clone(config), Arc::clone(precedence))
+                .map(Keeper::with_small_frames)
+        };
         let keepers = std::iter::repeat_with(keeper).take(WIDTH_MAX).collect::<Result<_, _>>()?;
         Ok(Self { keepers, queue, width: 1, width_max: WIDTH_MAX, pause: Duration::ZERO })
     }

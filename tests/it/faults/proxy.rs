@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Read at once: so small that a slow link's pieces are many.
 const PIECE_BYTES: usize = 4_096;
+/// AMQP's connection.close with 541 and no text, as a frame.
+const CLOSE_541: &[u8] = &[1, 0, 0, 0, 0, 0, 11, 0, 10, 0, 50, 0x02, 0x1d, 0, 0, 0, 0, 0, 0xce];
 
 /// What becomes of the bytes of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,9 @@ pub enum Harm {
     /// The first byte of this text is another wherever it stands whole in a piece: of what is carried,
     /// and not of what carries it.
     Struck(&'static str),
+    /// Whatever has this text in it is answered for the broker: it cannot hand that over (541). On a
+    /// link that carries nothing else meanwhile, so that a piece begins with a frame.
+    Unreadable(&'static str),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -161,6 +166,12 @@ impl Pump {
                     let seconds = count as f64 / f64::from(bytes_per_second);
                     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
                 }
+                Harm::Unreadable(text) => {
+                    if contains(piece, text.as_bytes()) {
+                        let _gone = self.to.write_all(CLOSE_541).await;
+                        return self.swallow(piece).await;
+                    }
+                }
                 Harm::Misframed => piece[0] ^= 0x55,
                 Harm::Flipped => piece[fastrand::usize(..count)] ^= 1 << fastrand::u8(..8),
                 Harm::Struck(text) => {
@@ -183,6 +194,10 @@ impl Pump {
         while let Ok(1..) = self.from.read(piece).await {}
         std::future::pending().await
     }
+}
+
+fn contains(piece: &[u8], text: &[u8]) -> bool {
+    piece.windows(text.len()).any(|part| part == text)
 }
 
 /// Returns how often `text` stood in `piece`.

@@ -2,9 +2,11 @@
 //! cannot be read.
 
 use blockcast::amqp::Publisher;
+use blockcast::config::QueueMode;
 use tokio::task::{JoinHandle, block_in_place};
 
 use super::link::behind_proxy;
+use super::proxy::Harm;
 use crate::amqp_unreadable::broker;
 use crate::broker::Broker;
 use crate::chain::{body, event, publish};
@@ -14,8 +16,10 @@ use crate::process::Process;
 use crate::replica::config;
 use crate::stream_writer::{Entry, Writer};
 
-const KILLS: u64 = 4;
+const KILLS: u64 = 10;
 const CUTS: u64 = 10;
+/// Stands in block 5's message and in no other.
+const BLOCK_5: &str = "\"height\":5";
 const PASSED_OVER: &str = "blockcast_unreadable_entries_total";
 
 async fn stands_before_it(replica: &Process) {
@@ -108,5 +112,60 @@ async fn connections_cut_again_and_again_at_one_place_have_nothing_passed_over()
     }
     has_everything(client).await;
     lost_nothing(&replica).await;
+    replica.stop().await;
+}
+
+/// RabbitMQ's nodes need not agree: what one cannot hand over, another may.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_broker_cannot_hand_over_is_asked_of_the_next() {
+    let (broker, _) = broker();
+    let config = config(broker);
+    let (bad, mut through) = behind_proxy(broker, &config).await;
+    let (good, second) = behind_proxy(broker, &config).await;
+    through.amqp.uris.extend(second.amqp.uris);
+    let replica = Process::start_ready(&through).await;
+    let client = client(&replica).await;
+    bad.harm_each(Harm::Whole, Harm::Unreadable(BLOCK_5));
+    publish(&config, (1..=4).map(|height| body(height, "x"))).await;
+    replica.reaches(4).await;
+    publish(&config, (5..=9).map(|height| body(height, "x"))).await;
+    has_everything(client).await;
+    assert_eq!(replica.metric(PASSED_OVER).await, 0.0);
+    assert_eq!(replica.metric("blockcast_amqp_reconnects_total").await, 1.0);
+    let consuming = replica.logged("\"consuming\"");
+    let last = consuming.last().expect("logged");
+    assert!(last.contains(&good.address.to_string()), "{last}");
+    replica.stop().await;
+}
+
+/// A queue has no offsets: there is no place behind an entry to begin at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_waits_before_what_cannot_be_handed_over_and_says_so_once() {
+    let (broker, _) = broker();
+    let mut config = config(broker);
+    config.amqp.queue.mode = QueueMode::Queue;
+    let (proxy, through) = behind_proxy(broker, &config).await;
+    let replica = Process::start_ready(&through).await;
+    let client = client(&replica).await;
+    proxy.harm_each(Harm::Whole, Harm::Unreadable(BLOCK_5));
+    publish(&config, (1..=4).map(|height| body(height, "x"))).await;
+    replica.reaches(4).await;
+    publish(&config, (5..=9).map(|height| body(height, "x"))).await;
+    eventually("it says that it is stuck", async || {
+        let ready = replica.get("/health/ready").await;
+        ready.status == 503 && !replica.logged("the next message of the queue").is_empty()
+    })
+    .await;
+    let reconnects = "blockcast_amqp_reconnects_total";
+    let so_far = replica.metric(reconnects).await;
+    eventually("it tries again and again", async || {
+        replica.metric(reconnects).await >= so_far + 2.0
+    })
+    .await;
+    assert_eq!(replica.logged("the next message of the queue").len(), 1);
+    proxy.harm(Harm::Whole);
+    has_everything(client).await;
+    assert_eq!(replica.metric(PASSED_OVER).await, 0.0);
+    assert_eq!(replica.metric("blockcast_missing_blocks_total").await, 0.0);
     replica.stop().await;
 }
