@@ -8,13 +8,12 @@
 //! which place is the right one, is decided elsewhere.
 
 mod apart;
+mod shared;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_lite::future::poll_once;
-use lapin::Acker;
 use lapin::types::ShortString;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
@@ -33,11 +32,8 @@ use crate::config;
 use crate::metrics::Metrics;
 use crate::packing::Packing;
 use apart::Apart;
+use shared::Shared;
 
-/// Messages under way to one reading. Fewer than a live consumer has, since there are several
-/// readings and each message may be as large as a block can be; enough for thousands a second from a
-/// broker a millisecond away.
-const PREFETCH: u16 = 8;
 /// Messages that one look yields at most: a chunk of a quiet stream, and enough that the copies of
 /// several producers do not hide the highest of them.
 const PEEKED_MAX: usize = 32;
@@ -83,16 +79,6 @@ pub struct Messages(Way);
 enum Way {
     Shared(Box<Shared>),
     Apart(Apart),
-}
-
-/// Messages over the connection that readings share.
-struct Shared {
-    consumer: Consumer,
-    /// The last message not acked, and how many there are.
-    unacked: Option<Acker>,
-    unacked_len: u16,
-    reader: Reader,
-    connection: Arc<Connection>,
 }
 
 /// Why the stream is not read.
@@ -215,12 +201,7 @@ impl Reader {
         if self.link.unreadable.is_suspect() {
             return Ok(Messages(Way::Apart(Apart::from(&self.link, offset))));
         }
-        let connection = self.connection().await;
-        let opened = self.consumer(&connection, Start::Offset(offset), PREFETCH).await;
-        let consumer = opened.map_err(|error| self.failed(&connection, error.into()))?;
-        let reader = self.clone();
-        let shared = Shared { consumer, unacked: None, unacked_len: 0, reader, connection };
-        Ok(Messages(Way::Shared(Box::new(shared))))
+        Ok(Messages(Way::Shared(Box::new(Shared::from(self, offset).await?))))
     }
 
     /// Says goodbye to the broker, for at most two seconds.
@@ -356,35 +337,6 @@ impl Link {
             sleep(keeper.failed(Failure::Unfit, fastrand::f64())).await;
         };
         debug!(address = %connection.address(), "connected for reading back");
-    }
-}
-
-impl Shared {
-    async fn next(&mut self) -> Result<Message, ReadError> {
-        if self.unacked_len >= PREFETCH / 2 {
-            self.ack().await;
-        }
-        let next = match poll_once(self.consumer.next()).await {
-            Some(next) => next,
-            None => {
-                self.ack().await;
-                self.consumer.next().await
-            }
-        };
-        let message =
-            next.map_err(|ended| self.reader.failed(&self.connection, ProbeError::Ended(ended)))?;
-        let acker = message.acker.clone();
-        let message = Message::of(message).ok_or(ReadError::NotAStream)?;
-        self.unacked = Some(acker);
-        self.unacked_len += 1;
-        Ok(message)
-    }
-
-    async fn ack(&mut self) {
-        self.unacked_len = 0;
-        if let Some(acker) = self.unacked.take() {
-            super::settle_up_to(&acker).await;
-        }
     }
 }
 

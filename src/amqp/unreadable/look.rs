@@ -17,6 +17,9 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 /// trimmed to an unreadable entry among its first ones.
 const ENTRIES_FROM_0_MAX: u64 = 1_024;
 
+/// No stream comes so far. A broker that answers 541 to everything has the search end here.
+const OFFSETS_MAX: u64 = 1 << 62;
+
 /// Attaches to one offset alone and waits for its answer.
 ///
 /// # Errors
@@ -61,7 +64,7 @@ pub async fn look(
 pub async fn first_unreadable(keeper: &Keeper, queue: &ShortString) -> Result<u64, ProbeError> {
     let at = async |offset| look(keeper, queue, Start::Offset(offset), SHOWN_WITHIN).await;
     let (mut unreadable, mut other) = (0, 1);
-    while at(other).await? == Look::Unreadable {
+    while other < OFFSETS_MAX && at(other).await? == Look::Unreadable {
         (unreadable, other) = (other, 2 * other);
     }
     while other - unreadable > 1 {

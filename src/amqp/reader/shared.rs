@@ -1,0 +1,61 @@
+//! Reading over the connection that readings share, with several messages under way.
+
+use std::sync::Arc;
+
+use futures_lite::future::poll_once;
+use lapin::Acker;
+
+use super::{Message, ReadError, Reader};
+use crate::amqp::connection::Connection;
+use crate::amqp::consumer::{Consumer, ProbeError, Start};
+
+/// Messages under way to one reading. Fewer than a live consumer has, since there are several
+/// readings and each message may be as large as a block can be; enough for thousands a second from a
+/// broker a millisecond away.
+const PREFETCH: u16 = 8;
+
+/// Messages over the connection that readings share.
+pub struct Shared {
+    consumer: Consumer,
+    /// The last message not acked, and how many there are.
+    unacked: Option<Acker>,
+    unacked_len: u16,
+    reader: Reader,
+    connection: Arc<Connection>,
+}
+impl Shared {
+    pub async fn from(reader: &Reader, offset: u64) -> Result<Self, ReadError> {
+        let connection = reader.connection().await;
+        let opened = reader.consumer(&connection, Start::Offset(offset), PREFETCH).await;
+        let consumer = opened.map_err(|error| reader.failed(&connection, error.into()))?;
+        Ok(Self { consumer, unacked: None, unacked_len: 0, reader: reader.clone(), connection })
+    }
+
+    /// As [`super::Messages::next`].
+    pub async fn next(&mut self) -> Result<Message, ReadError> {
+        if self.unacked_len >= PREFETCH / 2 {
+            self.ack().await;
+        }
+        let next = match poll_once(self.consumer.next()).await {
+            Some(next) => next,
+            None => {
+                self.ack().await;
+                self.consumer.next().await
+            }
+        };
+        let message =
+            next.map_err(|ended| self.reader.failed(&self.connection, ProbeError::Ended(ended)))?;
+        let acker = message.acker.clone();
+        let message = Message::of(message).ok_or(ReadError::NotAStream)?;
+        self.unacked = Some(acker);
+        self.unacked_len += 1;
+        Ok(message)
+    }
+
+    async fn ack(&mut self) {
+        self.unacked_len = 0;
+        if let Some(acker) = self.unacked.take() {
+            crate::amqp::settle_up_to(&acker).await;
+        }
+    }
+}
