@@ -34,6 +34,11 @@ pub use origin::{AllowedOrigin, Origin};
 pub use value::{Argument, Hold};
 pub use warning::Warning;
 
+/// `queue` mode: how long a block may wait, for the height below it or to be believed, and so stay
+/// unacked. RabbitMQ closes the channel of a delivery that is not acked for `consumer_timeout`, 30 minutes
+/// by default, and looks once a minute. A third of that leaves room for what else may hold it up.
+pub const QUEUE_UNACKED_MAX: Duration = Duration::from_mins(10);
+
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]

@@ -7,7 +7,6 @@ mod rejection;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -16,7 +15,7 @@ use tracing::{debug, error, info, trace, warn};
 
 use crate::amqp::{DeadLetters, Delivery, Input, Link};
 use crate::block::{self, Block, Message};
-use crate::config::{Blocks, QueueMode};
+use crate::config::{Blocks, QUEUE_UNACKED_MAX, QueueMode};
 use crate::frame;
 use crate::history::History;
 use crate::metrics::{DeadLetterReason, Metrics, Outcome};
@@ -27,10 +26,6 @@ use rejection::Rejections;
 
 /// Conflicts in a row after which another chain is published here.
 const CONFLICTS_MAX: u32 = 20;
-
-/// `queue` mode: how long a doubted block may wait. RabbitMQ closes a channel on which a delivery waits for
-/// longer than `consumer_timeout`, half an hour by default, and looks once a minute.
-const QUEUE_DOUBT_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// What the loop works with.
 pub struct Parts {
@@ -151,7 +146,7 @@ impl Pipeline {
             hold_bytes: blocks.hold_bytes.as_u64(),
             jump_max: blocks.jump_max,
             // From a stream a waiting block is settled when it is taken; in a queue only later.
-            doubt: (self.parts.queue_mode == QueueMode::Queue).then_some(QUEUE_DOUBT_MAX),
+            doubt: (self.parts.queue_mode == QueueMode::Queue).then_some(QUEUE_UNACKED_MAX),
         };
         let sequencer = Sequencer::new(rules, start);
         self.feed = Some(Feed {

@@ -12,14 +12,11 @@ use super::environment::overrides;
 use super::error::ConfigError;
 use super::file;
 use super::keys::{ARGUMENTS, Keys, Kind, Layers, Rank, flatten, known_keys};
-use super::{Config, Hold, Jwt, JwtAlgorithm, QueueMode};
+use super::{Config, Hold, Jwt, JwtAlgorithm, QUEUE_UNACKED_MAX, QueueMode};
 use crate::secret;
 
 /// Blocks of doubtful height that the sequencer keeps, hence unacked deliveries of a queue.
 const CANDIDATES_MAX: u16 = 16;
-/// RabbitMQ closes the channel of a delivery that is not acked for `consumer_timeout`, 30 minutes by
-/// default, and a held block is not acked. A third of that leaves room for what else may hold it up.
-const QUEUE_HOLD_MAX: Duration = Duration::from_secs(10 * 60);
 /// RFC 7519 section 4.1.4: usually no more than a few minutes.
 const JWT_LEEWAY_MAX: Duration = Duration::from_secs(10 * 60);
 /// A request's head: hyper's least, and what 1,024 connections may keep of it.
@@ -158,7 +155,7 @@ impl Config {
             );
         }
         if amqp.queue.mode == QueueMode::Queue
-            && !matches!(blocks.hold, Hold::For(time) if time <= QUEUE_HOLD_MAX)
+            && !matches!(blocks.hold, Hold::For(time) if time <= QUEUE_UNACKED_MAX)
         {
             return refuse(
                 "blocks.hold",
