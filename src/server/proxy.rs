@@ -29,9 +29,12 @@ pub fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// Whether the request says for whom it comes.
-pub fn says_for_whom(headers: &HeaderMap) -> bool {
-    headers.contains_key(FORWARDED_FOR) || headers.contains_key(FORWARDED)
+/// Whether a request of a peer that is not trusted says what only a trusted one may say. A scheme is
+/// believed of everyone where nobody is trusted.
+pub fn is_passed_over(headers: &HeaderMap, trusted: &[Network]) -> bool {
+    let names = [FORWARDED, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PORT, FORWARDED_PREFIX];
+    names.iter().any(|name| headers.contains_key(*name))
+        || (!trusted.is_empty() && headers.contains_key(FORWARDED_PROTO))
 }
 
 /// The right-most address that is no trusted proxy's, for each proxy writes the one it was asked from
@@ -188,6 +191,18 @@ mod tests {
         {
             assert_eq!(port(&headers(FORWARDED_PORT, &[text])), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_only_a_trusted_proxy_may_say_is_noticed() {
+        let network = ["10.0.0.0/8".parse().expect("a network")];
+        for name in [FORWARDED, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PORT, FORWARDED_PREFIX] {
+            let told = headers(name, &["x"]);
+            assert!(is_passed_over(&told, &[]) && is_passed_over(&told, &network), "{name}");
+        }
+        let scheme = headers(FORWARDED_PROTO, &["https"]);
+        assert!(!is_passed_over(&scheme, &[]) && is_passed_over(&scheme, &network));
+        assert!(!is_passed_over(&HeaderMap::new(), &network));
     }
 
     #[test]

@@ -81,11 +81,11 @@ fn behind_proxies(request: &Request<Incoming>, door: &Door, visit: Visit) -> Vis
         let peer = if is_itself { visit.peer } else { SocketAddr::new(client, 0) };
         return Visit { peer, is_proxied: true, ..visit };
     }
-    if proxy::says_for_whom(request.headers()) {
+    if proxy::is_passed_over(request.headers(), trusted) {
         door.told_of_stranger.call_once(|| {
             warn!(
                 peer = %visit.peer.ip(),
-                "X-Forwarded-For and Forwarded are passed over: the peer is not among server.trusted_proxies"
+                "X-Forwarded-* and Forwarded are passed over: the peer is not among server.trusted_proxies"
             );
         });
     }

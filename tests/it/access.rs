@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use blockcast::config::{Config, JwtAlgorithm};
+use blockcast::config::{AmqpUri, Config, JwtAlgorithm};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::connect_async;
@@ -111,6 +111,20 @@ async fn pages_of_other_origins_get_no_stream() {
     replica.stop().await.expect("drained");
 }
 
+const PAGE: &str = "https://app.example.org";
+
+/// Checks that an answer may be read by the listed page, with its credentials, and by no other.
+fn names_the_page(answer: &Answer) {
+    let told = |name: &str| answer.headers.get(name).map(String::as_str);
+    assert_eq!(told("access-control-allow-origin"), Some(PAGE), "{answer:?}");
+    assert_eq!(told("access-control-allow-credentials"), Some("true"), "{answer:?}");
+    assert_eq!(told("access-control-expose-headers"), Some("Retry-After"), "{answer:?}");
+    let vary = told("vary").unwrap_or_default();
+    assert!(vary.split(", ").any(|name| name == "Origin"), "{answer:?}");
+    let has_stream = told("content-type") == Some("text/event-stream");
+    assert_eq!(vary.contains("Accept-Encoding"), has_stream, "{answer:?}");
+}
+
 /// With the listed origins and what a browser is told of each answer: the page's own origin, with
 /// credentials, whatever the answer is.
 #[tokio::test(flavor = "multi_thread")]
@@ -121,8 +135,8 @@ async fn every_answer_names_the_listed_page_and_lets_it_send_credentials() {
     config.server.allowed_origins = vec!["https://app.example.org".parse().expect("one")];
     config.server.auth.tokens_file = Some(tokens.path().into());
     let replica = Replica::start_ready(&config).await;
-    publish(&config, [body(1, "x")]).await;
-    eventually("the block is there", async || replica.status().await["tip_height"] == 1).await;
+    publish(&config, [body(2, "x")]).await;
+    eventually("the block is there", async || replica.status().await["tip_height"] == 2).await;
     let at = replica.address;
     let ask = async |method: &str, path: &str, headers: &str| {
         let origin = "Origin: https://app.example.org\r\nConnection: close\r\n";
@@ -137,31 +151,66 @@ async fn every_answer_names_the_listed_page_and_lets_it_send_credentials() {
         ("GET", "/api/v1/status".to_owned(), "", 200),
         ("GET", "/api/v2".to_owned(), "", 404),
         ("POST", "/api/v1".to_owned(), "Content-Length: 0\r\n", 405),
+        ("GET", format!("{STREAM}?x={}", "x".repeat(9_000)), "", 414),
         ("OPTIONS", STREAM.to_owned(), "Access-Control-Request-Method: GET\r\n", 204),
         ("GET", STREAM.to_owned(), events, 401),
         ("GET", known.clone(), "", 426),
         ("GET", format!("{known}&from_hight=1"), events, 400),
-        ("GET", format!("{known}&until_height=1"), &format!("{events}Last-Event-ID: 1\r\n"), 204),
-        ("GET", format!("{STREAM}?from_height=1&until_height=1"), &with_token, 200),
+        ("GET", format!("{known}&until_height=2"), &format!("{events}Last-Event-ID: 2\r\n"), 204),
+        ("GET", format!("{STREAM}?from_height=2&until_height=2"), &with_token, 200),
         ("GET", "/api/v1".to_owned(), "Transfer-Encoding: chunked\r\n", 400),
         // Refused by the session, in the place of the stream's head.
-        ("GET", format!("{known}&after=1.{}", "a".repeat(64)), events, 400),
+        ("GET", format!("{known}&from_height=1"), events, 410),
+        ("GET", format!("{known}&after=2.{}", "a".repeat(64)), events, 400),
     ] {
         let answer = ask(method, &path, headers).await;
         assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
-        let told = |name: &str| answer.headers.get(name).map(String::as_str);
-        let page = Some("https://app.example.org");
-        assert_eq!(told("access-control-allow-origin"), page, "{path}: {answer:?}");
-        assert_eq!(told("access-control-allow-credentials"), Some("true"), "{path}: {answer:?}");
-        assert_eq!(told("access-control-expose-headers"), Some("Retry-After"), "{answer:?}");
-        // The last of several lines of this name is kept here.
-        assert_eq!(told("vary"), Some("Origin"), "{path}: {answer:?}");
+        names_the_page(&answer);
     }
     let preflight = ask("OPTIONS", STREAM, "").await;
     let allowed = &preflight.headers["access-control-allow-headers"];
     assert!(allowed.starts_with("Authorization, Last-Event-ID, Cache-Control"), "{allowed}");
     assert_eq!(preflight.headers["access-control-max-age"], "7200");
     replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_can_read_that_it_is_to_come_again_later() {
+    let refuses = async |replica: Replica, accept: &str, status: u16| {
+        let asked = format!("Origin: {PAGE}\r\n{accept}Connection: close\r\n");
+        eventually("it is refused", async || {
+            let answer = ask(replica.address, STREAM, &asked).await;
+            let is_refused = answer.status == status;
+            if is_refused {
+                assert!(answer.headers.contains_key("retry-after"), "{answer:?}");
+                names_the_page(&answer);
+            }
+            is_refused
+        })
+        .await;
+        replica.stop().await.expect("drained");
+    };
+    let listed = || {
+        let mut config = config(Broker::shared());
+        config.server.allowed_origins = vec![PAGE.parse().expect("one")];
+        config
+    };
+    let events = "Accept: text/event-stream\r\n";
+    let mut warming = listed();
+    warming.amqp.uris = vec![AmqpUri::new("amqp://127.0.0.1:1")];
+    refuses(Replica::start(&warming).await, events, 503).await;
+    let (mut full, mut shared) = (listed(), listed());
+    full.server.max_connections = 1;
+    shared.server.max_connections_per_address = 1;
+    for (config, status) in [(full, 503), (shared, 429)] {
+        let replica = Replica::start_ready(&config).await;
+        let _first = Client::connect(&replica.url("valid_transactions")).await;
+        refuses(replica, events, status).await;
+    }
+    let mut often = listed();
+    often.server.handshakes_per_second = 1;
+    // Without a stream, so that each answer comes to an end.
+    refuses(Replica::start_ready(&often).await, "", 429).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

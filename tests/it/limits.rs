@@ -15,6 +15,7 @@ use crate::access::hs256;
 use crate::broker::Broker;
 use crate::client::Client;
 use crate::eventually::eventually;
+use crate::left_out;
 use crate::process::Process;
 use crate::replica::{Answer, Replica, config, metric_in, request};
 
@@ -145,7 +146,7 @@ async fn one_address_gets_no_more_connections_than_its_share_and_some_plain_ones
 async fn an_ipv6_network_gets_no_more_sessions_than_its_share() {
     let loopback = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
     if let Err(error) = std::net::TcpListener::bind(loopback) {
-        println!("not tried: this machine has no IPv6 loopback: {error}");
+        left_out::say(&format!("no IPv6 loopback: {error}"));
         return;
     }
     let mut config = config(Broker::shared());

@@ -2,10 +2,12 @@
 //! read: each streams, with what is behind it, and no connection is lost over it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use blockcast::config::{AmqpUri, Config, QueueMode};
 use bytesize::ByteSize;
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use crate::broker::Broker;
 use crate::chain::{body, event, publish};
@@ -16,6 +18,8 @@ use crate::raw_producer::{Odd, RawProducer, long, short};
 use crate::replica::{Replica, config};
 
 const IN_A_ROW: u64 = 1_000;
+/// What is published streams within this time, 30 times what it takes on two cores of one's own.
+const STREAMS_WITHIN: Duration = Duration::from_secs(10);
 const RECONNECTS: &str = "blockcast_amqp_reconnects_total";
 const MENDED: &str = "blockcast_amqp_mended_frames_total";
 
@@ -134,7 +138,8 @@ async fn a_thousand_in_a_row_stream_and_are_read_back() {
         producer.publish(&config.amqp.exchange, &odd, &body(height, "x")).await;
     }
     producer.confirmed().await;
-    check_streams(&replica, &mut client, IN_A_ROW).await;
+    let streaming = check_streams(&replica, &mut client, IN_A_ROW);
+    timeout(STREAMS_WITHIN, streaming).await.expect("in time");
     println!("{IN_A_ROW} in a row streamed within {:?}", since.elapsed());
     // The method and the header of each, and some more by those who look where the stream begins.
     assert!(replica.metric(MENDED).await >= 2.0 * IN_A_ROW as f64);

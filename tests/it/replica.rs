@@ -130,10 +130,12 @@ fn parse(answer: &str) -> Answer {
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status line");
-    let headers = lines.filter_map(|line| line.split_once(": "));
-    Answer {
-        status: status.parse().expect("a status"),
-        headers: headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
-        body: body.to_owned(),
+    let mut headers = BTreeMap::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+        // Several lines are one list (RFC 9110 section 5.3).
+        let told = headers.entry(name.to_lowercase()).or_insert_with(String::new);
+        *told += if told.is_empty() { "" } else { ", " };
+        *told += value;
     }
+    Answer { status: status.parse().expect("a status"), headers, body: body.to_owned() }
 }

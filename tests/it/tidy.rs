@@ -6,12 +6,32 @@ mod source;
 mod token;
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use room::{cycles, import_rules};
 use source::{Source, Violation, test_modules, without_tests};
 use token::{Token, follow, tokens};
 
+use crate::left_out;
+
 const LINES_MAX: usize = 500;
+
+/// What is in version control, as far as its first names go.
+const TOP_LEVEL: [&str; 13] = [
+    ".ci",
+    ".clippy.toml",
+    ".dockerignore",
+    ".gitignore",
+    ".rustfmt.toml",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "deploy",
+    "src",
+    "tests",
+];
 
 /// Words that may stand only under some paths.
 const ENCLOSED: [Enclosed; 6] = [
@@ -158,6 +178,22 @@ fn path_tree(tokens: &[Token]) -> impl Iterator<Item = &Token> {
         }
         depth > 0
     })
+}
+
+#[test]
+fn nothing_else_lies_at_the_top() {
+    let files = Command::new("git")
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "ls-files"])
+        .output()
+        .ok()
+        .filter(|output| output.status.success());
+    let Some(files) = files else {
+        return left_out::say("no version control here");
+    };
+    let files = String::from_utf8(files.stdout).expect("names are UTF-8");
+    let first = |path: &str| path.split('/').next().unwrap_or_default().to_owned();
+    let found: BTreeSet<String> = files.lines().map(first).collect();
+    assert_eq!(Vec::from_iter(&found), TOP_LEVEL);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! State files that cannot be replaced: mounted by themselves, or in a directory that is closed.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
 use crate::broker::Broker;
 use crate::eventually::eventually;
+use crate::left_out;
 use crate::node::Node;
 use crate::replica::{Replica, config};
 
@@ -20,14 +20,12 @@ const CLOSED: &str = r#"mount --bind "$1" "$2" && shift 2 && mount --bind "$1" "
 
 /// Whether this process may mount in a namespace of its own. Where it may not, the test says by name
 /// that it was left out.
-fn may_mount(test: &str) -> bool {
+fn may_mount() -> bool {
     let script = "mount --bind /tmp /tmp";
     let tried = Command::new("unshare").args(["-m", "sh", "-c", script]).output();
     let may = tried.is_ok_and(|output| output.status.success());
     if !may {
-        // The harness keeps what is printed to itself; this it does not see.
-        let line = format!("left out, since `unshare -m` is not permitted here: {test}");
-        writeln!(std::io::stderr(), "{line}").expect("written");
+        left_out::say("`unshare -m` is not permitted here");
     }
     may
 }
@@ -44,7 +42,7 @@ fn remembered(path: &Path) -> Option<u64> {
 
 #[tokio::test]
 async fn a_mounted_state_file_is_written_in_place_and_whole_after_every_kill() {
-    if !may_mount("a_mounted_state_file_is_written_in_place_and_whole_after_every_kill") {
+    if !may_mount() {
         return;
     }
     let config = config(Broker::shared());
@@ -79,7 +77,7 @@ async fn a_mounted_state_file_is_written_in_place_and_whole_after_every_kill() {
 
 #[tokio::test]
 async fn in_a_directory_that_is_read_only_the_file_is_written_and_a_new_one_refused() {
-    if !may_mount("in_a_directory_that_is_read_only_the_file_is_written_and_a_new_one_refused") {
+    if !may_mount() {
         return;
     }
     let config = config(Broker::shared());
@@ -107,7 +105,7 @@ async fn in_a_directory_that_is_read_only_the_file_is_written_and_a_new_one_refu
 
 #[tokio::test]
 async fn the_tails_mounted_state_file_is_written_in_place() {
-    if !may_mount("the_tails_mounted_state_file_is_written_in_place") {
+    if !may_mount() {
         return;
     }
     let config = config(Broker::shared());

@@ -77,13 +77,28 @@ async fn letters_are_kept_without_a_node_and_never_hold_up_the_feed() {
     drop(client);
     block_in_place(|| nodes[2].kill());
     let replica = Process::start_ready(&older).await;
-    // RabbitMQ 3.10 says that the queue's node is down; 4.x binds it all the same.
+    // RabbitMQ 3.10 says that the queue's node is down, 4.x never answers; the feed waits for neither.
     let told = replica.logged("");
     let at = |text: &str| told.iter().position(|line| line.contains(text));
     let is_held_up = at("dead letters cannot be set up").is_some_and(|at_letters| {
         at("consuming").is_none_or(|at_consuming| at_letters < at_consuming)
     });
     assert!(!is_held_up, "{told:?}");
+    for height in 1..=2 {
+        eventually("the cluster takes it", async || is_taken(&older, body(height, "x")).await)
+            .await;
+        replica.reaches(height).await;
+        // Another attachment meets the same.
+        let closed = ["close_all_connections", "once"];
+        for node in &nodes[..2] {
+            block_in_place(|| node.rabbitmqctl(&closed));
+        }
+        eventually("it consumes again", async || {
+            replica.metric("blockcast_amqp_reconnects_total").await >= height as f64
+                && replica.metric("blockcast_amqp_connected").await == 1.0
+        })
+        .await;
+    }
     replica.stop().await;
     // The first one's end takes the files of all.
     nodes.reverse();
