@@ -24,6 +24,7 @@ mod source;
 mod tls;
 mod topology;
 mod unreadable;
+mod window;
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -40,6 +41,7 @@ pub use source::{Link, Signs, Source, SourceError};
 pub use tls::TlsError;
 
 use crate::packing::Packing;
+use window::{Seat, Window};
 
 /// How long the broker may take over one request. Far above any real answer, so that it means a
 /// broker that hangs while its heartbeats still come.
@@ -82,6 +84,8 @@ pub struct Delivery {
     content_type: Option<String>,
     /// None once settled, and for deliveries that tests make.
     acker: Option<Acker>,
+    /// Its place in the window; none once settled, and for what nobody counts.
+    seat: Option<Seat>,
 }
 
 impl Delivery {
@@ -94,6 +98,7 @@ impl Delivery {
         if let Some(acker) = self.acker.take() {
             settle(&acker).await;
         }
+        self.seat = None;
     }
 
     fn from_broker(message: lapin::message::Delivery) -> Self {
@@ -116,7 +121,13 @@ impl Delivery {
             content_type: properties.content_type().as_ref().map(ToString::to_string),
             packing: packing_of(&properties),
             acker: Some(acker),
+            seat: None,
         }
+    }
+
+    /// The same, counted until it is settled.
+    fn counted(self, window: &Window) -> Self {
+        Self { seat: Some(window.seat()), ..self }
     }
 
     /// A delivery that no broker handed over, for tests of what takes deliveries.
@@ -131,6 +142,7 @@ impl Delivery {
             content_type: None,
             packing: Packing::default(),
             acker: None,
+            seat: None,
         }
     }
 }
@@ -176,6 +188,12 @@ impl BrokerError {
     /// As [`consumer::Ended::is_unreadable`].
     fn is_unreadable(&self) -> bool {
         self.code() == Some(INTERNAL_ERROR)
+    }
+
+    /// Whether the broker did not answer in time.
+    fn is_unanswered(&self) -> bool {
+        matches!(self.source.kind(), lapin::ErrorKind::IOError(error)
+            if error.kind() == std::io::ErrorKind::TimedOut)
     }
 
     fn reply(&self) -> String {

@@ -72,6 +72,9 @@ pub struct Amqp {
     /// How long without a broker until the replica says that it is not ready.
     #[serde(with = "value::duration")]
     pub unready_after: Duration,
+    /// How long without a message until it is looked up whether there is one.
+    #[serde(with = "value::duration")]
+    pub quiet_after: Duration,
     pub tls: AmqpTls,
     pub queue: Queue,
     pub dead_letter: DeadLetter,
@@ -313,6 +316,7 @@ impl Default for Amqp {
             prefetch: 32,
             heartbeat: Duration::from_secs(10),
             unready_after: Duration::from_secs(60),
+            quiet_after: Duration::from_secs(60),
             tls: AmqpTls::default(),
             queue: Queue::default(),
             dead_letter: DeadLetter::default(),

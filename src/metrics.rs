@@ -184,6 +184,7 @@ pub struct Metrics {
     pub amqp_connected: IntGauge,
     pub amqp_reconnects: IntCounter,
     pub amqp_mended_frames: IntCounter,
+    pub amqp_silences: IntCounter,
     pub stream_resets: IntCounter,
     pub unreadable_entries: IntCounter,
     pub deliveries: CounterPer<Outcome>,
@@ -272,6 +273,11 @@ impl Metrics {
                 r,
                 "amqp_mended_frames_total",
                 "Frames with a producer's bytes that AMQP does not allow, replaced and read",
+            ),
+            amqp_silences: counter(
+                r,
+                "amqp_silences_total",
+                "Times that nothing came from a broker that had something and sent heartbeats",
             ),
             stream_resets: counter(
                 r,

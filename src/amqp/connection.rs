@@ -2,6 +2,7 @@
 //! anew at each attempt. What is done over a connection, and when to make another, is not here.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub struct Connector {
 pub struct Connection {
     inner: lapin::Connection,
     address: SocketAddr,
+    received_bytes: Arc<AtomicU64>,
     _socket: ShutOnDrop,
 }
 
@@ -141,7 +143,12 @@ impl Connector {
         let slot = Arc::new(Mutex::new(SocketSlot::Connecting));
         let socket = ShutOnDrop(Arc::clone(&slot));
         let frame_bytes_max = uri.query.frame_max;
-        let tally = Tally { address, metrics: self.metrics.clone() };
+        let received_bytes = Arc::default();
+        let tally = Tally {
+            address,
+            metrics: self.metrics.clone(),
+            received_bytes: Arc::clone(&received_bytes),
+        };
         let tokio = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
         let connecting = lapin::Connection::connector(
             uri,
@@ -165,7 +172,7 @@ impl Connector {
             properties(),
         );
         match timeout(CONNECT_DEADLINE, connecting).await {
-            Ok(Ok(inner)) => Ok(Connection { inner, address, _socket: socket }),
+            Ok(Ok(inner)) => Ok(Connection { inner, address, received_bytes, _socket: socket }),
             Ok(Err(error)) => Err(match tls::key_to_mend(&error) {
                 Some(key) => format!("{} (see {key})", reply(&error)),
                 None if port::may_be_another(&error) => {
@@ -181,6 +188,11 @@ impl Connector {
 impl Connection {
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How much came from the broker so far: before TLS, heartbeats and all.
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Ordering::Relaxed)
     }
 
     pub async fn channel(&self) -> Result<lapin::Channel, super::BrokerError> {

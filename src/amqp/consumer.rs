@@ -29,6 +29,9 @@ const NOT_EMPTY_AFTER: Duration = Duration::from_secs(10);
 const CLOSED_CODE: u16 = 200;
 const CLOSED_TEXT: &str = "closed by blockcast";
 
+/// More than heartbeats bring within a few seconds: eight bytes, twice a second at most.
+const HEARTBEATS_BYTES_MAX: u64 = 1 << 10;
+
 /// How a queue that is no stream shows, when it was not declared by us.
 pub const NOT_A_STREAM: &str = "its messages carry no x-stream-offset";
 
@@ -143,6 +146,30 @@ impl Consumer {
             match offset_of(&message.properties) {
                 Some(offset) if offset < self.first_wanted => settle(&message.acker).await,
                 _ => return Ok(message),
+            }
+        }
+    }
+
+    /// The next message; none when nothing comes for so long. A part of a message on a slow link is
+    /// something.
+    ///
+    /// # Errors
+    /// As those of [`Self::next`].
+    ///
+    /// # Cancel safety
+    /// As that of [`Self::next`].
+    pub async fn next_within(
+        &mut self,
+        within: Duration,
+        connection: &Connection,
+    ) -> Result<Option<Delivery>, Ended> {
+        loop {
+            let received = connection.received_bytes();
+            if let Ok(message) = timeout(within, self.next()).await {
+                return message.map(Some);
+            }
+            if connection.received_bytes() - received <= HEARTBEATS_BYTES_MAX {
+                return Ok(None);
             }
         }
     }

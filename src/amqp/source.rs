@@ -1,15 +1,16 @@
 //! The consumer task: attached to the queue for as long as the program runs.
 //!
 //! One loop heals everything that can heal ([`feed`]): connect, check the topology, find the place to
-//! read from ([`attach`]), read until that ends ([`read`], or [`careful`] where the broker cannot hand an
-//! entry over), wait, again. Absent here: what messages
-//! say, and when they are settled.
+//! read from ([`attach`]), read until that ends ([`read`], or [`careful`] where the broker cannot hand
+//! an entry over) or falls silent ([`silence`]), wait, again. Absent here: what messages say, and when
+//! they are settled.
 
 mod attach;
 mod careful;
 mod feed;
 mod interruption;
 mod read;
+mod silence;
 
 use std::sync::Arc;
 
@@ -101,6 +102,7 @@ impl Source {
             metrics: self.signs.metrics,
             readiness: self.signs.readiness,
             unreadable: self.link.unreadable,
+            notices: self.signs.notices,
             start_over: self.link.start_over,
             inputs,
             is_attached: false,

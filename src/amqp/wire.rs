@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -35,12 +36,14 @@ pub struct Wire {
     is_told: bool,
 }
 
-/// Whose connection it is, and where its mended frames are counted.
+/// Whose connection it is, and where what it brings is counted.
 #[derive(Clone)]
 pub struct Tally {
     pub address: SocketAddr,
     /// None: not counted.
     pub metrics: Option<Arc<Metrics>>,
+    /// Bytes that came so far.
+    pub received_bytes: Arc<AtomicU64>,
 }
 
 /// Tokio's reactor with [`Wire`]s for connections.
@@ -92,6 +95,7 @@ impl AsyncRead for Wire {
             let len = if wanted == 0 { room.len() } else { wanted.min(room.len()) };
             let read = Pin::new(&mut wire.inner).poll_read(context, &mut room[..len]);
             let len = ready!(read)?;
+            wire.tally.received_bytes.fetch_add(len as u64, Ordering::Relaxed);
             let passed = match (len, wanted) {
                 (0, 0) => return Poll::Ready(Ok(0)),
                 (0, _) => {
@@ -164,7 +168,8 @@ impl Reactor for Wires {
         let connecting = self.0.tcp_connect_addr(address);
         async move {
             let stream = AsyncTcpStream::Plain(connecting.await?);
-            Ok(Wire::new(stream, None, Tally { address, metrics: None }))
+            let tally = Tally { address, metrics: None, received_bytes: Arc::default() };
+            Ok(Wire::new(stream, None, tally))
         }
     }
 }

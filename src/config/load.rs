@@ -213,6 +213,7 @@ impl Config {
             ("server.heartbeat_interval", server.heartbeat_interval),
             ("server.write_stall_timeout", server.write_stall_timeout),
             ("amqp.heartbeat", amqp.heartbeat),
+            ("amqp.quiet_after", amqp.quiet_after),
         ] {
             if time.is_zero() {
                 return refuse(key, &"0s", "must be longer than nothing");

@@ -26,6 +26,9 @@ pub fn status(door: &Door) -> Value {
     let unreadable = noticed
         .last_unreadable
         .map(|(from, to, at)| json!({ "from_offset": from, "to_offset": to, "at": rfc3339(at) }));
+    let silence = noticed.last_silence.map(
+        |(after, end, at)| json!({ "after_offset": after, "end_offset": end, "at": rfc3339(at) }),
+    );
     let gaps = door.around.history.gaps(GAPS_MAX);
     let gaps: Vec<_> = gaps
         .into_iter()
@@ -45,6 +48,7 @@ pub fn status(door: &Door) -> Value {
         "sessions": door.admission.inside(),
         "last_rejected": rejected,
         "last_unreadable": unreadable,
+        "last_silence": silence,
         "another_chain_published": noticed.another_chain_published,
     })
 }

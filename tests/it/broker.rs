@@ -194,12 +194,21 @@ impl Broker {
 
     /// What `rabbitmqctl` prints, with tabs between columns. Takes about two seconds.
     pub fn rabbitmqctl(&self, arguments: &[&str]) -> String {
-        let mut command = self.command("rabbitmqctl");
+        self.operate("rabbitmqctl", arguments)
+    }
+
+    /// Takes this node's replica of a stream away, as operators do who move it.
+    pub fn delete_stream_replica(&self, queue: &str) {
+        self.operate("rabbitmq-streams", &["delete_replica", queue, &self.node()]);
+    }
+
+    fn operate(&self, script: &str, arguments: &[&str]) -> String {
+        let mut command = self.command(script);
         command.args(["--quiet", "--node", &self.node()]).args(arguments);
         let output = command.output().expect("rabbitmqctl runs");
         let (out, err) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "rabbitmqctl {arguments:?}: {out}{err}");
+        assert!(output.status.success(), "{script} {arguments:?}: {out}{err}");
         out.into_owned()
     }
 

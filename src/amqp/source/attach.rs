@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
 use tracing::warn;
 
 use super::feed::{Feed, Place};
 use super::interruption::{Interruption, SourceError};
+use super::silence::Finding;
 use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{self, Consumer, Consuming, ProbeError, Start};
 use crate::amqp::topology::{TopologyError, is_node_down};
@@ -126,16 +126,19 @@ impl Feed {
         let consuming = Consuming { prefetch, ..self.consuming(Some(Start::Offset(offset))) };
         let opened = Consumer::open(connection, consuming).await;
         let mut consumer = opened.map_err(|error| self.refused(error))?;
-        let found = match timeout(ECHO_WITHIN, consumer.next()).await {
-            Ok(message) => {
-                let echo = Delivery::from_broker(message?);
+        let found = match consumer.next_within(ECHO_WITHIN, connection).await? {
+            Some(message) => {
+                let echo = Delivery::from_broker(message);
                 if echo.offset == Some(offset) && echo.body == body {
                     self.send(Input::Echo(echo)).await?;
                     return Ok(Echoed::Same(Box::new(consumer)));
                 }
                 "another message in its place"
             }
-            Err(_) => "nothing within 5 s",
+            None => {
+                self.must_end_before(connection, offset).await?;
+                "nothing within 5 s"
+            }
         };
         consumer.close().await;
         Ok(Echoed::Other(found))
@@ -160,6 +163,29 @@ impl Feed {
         Ok(())
     }
 
+    /// A stream that has this offset, and does not give it back, was not made anew: its broker is
+    /// silent. A tail that cannot be read says nothing of that.
+    async fn must_end_before(
+        &self,
+        connection: &Connection,
+        offset: u64,
+    ) -> Result<(), Interruption> {
+        let finding = match self.look_up_tail(connection).await {
+            Ok(Some(end)) if end >= offset => Finding::GoesOn { end },
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) if self.is_counted_empty(connection).await? => return Ok(()),
+            Ok(None) => Finding::NotGivenBack,
+            Err(error) if error.is_unreadable() && self.is_careful => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        Err(Interruption::Silent(self.silence(finding)))
+    }
+
+    async fn is_counted_empty(&self, connection: &Connection) -> Result<bool, Interruption> {
+        let counted = consumer::count(connection, self.topology.queue()).await;
+        Ok(counted.map_err(|error| self.refused(error))? == 0)
+    }
+
     /// Until the tail has been reached: a stream that changed may never have the offset that was
     /// its tail before.
     async fn look_up_tail_again(&mut self, connection: &Connection) -> Result<(), Interruption> {
@@ -175,7 +201,7 @@ impl Feed {
         }
     }
 
-    async fn look_up_tail(&self, connection: &Connection) -> Result<Option<u64>, Interruption> {
+    pub async fn look_up_tail(&self, connection: &Connection) -> Result<Option<u64>, Interruption> {
         let mut tail = None;
         let each = |offset, _body| tail = Some(offset);
         consumer::read_tail(connection, self.consuming(None), each)

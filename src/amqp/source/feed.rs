@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use super::interruption::{Interruption, SourceError};
+use super::silence::Silence;
 use crate::amqp::Input;
 use crate::amqp::connection::Connection;
 use crate::amqp::keeper::{Failure, Keeper};
@@ -21,6 +22,7 @@ use crate::amqp::unreadable::Unreadable;
 use crate::amqp::unreadable::lanes::Lanes;
 use crate::config::{self, QueueMode};
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::readiness::{Readiness, State};
 
 /// Reasons already logged since the last attachment: several brokers may fail each in its own way.
@@ -33,6 +35,7 @@ pub struct Feed {
     pub config: Arc<config::Amqp>,
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
+    pub notices: Arc<Notices>,
     pub start_over: Arc<Notify>,
     pub inputs: mpsc::Sender<Input>,
     pub keeper: Keeper,
@@ -91,7 +94,10 @@ impl Feed {
                     let failure = self.judge(&interruption);
                     let wait = self.keeper.failed(failure, fastrand::f64());
                     if self.is_attached {
-                        warn!(%reason, retry_in = ?wait, "lost the broker");
+                        let silence = interruption.silence();
+                        let after_offset = silence.and_then(Silence::taken);
+                        let end_offset = silence.and_then(Silence::end);
+                        warn!(%reason, after_offset, end_offset, retry_in = ?wait, "lost the broker");
                         reported.clear();
                     } else if !reported.contains(&reason) {
                         warn!(%reason, "no broker to consume from; trying for ever");
@@ -118,14 +124,14 @@ impl Feed {
         let precedence = Arc::clone(&self.precedence);
         let readiness = Arc::clone(&self.readiness);
         tokio::select! {
-            ended = self.read(consumer) => ended,
+            ended = self.read(&connection, consumer) => ended,
             never = go_well(&readiness) => match never {},
             never = letters.look_after(&connection, &precedence) => match never {},
         }
     }
 
     /// What an interruption says of the broker. After a 541 another one comes first, since it may be
-    /// the broker's fault and not the entry's.
+    /// the broker's fault and not the entry's. A silence is counted and told.
     fn judge(&mut self, interruption: &Interruption) -> Failure {
         if interruption.is_unreadable() {
             self.unreadable.set_met();
@@ -135,8 +141,12 @@ impl Feed {
             }
             return Failure::Unfit;
         }
+        if let Some(silence) = interruption.silence() {
+            self.metrics.amqp_silences.inc();
+            self.notices.silence(silence.taken(), silence.end());
+        }
         match interruption {
-            Interruption::Contradiction => Failure::Unfit,
+            Interruption::Contradiction | Interruption::Silent(_) => Failure::Unfit,
             _ if self.is_attached => Failure::Lost,
             _ => Failure::Unfit,
         }

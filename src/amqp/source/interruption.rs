@@ -1,6 +1,7 @@
 //! Reasons for which an attachment to the queue does not come about, or ends, and of those for which
 //! consuming ends with it.
 
+use super::silence::Silence;
 use crate::amqp::BrokerError;
 use crate::amqp::connection::ConnectError;
 use crate::amqp::consumer::Ended;
@@ -42,6 +43,8 @@ pub enum Interruption {
         "the broker cannot hand over an entry of the stream (541), or says so of one that it can"
     )]
     Contradiction,
+    #[error("{0}")]
+    Silent(Silence),
     #[error("the pipeline asked for a new start")]
     StartOver,
     #[error("the pipeline has ended")]
@@ -57,6 +60,14 @@ impl Interruption {
             Self::Ended(ended) => ended.is_unreadable(),
             Self::Refused(error) => error.is_unreadable(),
             _ => false,
+        }
+    }
+
+    /// What shows that the consumer is silent, if that is why.
+    pub fn silence(&self) -> Option<&Silence> {
+        match self {
+            Self::Silent(silence) => Some(silence),
+            _ => None,
         }
     }
 }

@@ -4,22 +4,29 @@ use std::convert::Infallible;
 
 use super::feed::{Feed, Place};
 use super::interruption::Interruption;
+use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{self, Consumer};
+use crate::amqp::window::Window;
 use crate::amqp::{Delivery, Input};
 use crate::config::QueueMode;
 
 impl Feed {
-    pub async fn read(&mut self, mut consumer: Consumer) -> Result<Infallible, Interruption> {
+    pub async fn read(
+        &mut self,
+        connection: &Connection,
+        mut consumer: Consumer,
+    ) -> Result<Infallible, Interruption> {
+        let window = Window::new(self.config.prefetch);
         loop {
-            let message = tokio::select! {
+            let delivery = tokio::select! {
                 biased;
                 () = self.start_over.notified() => {
                     consumer.close().await;
                     return Err(Interruption::StartOver);
                 }
-                message = consumer.next() => message?,
+                delivery = self.next(connection, &mut consumer, &window) => delivery?,
             };
-            self.hand_on(Delivery::from_broker(message)).await?;
+            self.hand_on(delivery).await?;
         }
     }
 

@@ -49,6 +49,7 @@ fn a_bad_value_is_refused_and_named() {
         ("server.max_connections", "many", "max_connections"),
         ("server.max_connections", "0", "max_connections"),
         ("amqp.prefetch", "70000", "prefetch"),
+        ("amqp.quiet_after", "0s", "longer than nothing"),
         ("amqp.uris", "", "amqp.uris"),
         ("amqp.uris", "amqp://a,amqp://u:p@ss/w#rd@b/%2f", "`amqp.uris`, number 2"),
         ("amqp.tls.server_name", "not a name", "`amqp.tls.server_name` is \"not a name\""),

@@ -1,5 +1,5 @@
 //! A TCP proxy on loopback whose link a test can harm, each direction by itself: stalled, swallowed,
-//! slowed, corrupted, cut. It knows nothing of what it carries.
+//! slowed, corrupted, cut. It knows nothing of what it carries, but of a broker's deliveries.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use super::deliveries::{Counts, Deliveries, Withheld};
 
 /// Read at once: so small that a slow link's pieces are many.
 const PIECE_BYTES: usize = 4_096;
@@ -39,6 +41,20 @@ pub enum Harm {
     /// Whatever has this text in it is answered for the broker: it cannot hand that over (541). On a
     /// link that carries nothing else meanwhile, so that a piece begins with a frame.
     Unreadable(&'static str),
+    /// Nothing is delivered to those who consume now; all else passes. Of a proxy to a broker alone.
+    Silent,
+    /// The same, and nothing to those who come to consume either.
+    Mute,
+}
+
+impl Harm {
+    fn withheld(self) -> Withheld {
+        match self {
+            Self::Silent => Withheld::OfThoseWhoConsume,
+            Self::Mute => Withheld::All,
+            _ => Withheld::Nothing,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +71,7 @@ pub struct Proxy {
     /// Cancelled, it cuts the connections there are; then there is a new one.
     cut: Arc<Mutex<CancellationToken>>,
     harmed: Arc<AtomicU64>,
+    deliveries: Arc<Counts>,
     accepting: JoinHandle<()>,
 }
 
@@ -65,17 +82,35 @@ struct Pump {
     link: watch::Receiver<Link>,
     harm: fn(&Link) -> Harm,
     harmed: Arc<AtomicU64>,
+    /// Of what comes from a broker.
+    deliveries: Option<Deliveries>,
 }
 
 impl Proxy {
     pub async fn to(target: SocketAddr) -> Self {
+        Self::start(target, None).await
+    }
+
+    /// One that tells deliveries apart, and can withhold them.
+    pub async fn to_broker(port: u16) -> Self {
+        let target = SocketAddr::from(([127, 0, 0, 1], port));
+        Self::start(target, Some(Arc::default())).await
+    }
+
+    async fn start(target: SocketAddr, deliveries: Option<Arc<Counts>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");
         let (link, seen) = watch::channel(Link { target, there: Harm::Whole, back: Harm::Whole });
         let cut = Arc::new(Mutex::new(CancellationToken::new()));
         let harmed = Arc::new(AtomicU64::new(0));
-        let accepting = accept(listener, seen, Arc::clone(&cut), Arc::clone(&harmed));
-        Self { address, link, cut, harmed, accepting: tokio::spawn(accepting) }
+        let counting = Arc::clone(&harmed);
+        let counted = deliveries.clone();
+        let accepting = accept(listener, Arc::clone(&cut), move |near| {
+            let deliveries = counted.clone().map(Deliveries::new);
+            carry(near, seen.clone(), Arc::clone(&counting), deliveries)
+        });
+        let deliveries = deliveries.unwrap_or_default();
+        Self { address, link, cut, harmed, deliveries, accepting: tokio::spawn(accepting) }
     }
 
     /// Does this to both directions of all connections, new ones too.
@@ -98,6 +133,16 @@ impl Proxy {
         std::mem::take(&mut *cut).cancel();
     }
 
+    /// How often the broker let somebody consume so far, or said what is in a queue.
+    pub fn looks(&self) -> u64 {
+        self.deliveries.looks.load(Ordering::Relaxed)
+    }
+
+    /// Messages of a broker that were withheld so far.
+    pub fn withheld(&self) -> u64 {
+        self.deliveries.withheld.load(Ordering::Relaxed)
+    }
+
     /// Pieces that were harmed so far, other than by time.
     pub fn harmed(&self) -> u64 {
         self.harmed.load(Ordering::Relaxed)
@@ -111,20 +156,23 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(
+async fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
-    link: watch::Receiver<Link>,
     cut: Arc<Mutex<CancellationToken>>,
-    harmed: Arc<AtomicU64>,
+    carry: impl Fn(TcpStream) -> F,
 ) {
     while let Ok((near, _)) = listener.accept().await {
         let cut = cut.lock().expect("nothing panics while it holds this lock").clone();
-        let (link, harmed) = (link.clone(), Arc::clone(&harmed));
-        tokio::spawn(cut.run_until_cancelled_owned(carry(near, link, harmed)));
+        tokio::spawn(cut.run_until_cancelled_owned(carry(near)));
     }
 }
 
-async fn carry(near: TcpStream, link: watch::Receiver<Link>, harmed: Arc<AtomicU64>) {
+async fn carry(
+    near: TcpStream,
+    link: watch::Receiver<Link>,
+    harmed: Arc<AtomicU64>,
+    deliveries: Option<Deliveries>,
+) {
     let target = link.borrow().target;
     // Not reached: the one who asked sees its connection end.
     let Ok(far) = TcpStream::connect(target).await else { return };
@@ -132,13 +180,13 @@ async fn carry(near: TcpStream, link: watch::Receiver<Link>, harmed: Arc<AtomicU
         stream.set_nodelay(true).expect("set");
     }
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-    let pump = |from, to, harm| {
+    let pump = |from, to, harm, deliveries| {
         let (link, harmed) = (link.clone(), Arc::clone(&harmed));
-        Pump { from, to, link, harm, harmed }.run()
+        Pump { from, to, link, harm, harmed, deliveries }.run()
     };
     tokio::join!(
-        pump(near_read, far_write, |link| link.there),
-        pump(far_read, near_write, |link| link.back)
+        pump(near_read, far_write, |link| link.there, None),
+        pump(far_read, near_write, |link| link.back, deliveries)
     );
 }
 
@@ -159,9 +207,17 @@ impl Pump {
                 return self.swallow(&mut piece).await;
             }
             let Ok(count @ 1..) = read else { return };
-            let piece = &mut piece[..count];
+            let mut frames;
+            let mut piece = &mut piece[..count];
+            if let Some(deliveries) = &mut self.deliveries {
+                frames = deliveries.pass(piece, harm.withheld());
+                piece = &mut frames;
+            }
+            if piece.is_empty() {
+                continue;
+            }
             match harm {
-                Harm::Whole | Harm::Stalled | Harm::Swallowed => {}
+                Harm::Whole | Harm::Stalled | Harm::Swallowed | Harm::Silent | Harm::Mute => {}
                 Harm::Slow { bytes_per_second } => {
                     let seconds = count as f64 / f64::from(bytes_per_second);
                     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;

@@ -1,0 +1,187 @@
+//! Silence of a consumer: nothing comes though there is something to come, while heartbeats go on.
+//!
+//! It happens when the consumer's node loses its replica of the stream, or by a fault of the broker, and
+//! it lasts for ever. A chain without blocks looks the same, so after a quiet while the queue is looked
+//! at on another channel. While messages flow this costs nothing, and a look never holds one up.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::feed::{Feed, Place};
+use super::interruption::Interruption;
+use crate::amqp::connection::Connection;
+use crate::amqp::consumer::{self, Consumer, ProbeError, Start, offset_of};
+use crate::amqp::window::Window;
+use crate::amqp::{Delivery, settle};
+use crate::config::QueueMode;
+
+/// How long a message may take that is there; the broker may have to read its disk.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What shows that a consumer is silent.
+#[derive(Debug)]
+pub struct Silence {
+    taken: Option<u64>,
+    finding: Finding,
+}
+
+/// What a look at the queue found.
+#[derive(Debug)]
+pub enum Finding {
+    /// The stream goes on behind what was taken, up to this offset at least.
+    GoesOn {
+        end: u64,
+    },
+    /// The last message that came is not there any more, or none of those that the broker counts.
+    NotGivenBack,
+    /// So many messages wait in the queue.
+    Waiting {
+        messages: u32,
+    },
+    /// Nobody can read the queue here any more, in the broker's words.
+    Refused {
+        reply: String,
+    },
+    NoAnswer,
+}
+
+impl Feed {
+    /// The next message.
+    ///
+    /// # Errors
+    /// None will come: consuming has ended, or the consumer is silent.
+    ///
+    /// # Cancel safety
+    /// No message is lost when dropped, and no channel is left open.
+    pub async fn next(
+        &self,
+        connection: &Connection,
+        consumer: &mut Consumer,
+        window: &Window,
+    ) -> Result<Delivery, Interruption> {
+        let message = loop {
+            if let Ok(message) = timeout(self.config.quiet_after, consumer.next()).await {
+                break message?;
+            }
+            if window.is_full() {
+                continue; // The broker waits for us.
+            }
+            let looked = tokio::select! {
+                biased;
+                message = consumer.next() => break message?,
+                looked = self.look_behind(connection) => looked,
+            };
+            let Some(finding) = looked else { continue };
+            // What was found may have been written just now, and be on its way.
+            match consumer.next_within(MESSAGE_WITHIN, connection).await? {
+                Some(message) => break message,
+                None if window.is_full() => {}
+                None => return Err(Interruption::Silent(self.silence(finding))),
+            }
+        };
+        Ok(Delivery::from_broker(message).counted(window))
+    }
+
+    /// Looks at the queue on another channel. None when there is nothing to come, or when the look
+    /// failed in a way that says nothing of the consumer.
+    async fn look_behind(&self, connection: &Connection) -> Option<Finding> {
+        let looked = match self.config.queue.mode {
+            QueueMode::Stream => self.look_at_stream(connection).await,
+            QueueMode::Queue => self.look_at_queue(connection).await,
+        };
+        match looked {
+            Ok(finding) => finding,
+            Err(ProbeError::Refused(error)) if error.is_unanswered() => Some(Finding::NoAnswer),
+            // The node has no replica of the stream, or no such queue.
+            Err(ProbeError::Refused(error)) if matches!(error.code(), Some(404 | 406)) => {
+                Some(Finding::Refused { reply: error.reply() })
+            }
+            Err(error) => {
+                debug!(%error, "the queue cannot be looked at; it may only be quiet");
+                None
+            }
+        }
+    }
+
+    /// Reads again from the last message that came, or from the first when none did.
+    async fn look_at_stream(&self, connection: &Connection) -> Result<Option<Finding>, ProbeError> {
+        let (taken, start) = match &self.place {
+            Place::Taken { offset, body } => (Some((*offset, body)), Start::Offset(*offset)),
+            Place::Fresh | Place::Anew | Place::Queue => (None, Start::First),
+        };
+        let mut consumer = Consumer::open(connection, self.consuming(Some(start))).await?;
+        let mut is_given_back = false;
+        while let Some(message) = consumer.next_within(MESSAGE_WITHIN, connection).await? {
+            let offset = offset_of(&message.properties).ok_or(ProbeError::NotAStream)?;
+            settle(&message.acker).await;
+            match taken {
+                Some((taken, body)) if offset == taken && *message.data == **body => {
+                    is_given_back = true;
+                }
+                Some((taken, _)) if offset == taken => break,
+                _ => {
+                    consumer.close().await;
+                    let end = self.look_up_tail(connection).await.ok().flatten();
+                    let end = end.unwrap_or(offset).max(offset);
+                    return Ok(Some(Finding::GoesOn { end }));
+                }
+            }
+        }
+        consumer.close().await;
+        let is_quiet = match taken {
+            Some(_) => is_given_back,
+            None => consumer::count(connection, self.topology.queue()).await? == 0,
+        };
+        Ok((!is_quiet).then_some(Finding::NotGivenBack))
+    }
+
+    /// Of a queue the broker counts what it has not handed over.
+    async fn look_at_queue(&self, connection: &Connection) -> Result<Option<Finding>, ProbeError> {
+        let messages = consumer::count(connection, self.topology.queue()).await?;
+        Ok((messages > 0).then_some(Finding::Waiting { messages }))
+    }
+
+    pub fn silence(&self, finding: Finding) -> Silence {
+        let taken = match &self.place {
+            Place::Taken { offset, .. } => Some(*offset),
+            Place::Fresh | Place::Anew | Place::Queue => None,
+        };
+        Silence { taken, finding }
+    }
+}
+
+impl Silence {
+    /// Offset of the last message that came, if there is one.
+    pub fn taken(&self) -> Option<u64> {
+        self.taken
+    }
+
+    /// Offset that the stream goes on to, if that is known.
+    pub fn end(&self) -> Option<u64> {
+        match self.finding {
+            Finding::GoesOn { end } => Some(end),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.taken {
+            Some(offset) => write!(f, "nothing comes behind offset {offset}")?,
+            None => write!(f, "nothing comes")?,
+        }
+        match &self.finding {
+            Finding::GoesOn { end } => write!(f, ", and the stream goes on to offset {end}"),
+            Finding::NotGivenBack => write!(f, ", and what the stream has is not given back"),
+            Finding::Waiting { messages } => write!(f, ", and {messages} messages wait"),
+            Finding::Refused { reply } => {
+                write!(f, ", and nobody can read the queue at this broker: {reply}")
+            }
+            Finding::NoAnswer => write!(f, ", and the broker does not answer"),
+        }
+    }
+}
