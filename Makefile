@@ -27,7 +27,7 @@ FUZZ_FLAGS := --cfg fuzzing -C passes=sancov-module -C codegen-units=1 \
 SOAK_SECONDS ?= 1800
 SOAK_STEPS ?= 20000000
 
-.PHONY: help run test test-brokers test-all fmt format-check lint unit it bench fuzz soak \
+.PHONY: help run test test-brokers test-nodes test-all fmt format-check lint unit it bench fuzz soak \
 	peers rabbitmq promtool haproxy faketime mmdebstrap
 
 help: ## list the targets
@@ -42,9 +42,13 @@ test: ## format, lints, unit and integration tests
 test-brokers: promtool haproxy faketime mmdebstrap ## the integration tests on newer RabbitMQ (BROKER_SUITES=...)
 	@tests/brokers.sh $(BROKER_SUITES)
 
-test-all: ## everything that is checked: test, then test-brokers
+test-nodes: rabbitmq ## follow the web applications of BigchainDB and Planetmint
+	@tests/nodes.sh
+
+test-all: ## everything that is checked: test, test-brokers, test-nodes
 	@$(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory test-brokers
+	@$(MAKE) --no-print-directory test-nodes
 
 fmt: ## format the sources
 	cargo fmt

@@ -358,7 +358,9 @@ fn planetmint_asset_ids_follow_the_transactions_shape() {
             &["a", "t", "t", "t", "t"],
         ),
         (r#""id": "t", "assets": [{"data": "d"}, {"id": "b"}], "asset": {"id": "a"}"#, &["t", "b"]),
-        (r#""assets": {"id": "a"}, "id": "t""#, &["t"]),
+        (r#""assets": {"id": "a"}, "id": "t""#, &["a"]),
+        (r#""id": "t", "assets": {"data": {"id": "d"}}"#, &["t"]),
+        (r#""id": "t", "assets": {}, "asset": {"id": "a"}"#, &["t"]),
         (r#""assets": "a", "asset": {"id": "a"}, "id": "t""#, &["t"]),
     ] {
         let rules = Rules { dialect: Dialect::Planetmint, ..RULES };

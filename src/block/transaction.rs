@@ -30,7 +30,8 @@ struct Id;
 /// `asset`, an element of `assets`: its `id`.
 struct Asset(Keys);
 
-/// Planetmint's `assets`: a record for each.
+/// Planetmint's `assets`: a record for each. Of a transaction in version 2.0 its API gives one alone
+/// (Planetmint 2.5.3), which counts as a list of one.
 struct Assets<'a>(&'a mut Builder, Keys);
 
 /// `inputs`, `outputs`: of every object in the list, the texts in the list `key`.
@@ -199,18 +200,30 @@ impl<'de> Place<'de> for Asset {
 impl<'de> Place<'de> for Assets<'_> {
     type Found = Listed;
 
-    fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<Listed, A::Error> {
+    fn list<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Listed, A::Error> {
         while let Some(id) = list.next_element_seed(Lenient(Asset(self.1)))? {
-            match id {
-                Some(id) => self.0.add(Tag::AssetId, &id),
-                None => self.0.add(Tag::OwnAssetId, ""),
-            }
+            self.add(id);
         }
+        Ok(Listed::List)
+    }
+
+    fn object<A: MapAccess<'de>>(mut self, object: A) -> Result<Listed, A::Error> {
+        let id = Asset(self.1).object(object)?;
+        self.add(id);
         Ok(Listed::List)
     }
 
     fn null(self) -> Listed {
         Listed::Null
+    }
+}
+
+impl Assets<'_> {
+    fn add(&mut self, id: Option<Cow<'_, str>>) {
+        match id {
+            Some(id) => self.0.add(Tag::AssetId, &id),
+            None => self.0.add(Tag::OwnAssetId, ""),
+        }
     }
 }
 

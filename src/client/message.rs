@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 /// What of a text that cannot be read is quoted.
@@ -124,7 +125,27 @@ struct Wire<'a> {
     transaction_id: Option<String>,
     transaction_ids: Option<Vec<String>>,
     asset_id: Option<String>,
-    asset_ids: Option<Vec<String>>,
+    asset_ids: Option<Vec<AssetId>>,
+}
+
+/// One of `asset_ids`. A Planetmint 2.5.3 node's own stream says the whole asset in its place, of a
+/// transaction in version 2.0.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AssetId {
+    Id(String),
+    Asset { id: String },
+    WithoutId(IgnoredAny),
+}
+
+impl AssetId {
+    /// An asset without an id is named by its transaction.
+    fn or_own(self, transaction_id: &str) -> String {
+        match self {
+            Self::Id(id) | Self::Asset { id } => id,
+            Self::WithoutId(_) => transaction_id.to_owned(),
+        }
+    }
 }
 
 /// Reads a text message.
@@ -158,10 +179,12 @@ fn control(kind: &str, wire: &Wire<'_>) -> Option<Said> {
 
 fn data(wire: Wire<'_>, text: &str) -> Result<Option<Said>, String> {
     let (Some(height), text) = (wire.height, text.to_owned()) else { return Ok(None) };
-    let asset_ids = wire.asset_ids.or(wire.asset_id.map(|id| vec![id])).unwrap_or_default();
+    let asset_ids = wire.asset_ids.or(wire.asset_id.map(|id| vec![AssetId::Id(id)]));
     let hash = wire.hash;
     Ok(Some(match (wire.transaction_id, wire.transaction_ids, wire.events) {
         (Some(transaction_id), ..) => {
+            let named = |asset: AssetId| asset.or_own(&transaction_id);
+            let asset_ids = asset_ids.unwrap_or_default().into_iter().map(named).collect();
             Said::Event(Event { height, transaction_id, asset_ids, text })
         }
         (_, Some(transaction_ids), _) => {
@@ -199,12 +222,14 @@ mod tests {
         };
         let plain = r#"{"height": 7, "asset_id": "a", "transaction_id": "t"}"#;
         let planetmint = r#"{"height": 7, "asset_ids": ["a", "b"], "transaction_id": "t"}"#;
+        let whole = r#"{"height": 7, "asset_ids": [{"id": "a"}, {"data": {"id": 5}}], "transaction_id": "t"}"#;
         let summary = r#"{"height": 7, "hash": null, "transaction_ids": ["t"]}"#;
         let batch = format!(r#"{{"height": 7, "hash": "h", "events": [{plain}]}}"#);
         let none = Position { height: None, index: None, first_height: None, tip_height: None };
         for (text, said) in [
             (plain, Said::Event(event(plain, &["a"]))),
             (planetmint, Said::Event(event(planetmint, &["a", "b"]))),
+            (whole, Said::Event(event(whole, &["a", "t"]))),
             (
                 summary,
                 Said::Summary(Summary {

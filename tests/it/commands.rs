@@ -6,7 +6,7 @@ pub mod program;
 mod publish;
 mod publish_holes;
 mod publish_listed;
-mod publish_node;
+pub mod publish_node;
 mod publish_too_large;
 mod publish_trust;
 mod publish_woken;

@@ -46,6 +46,7 @@ mod http;
 mod limits;
 mod listening;
 mod memory;
+mod nodes;
 mod odd_properties;
 mod proxied;
 mod proxy_header;

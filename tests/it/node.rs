@@ -13,6 +13,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -41,6 +42,8 @@ struct Chain {
     lost: BTreeSet<u64>,
     /// By id, for blocks that only list them.
     transactions: BTreeMap<String, Vec<u8>>,
+    /// By path; they come before all else, but for blocks above the tip.
+    recorded: BTreeMap<String, Recorded>,
     has_latest: bool,
     /// What its API root says.
     streams: Option<String>,
@@ -52,6 +55,15 @@ struct Chain {
     requests: Vec<u64>,
     transaction_requests: Vec<String>,
     authorization: Option<String>,
+}
+
+/// What a real node answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    pub path: String,
+    pub status: u16,
+    pub content_type: String,
+    pub body: String,
 }
 
 /// Something other than the block.
@@ -73,6 +85,7 @@ impl Node {
             tip,
             lost: BTreeSet::new(),
             transactions: BTreeMap::new(),
+            recorded: BTreeMap::new(),
             has_latest: false,
             streams: None,
             events: broadcast::channel(64).0,
@@ -117,6 +130,11 @@ impl Node {
 
     pub fn put_transaction(&self, id: &str, body: &[u8]) {
         self.chain().transactions.insert(id.to_owned(), body.to_owned());
+    }
+
+    /// Answers so at that path.
+    pub fn record(&self, answer: Recorded) {
+        self.chain().recorded.insert(answer.path.clone(), answer);
     }
 
     /// It has these no more.
@@ -201,6 +219,12 @@ impl Node {
 }
 
 impl Chain {
+    fn recorded(&self, path: &str) -> Option<Recorded> {
+        let height = path.strip_prefix("/api/v1/blocks/").and_then(|height| height.parse().ok());
+        let is_there = height.is_none_or(|height: u64| height <= self.tip);
+        self.recorded.get(path).filter(|_| is_there).cloned()
+    }
+
     fn answer(&mut self, path: &str) -> (Option<Fault>, Option<Vec<u8>>) {
         if path.is_empty() {
             let root = |streams| format!("{{\"streams\": \"{streams}\"}}").into_bytes();
@@ -286,11 +310,15 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let authorization = request.headers().get(AUTHORIZATION);
     let authorization = authorization.map(|value| value.to_str().expect("ASCII").to_owned());
-    let path = request.uri().path().strip_prefix("/api/v1/").expect("a path of the API");
+    let path = request.uri().path();
     let (fault, body) = {
         let mut chain = chain.lock().expect("nobody panicked while it held this lock");
         chain.authorization = authorization;
-        chain.answer(path)
+        if let Some(Recorded { status, content_type, body, .. }) = chain.recorded(path) {
+            let answer = Response::builder().status(status).header(CONTENT_TYPE, content_type);
+            return Ok(answer.body(Full::from(body)).expect("an answer"));
+        }
+        chain.answer(path.strip_prefix("/api/v1/").expect("a path of the API"))
     };
     let (status, body) = match (fault, body) {
         (Some(Fault::Silence), _) => std::future::pending().await,
