@@ -1,15 +1,16 @@
-//! Which heights lie in the part of the stream that a search has passed over: looks can mislead, so a
-//! height is called missing only when everything before the place has been read.
+//! Which heights lie in the stream, and where: before the place that a search has found, since looks can
+//! mislead, and behind more than is waited for, where a block was published again. A height is called
+//! missing only when all of that has been read.
 //!
 //! What was read is kept for the next reading, as runs of heights, with the last message, by which
 //! the stream is known again.
 
 use std::collections::BTreeMap;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Around;
 use super::pace::{Cost, Pace};
@@ -18,6 +19,13 @@ use crate::amqp::{Message, ReadError};
 
 /// Runs of heights kept; beyond it every height counts as perhaps seen. 3 MB.
 const RUNS_MAX: usize = 65_536;
+/// Late heights whose place is kept; another's is looked for. 3 MB.
+const LATE_MAX: usize = 65_536;
+/// So far may a height lie below one before it and still be its producers' disorder.
+const DISORDER: u64 = 64;
+/// How long it is read ahead for one reading: a gibibyte and more, or a million messages. What is missing
+/// until then counts as missing, though the next reading goes on from there.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
 /// How long the next message may take that must be there.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -27,10 +35,17 @@ pub struct Scan<'a, S> {
     pub pace: &'a mut Pace,
 }
 
+/// A part of a stream, both ends included.
+pub type Part = RangeInclusive<u64>;
+
 /// A stream's heights up to a message.
 #[derive(Debug, Clone, Default)]
 pub struct Scanned {
     seen: Seen,
+    /// Where heights are that came first far behind higher ones: published again into a gap.
+    late: BTreeMap<u64, u64>,
+    /// The highest seen.
+    highest: u64,
     /// None when nothing was scanned.
     last: Option<Message>,
 }
@@ -43,31 +58,12 @@ struct Seen {
 }
 
 impl<S: Stream> Scan<'_, S> {
-    /// The offset of the first message with one of `heights` in a part of the stream that begins
-    /// with its first message.
+    /// What is in a part of the stream that begins with its first message: all before `place`, and behind
+    /// that as much as there is time for. Perhaps more: what was scanned before is not again.
     ///
     /// # Errors
     /// The stream cannot be read; nothing is known then.
-    pub async fn offset_of(
-        &mut self,
-        heights: RangeInclusive<u64>,
-        part: Range<u64>,
-    ) -> Result<Option<u64>, ReadError> {
-        let scanned = self.scanned(part.clone()).await?;
-        if !scanned.seen.has_any(*heights.start(), *heights.end()) {
-            return Ok(None);
-        }
-        let mut found = None;
-        self.walk(part, |message, height| {
-            found = heights.contains(&height).then_some(message.offset);
-            found.is_none()
-        })
-        .await?;
-        Ok(found)
-    }
-
-    /// What is in a part of the stream, and perhaps more: what was scanned before is not again.
-    async fn scanned(&mut self, part: Range<u64>) -> Result<Arc<Scanned>, ReadError> {
+    pub async fn scanned(&mut self, part: Part, place: u64) -> Result<Arc<Scanned>, ReadError> {
         let mut scanned = Arc::clone(&self.kept());
         if let Some(last) = &scanned.last
             && self.around.stream.peek(last.offset).await?.first() != Some(last)
@@ -75,41 +71,91 @@ impl<S: Stream> Scan<'_, S> {
             // Trimmed further, or made anew.
             scanned = Arc::default();
         }
-        let from = scanned.last.as_ref().map_or(part.start, |last| last.offset + 1);
-        if from < part.end {
+        let from = scanned.last.as_ref().map_or(*part.start(), |last| last.offset + 1);
+        if from <= *part.end() {
+            let until = Instant::now() + AHEAD_MAX;
             let more = Arc::make_mut(&mut scanned);
-            let seen = &mut more.seen;
-            let last = self.walk(from..part.end, |_, height| {
-                seen.add(height);
-                true
+            let last = self.walk(from..=*part.end(), |message, height| {
+                more.add(height, message.offset);
+                message.offset < place || Instant::now() < until
             });
-            more.last = last.await?.or(more.last.take());
+            let last = last.await?;
+            more.last = last.or(more.last.take());
             *self.kept() = Arc::clone(&scanned);
         }
         Ok(scanned)
     }
 
-    /// Calls `each` with the blocks in a part of the stream while it says so. Returns the last
-    /// message.
+    /// The lowest of `heights` in what was scanned, from `first` on, and the offset of its first message
+    /// there; what lies in `passed` does not count.
+    ///
+    /// # Errors
+    /// The stream cannot be read; nothing is known then.
+    pub async fn lowest_of(
+        &mut self,
+        heights: RangeInclusive<u64>,
+        scanned: &Scanned,
+        first: u64,
+        passed: Part,
+    ) -> Result<Option<(u64, u64)>, ReadError> {
+        let part = first..=scanned.last.as_ref().map_or(0, |last| last.offset);
+        let (mut from, to) = (*heights.start(), *heights.end());
+        while let Some(height) = scanned.seen.lowest(from, to) {
+            match scanned.late.get(&height) {
+                Some(offset) if passed.contains(offset) => {
+                    let Some(above) = height.checked_add(1).filter(|above| *above <= to) else {
+                        return Ok(None);
+                    };
+                    from = above;
+                }
+                Some(offset) if part.contains(offset) => return Ok(Some((height, *offset))),
+                _ => return self.look_through(from..=to, part, passed).await,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same, by reading.
+    async fn look_through(
+        &mut self,
+        heights: RangeInclusive<u64>,
+        part: Part,
+        passed: Part,
+    ) -> Result<Option<(u64, u64)>, ReadError> {
+        let mut lowest = None;
+        self.walk(part, |message, height| {
+            let is_lower = lowest.is_none_or(|(lowest, _)| height < lowest);
+            if is_lower && heights.contains(&height) && !passed.contains(&message.offset) {
+                lowest = Some((height, message.offset));
+            }
+            lowest.is_none_or(|(lowest, _)| lowest > *heights.start())
+        })
+        .await?;
+        Ok(lowest)
+    }
+
+    /// Calls `each` with the blocks in a part of the stream, whose last offset is that of a message or
+    /// before one, while it says so. Returns the last message.
     async fn walk(
         &mut self,
-        part: Range<u64>,
+        part: Part,
         mut each: impl FnMut(&Message, u64) -> bool,
     ) -> Result<Option<Message>, ReadError> {
-        let mut messages = self.around.stream.read_from(part.start).await?;
+        let mut messages = self.around.stream.read_from(*part.start()).await?;
         let mut last = None;
         loop {
             let message = timeout(MESSAGE_WITHIN, messages.next()).await;
             let message =
                 message.map_err(|_| ReadError::Lost("no message within 10 s".into()))??;
-            if message.offset >= part.end {
+            if message.offset > *part.end() {
                 return Ok(last);
             }
             self.pace.keep(Cost::Passed, message.body.len()).await;
             let height = self.around.height_of(&message);
             let goes_on = height.is_none_or(|height| each(&message, height));
+            let is_last = message.offset == *part.end();
             last = Some(message);
-            if !goes_on {
+            if !goes_on || is_last {
                 return Ok(last);
             }
         }
@@ -120,24 +166,41 @@ impl<S: Stream> Scan<'_, S> {
     }
 }
 
+impl Scanned {
+    fn add(&mut self, height: u64, offset: u64) {
+        let is_new = self.seen.add(height);
+        let is_late = height.saturating_add(DISORDER) < self.highest;
+        if is_new && is_late && self.late.len() < LATE_MAX {
+            self.late.insert(height, offset);
+        }
+        self.highest = self.highest.max(height);
+    }
+}
+
 impl Seen {
-    fn add(&mut self, height: u64) {
+    /// Whether it was not seen before.
+    fn add(&mut self, height: u64) -> bool {
         if self.runs.len() >= RUNS_MAX {
             self.runs = BTreeMap::from([(0, u64::MAX)]);
         }
         let below = self.runs.range(..=height).next_back().map(|(from, to)| (*from, *to));
         let from = match below {
-            Some((_, to)) if to >= height => return,
+            Some((_, to)) if to >= height => return false,
             Some((from, to)) if to + 1 == height => from,
             _ => height,
         };
         let above = height.checked_add(1).and_then(|above| self.runs.remove(&above));
         self.runs.insert(from, above.unwrap_or(height));
+        true
     }
 
-    /// Whether any height of a range, both ends included, was seen or may have been.
-    fn has_any(&self, from: u64, to: u64) -> bool {
-        self.runs.range(..=to).next_back().is_some_and(|(_, run_to)| *run_to >= from)
+    /// The lowest height of a range, both ends included, that was seen or may have been.
+    fn lowest(&self, from: u64, to: u64) -> Option<u64> {
+        let below = self.runs.range(..=from).next_back();
+        if below.is_some_and(|(_, run_to)| *run_to >= from) {
+            return Some(from);
+        }
+        self.runs.range(from..=to).next().map(|(run_from, _)| *run_from)
     }
 }
 
@@ -152,18 +215,26 @@ mod tests {
             seen.add(height);
         }
         assert_eq!(seen.runs, BTreeMap::from([(0, 0), (3, 5), (9, 9), (u64::MAX, u64::MAX)]));
-        for (from, to, expected) in
-            [(0, 0, true), (1, 2, false), (1, 3, true), (5, 8, true), (6, 8, false), (2, 20, true)]
-        {
-            assert_eq!(seen.has_any(from, to), expected, "{from}-{to}");
+        for (from, to, expected) in [
+            (0, 0, Some(0)),
+            (1, 2, None),
+            (1, 3, Some(3)),
+            (4, 8, Some(4)),
+            (5, 8, Some(5)),
+            (6, 8, None),
+            (6, 20, Some(9)),
+        ] {
+            assert_eq!(seen.lowest(from, to), expected, "{from}-{to}");
         }
     }
 
     #[test]
     fn too_many_runs_are_told_as_perhaps() {
         let mut seen = Seen::default();
-        (0..=RUNS_MAX as u64).for_each(|height| seen.add(2 * height));
-        assert!(seen.has_any(1, 1));
+        for height in 0..=RUNS_MAX as u64 {
+            seen.add(2 * height);
+        }
+        assert_eq!(seen.lowest(1, 1), Some(1));
         assert_eq!(seen.runs.len(), 1);
     }
 }

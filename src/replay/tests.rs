@@ -291,6 +291,51 @@ async fn what_the_search_missed_is_looked_for_before_it_is_called_missing() {
     bench.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_published_again_far_behind_is_read_in_its_place() {
+    let check = async |messages: Vec<Vec<u8>>, from_height, expected: Vec<(u64, u64)>| {
+        let tape = Tape::default();
+        for (offset, body) in messages.into_iter().enumerate() {
+            tape.push(offset as u64, body);
+        }
+        let bench = Bench::new(&tape, Blocks::default(), 1);
+        let mut client = bench.client(from_height);
+        client.until(expected.last().expect("a tip").1).await.expect("read");
+        assert_eq!(client.read, expected, "from {from_height}");
+        assert!(tape.played() < 100_000, "{} messages", tape.played());
+        bench.stop().await;
+    };
+    let of = |heights: &mut dyn Iterator<Item = u64>| Vec::from_iter(heights.map(body));
+
+    // Retention took the first copies of 100 to 199, and what is before them had been published again.
+    let run = of(&mut (0..100).chain(200..4_400).chain(100..200).chain(4_400..5_000));
+    for from_height in [50, 100, 150, 200] {
+        check(run.clone(), from_height, blocks(from_height..5_000)).await;
+    }
+
+    // Gaps that somebody repaired later, in any order, but for one.
+    let missing = [300, 700, 701, 2_000];
+    let chain = of(&mut (0..8_000).filter(|height| !missing.contains(height)));
+    let repaired = of(&mut [2_000, 300, 701].into_iter());
+    let repaired = [chain.clone(), repaired, of(&mut (8_000..9_000))].concat();
+    let mut expected = blocks(290..9_000);
+    expected[700 - 290] = (700, 700);
+    for from_height in [290, 300, 699, 701, 2_000] {
+        let expected = expected[from_height as usize - 290..].to_vec();
+        check(repaired.clone(), from_height, expected).await;
+    }
+
+    // What only looks like a block repairs nothing, wherever it is.
+    let bad = |height: u64| format!("{{\"height\": {height}}}").into_bytes();
+    let bad = [2_000, 300, 300, 701].map(bad).to_vec();
+    let mut expected = blocks((290..9_000).filter(|height| !missing[1..].contains(height)));
+    expected[10] = (300, 300);
+    expected.extend([(700, 701), (2_000, 2_000)]);
+    expected.sort_unstable();
+    let spoilt = [bad.clone(), chain, bad, of(&mut (8_000..9_000))].concat();
+    check(spoilt, 290, expected).await;
+}
+
 /// What happens to a chain on its way into a stream.
 #[derive(Debug, Clone)]
 struct Story {

@@ -3,6 +3,8 @@
 
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hasher};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::{Duration, Instant as Tick};
 
 use tokio::sync::watch;
@@ -10,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::pace::{Cost, Pace};
-use super::scan::Scan;
+use super::scan::{Scan, Scanned};
 use super::{Around, HOLD_MESSAGES, Messages, Stream, TICK, search};
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::archive::{Request, State};
@@ -59,6 +61,10 @@ struct Passage {
     offset: Option<u64>,
     /// What the sequence began with: `next_height` at that time.
     from_height: u64,
+    /// At `place` is a message with that height.
+    is_led: bool,
+    /// What is known of the stream, once something was missing.
+    scanned: Option<Arc<Scanned>>,
     /// At the stream's end it was looked for what has not come.
     is_end_checked: bool,
 }
@@ -67,8 +73,8 @@ struct Passage {
 enum Stop {
     End(State),
     Broken(ReadError),
-    /// What is missing here lies before the place, from this offset on.
-    Misled {
+    /// What is missing here lies elsewhere, at this offset.
+    Led {
         offset: u64,
     },
 }
@@ -103,9 +109,9 @@ impl<'a, S: Stream> Turn<'a, S> {
             };
             let reason = match stop {
                 Stop::End(state) => return state,
-                Stop::Misled { offset } => {
+                Stop::Led { offset } => {
                     let height = self.next_height;
-                    debug!(height, offset, "found before the place where it was looked for");
+                    debug!(height, offset, "found elsewhere than where it was looked for");
                     place = Some(offset);
                     continue;
                 }
@@ -146,6 +152,7 @@ impl<'a, S: Stream> Turn<'a, S> {
         if first_height.is_some_and(|first| first > self.next_height) {
             return Err(Stop::End(State::NotAvailable { first_height }));
         }
+        let is_led = place.is_some();
         let place = match place {
             Some(place) => place,
             None => self.find(bounds).await?,
@@ -153,7 +160,7 @@ impl<'a, S: Stream> Turn<'a, S> {
         let mut messages = stream.read_from(place).await?;
         self.request.set_state(State::Reading);
         self.began.get_or_insert_with(Instant::now);
-        let mut passage = self.passage(bounds, place);
+        let mut passage = Passage { is_led, ..self.passage(bounds, place) };
         loop {
             self.look_at_others()?;
             match timeout(QUIET, messages.next()).await {
@@ -204,7 +211,9 @@ impl<'a, S: Stream> Turn<'a, S> {
             place,
             offset: None,
             from_height: self.next_height,
+            is_led: false,
             is_end_checked: false,
+            scanned: None,
         }
     }
 
@@ -255,7 +264,11 @@ impl<'a, S: Stream> Turn<'a, S> {
         }
         let is_owed = self.next_height == passage.from_height || passage.sequencer.held_bytes() > 0;
         if is_owed && !std::mem::replace(&mut passage.is_end_checked, true) {
-            self.look_before(self.next_height, self.next_height, passage).await?;
+            let next_height = self.next_height;
+            let found = self.look_elsewhere(next_height..=next_height, false, passage).await?;
+            if let Some((_, offset)) = found {
+                return Err(Stop::Led { offset });
+            }
         }
         Ok(())
     }
@@ -270,9 +283,7 @@ impl<'a, S: Stream> Turn<'a, S> {
                 }
                 Step::Fill { item, .. } => self.append(item, true).await?,
                 Step::Gap { from_height, to_height, .. } => {
-                    self.look_before(from_height, to_height, passage).await?;
-                    self.request.history().append_gap(from_height, to_height);
-                    self.next_height = to_height.saturating_add(1);
+                    self.tell_gap(from_height, to_height, passage).await?;
                 }
                 // All of it was told when it was live.
                 Step::Conflict { height, .. } | Step::Implausible { height, .. } => {
@@ -328,26 +339,58 @@ impl<'a, S: Stream> Turn<'a, S> {
         }
     }
 
-    /// Before heights are called missing: whether they lie before the place, because a search's
-    /// looks fell on heights published again. Everything before it is read, unless it was before.
-    async fn look_before(
+    /// Before heights are called missing: where the lowest of them lies that is in the stream all the same.
+    /// Before the place, because a search's looks fell on heights published again; or, if `ahead`, behind
+    /// more than is waited for, published again itself.
+    async fn look_elsewhere(
+        &mut self,
+        mut heights: RangeInclusive<u64>,
+        ahead: bool,
+        passage: &mut Passage,
+    ) -> Result<Option<(u64, u64)>, ReadError> {
+        if passage.is_led && *heights.start() == passage.from_height {
+            // It was no block that led here.
+            heights = heights.start().saturating_add(1)..=*heights.end();
+        }
+        let Passage { place, bounds: Bounds { first, last }, .. } = *passage;
+        if heights.is_empty() || !ahead && place <= first {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        let mut scan = Scan { around: self.around, pace: &mut self.pace };
+        let looking = async {
+            let scanned = match &passage.scanned {
+                Some(scanned) => Arc::clone(scanned),
+                None => scan.scanned(first..=if ahead { last } else { place }, place).await?,
+            };
+            if ahead {
+                passage.scanned = Some(Arc::clone(&scanned));
+            }
+            let passed = place..=passage.offset.unwrap_or(place);
+            scan.lowest_of(heights, &scanned, first, passed).await
+        };
+        let found = looking.await;
+        if let Some(turn_began) = &mut self.began {
+            *turn_began += began.elapsed();
+        }
+        found
+    }
+
+    /// Tells a gap, as far as it is one.
+    async fn tell_gap(
         &mut self,
         from_height: u64,
         to_height: u64,
         passage: &mut Passage,
     ) -> Result<(), Stop> {
-        if passage.place <= passage.bounds.first {
-            return Ok(());
+        let found = self.look_elsewhere(from_height..=to_height, true, passage).await?;
+        let next_height = found.map_or(to_height.saturating_add(1), |(height, _)| height);
+        if next_height > from_height {
+            self.request.history().append_gap(from_height, next_height - 1);
+            self.next_height = next_height;
         }
-        let began = Instant::now();
-        let mut scan = Scan { around: self.around, pace: &mut self.pace };
-        let part = passage.bounds.first..passage.place;
-        let found = scan.offset_of(from_height..=to_height, part).await;
-        if let Some(turn_began) = &mut self.began {
-            *turn_began += began.elapsed();
-        }
-        match found? {
-            Some(offset) => Err(Stop::Misled { offset }),
+        match found {
+            Some((_, offset)) => Err(Stop::Led { offset }),
             None => Ok(()),
         }
     }
