@@ -204,6 +204,14 @@ impl Reader {
         Ok(Messages(Way::Shared(Box::new(Shared::from(self, offset).await?))))
     }
 
+    /// Gives the connection up, from which nothing comes any more though it lives: all that is read over it
+    /// ends, and the next broker comes first.
+    pub fn give_up(&self) {
+        if self.link.keeper.take().is_some() {
+            self.link.is_unfit.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Says goodbye to the broker, for at most two seconds.
     pub async fn close(&self) {
         self.link.keeper.close().await;

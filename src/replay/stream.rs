@@ -19,6 +19,9 @@ pub trait Stream: Send + Sync + 'static {
         offset: u64,
     ) -> impl Future<Output = Result<Self::Messages, ReadError>> + Send;
 
+    /// See [`Reader::give_up`].
+    fn give_up(&self);
+
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
 
@@ -41,6 +44,10 @@ impl Stream for Reader {
 
     async fn read_from(&self, offset: u64) -> Result<amqp::Messages, ReadError> {
         self.read_from(offset).await
+    }
+
+    fn give_up(&self) {
+        self.give_up();
     }
 
     async fn close(&self) {

@@ -26,6 +26,8 @@ struct Inner {
     looks: Mutex<u64>,
     /// Messages handed over by readings, scans included.
     played: Mutex<u64>,
+    /// Whether readings are given nothing until somebody gives up.
+    is_mute: Mutex<bool>,
     /// Reads that fail before they succeed again.
     failures: Mutex<u32>,
 }
@@ -68,6 +70,16 @@ impl Tape {
 
     pub fn played(&self) -> u64 {
         *self.inner.played.lock().expect("no test panicked with it")
+    }
+
+    /// Gives readings nothing any more, without ending them, until somebody gives up.
+    pub fn mute(&self) {
+        *self.is_mute() = true;
+    }
+
+    /// Whether readings are given nothing.
+    pub fn is_mute(&self) -> std::sync::MutexGuard<'_, bool> {
+        self.inner.is_mute.lock().expect("no test panicked with it")
     }
 
     /// Ends every reading under way, and fails the next `count` calls.
@@ -123,6 +135,11 @@ impl Stream for Tape {
         Ok(Playing { tape: self.clone(), next_offset: offset })
     }
 
+    fn give_up(&self) {
+        *self.is_mute() = false;
+        self.fail(1);
+    }
+
     async fn close(&self) {}
 }
 
@@ -132,6 +149,10 @@ impl Messages for Playing {
         loop {
             if *self.tape.failures() > 0 {
                 return self.tape.call().map(|()| unreachable!("a failure is due"));
+            }
+            if *self.tape.is_mute() {
+                changed.changed().await.expect("the tape is there");
+                continue;
             }
             if let Some(message) = self.tape.from(self.next_offset, 1).pop() {
                 self.next_offset = message.offset + 1;

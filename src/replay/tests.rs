@@ -202,6 +202,21 @@ async fn a_lost_broker_is_waited_for_and_reading_goes_on_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broker_that_falls_silent_in_a_reading_is_left() {
+    let tape = Tape::of(0..20_000, 1);
+    let bench = Bench::new(&tape, Blocks::default(), 1);
+    let mut client = bench.client(10);
+    client.until(500).await.expect("read");
+    tape.mute();
+    let began = tokio::time::Instant::now();
+    client.until(19_999).await.expect("read");
+    assert_eq!(client.read, blocks(10..20_000));
+    assert!(!*tape.is_mute(), "given up");
+    assert!(began.elapsed() >= Duration::from_secs(60), "{:?}", began.elapsed());
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_client_keeps_its_turn_for_a_while_if_nobody_waits_for_it() {
     let tape = Tape::of(0..20_000, 1);
     let bench = Bench::new(&tape, Blocks::default(), 1);

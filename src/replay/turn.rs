@@ -31,6 +31,8 @@ const PROGRESS_WITHIN: Duration = Duration::from_secs(1);
 const TURN_MAX: Duration = Duration::from_secs(10);
 /// Three times what the source takes at most to find that a stream was made anew.
 const ANEW_WAIT: Duration = Duration::from_secs(15);
+/// How long nothing may come of what is known to be there. Far above what a large body takes.
+const SILENT_AFTER: Duration = Duration::from_secs(60);
 /// A stream whose last message was read and that yields nothing for so long is at its end; also how
 /// late it is noticed that others wait.
 const QUIET: Duration = Duration::from_secs(1);
@@ -161,11 +163,19 @@ impl<'a, S: Stream> Turn<'a, S> {
         self.request.set_state(State::Reading);
         self.began.get_or_insert_with(Instant::now);
         let mut passage = Passage { is_led, ..self.passage(bounds, place) };
+        let mut heard_at = Instant::now();
         loop {
             self.look_at_others()?;
             match timeout(QUIET, messages.next()).await {
-                Ok(message) => self.take(message?, &mut passage).await?,
+                Ok(message) => {
+                    self.take(message?, &mut passage).await?;
+                    heard_at = Instant::now();
+                }
                 Err(_) if passage.offset >= Some(bounds.last) => self.wait(&mut passage).await?,
+                Err(_) if heard_at.elapsed() >= SILENT_AFTER => {
+                    stream.give_up();
+                    return Err(ReadError::Lost("the broker fell silent".into()).into());
+                }
                 Err(_) => {}
             }
         }
