@@ -21,8 +21,6 @@ use crate::amqp::{Message, ReadError};
 const RUNS_MAX: usize = 65_536;
 /// Late heights whose place is kept; another's is looked for. 3 MB.
 const LATE_MAX: usize = 65_536;
-/// So far may a height lie below one before it and still be its producers' disorder.
-const DISORDER: u64 = 64;
 /// How long it is read ahead for one reading: a gibibyte and more, or a million messages. What is missing
 /// until then counts as missing, though the next reading goes on from there.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
@@ -42,12 +40,19 @@ pub type Part = RangeInclusive<u64>;
 #[derive(Debug, Clone, Default)]
 pub struct Scanned {
     seen: Seen,
-    /// Where heights are that came first far behind higher ones: published again into a gap.
+    /// Where heights are that came first behind higher ones, such as those published again into a gap.
     late: BTreeMap<u64, u64>,
     /// The highest seen.
     highest: u64,
     /// None when nothing was scanned.
     last: Option<Message>,
+}
+
+/// What a passage of a reading knows of the stream.
+pub struct Known {
+    scanned: Arc<Scanned>,
+    /// The heights before its place, once somebody asked for one that is not late.
+    before: Option<Seen>,
 }
 
 /// Heights that were seen, as runs of consecutive ones.
@@ -63,7 +68,7 @@ impl<S: Stream> Scan<'_, S> {
     ///
     /// # Errors
     /// The stream cannot be read; nothing is known then.
-    pub async fn scanned(&mut self, part: Part, place: u64) -> Result<Arc<Scanned>, ReadError> {
+    pub async fn known(&mut self, part: Part, place: u64) -> Result<Known, ReadError> {
         let mut scanned = Arc::clone(&self.kept());
         if let Some(last) = &scanned.last
             && self.around.stream.peek(last.offset).await?.first() != Some(last)
@@ -83,55 +88,50 @@ impl<S: Stream> Scan<'_, S> {
             more.last = last.or(more.last.take());
             *self.kept() = Arc::clone(&scanned);
         }
-        Ok(scanned)
+        Ok(Known { scanned, before: None })
     }
 
-    /// The lowest of `heights` in what was scanned, from `first` on, and the offset of its first message
-    /// there; what lies in `passed` does not count.
+    /// The lowest of `heights` that is in the stream, and the offset of a message with it: of the first one
+    /// before `passed`, or of one that came late. What lies in `passed` does not count: it was read.
     ///
     /// # Errors
     /// The stream cannot be read; nothing is known then.
     pub async fn lowest_of(
         &mut self,
         heights: RangeInclusive<u64>,
-        scanned: &Scanned,
+        known: &mut Known,
         first: u64,
         passed: Part,
     ) -> Result<Option<(u64, u64)>, ReadError> {
-        let part = first..=scanned.last.as_ref().map_or(0, |last| last.offset);
-        let (mut from, to) = (*heights.start(), *heights.end());
-        while let Some(height) = scanned.seen.lowest(from, to) {
-            match scanned.late.get(&height) {
-                Some(offset) if passed.contains(offset) => {
-                    let Some(above) = height.checked_add(1).filter(|above| *above <= to) else {
-                        return Ok(None);
-                    };
-                    from = above;
-                }
-                Some(offset) if part.contains(offset) => return Ok(Some((height, *offset))),
-                _ => return self.look_through(from..=to, part, passed).await,
-            }
+        let (from, to) = (*heights.start(), *heights.end());
+        let Some(lowest) = known.scanned.seen.lowest(from, to) else { return Ok(None) };
+        let is_there = |offset: u64| offset >= first && !passed.contains(&offset);
+        let mut late = known.scanned.late.range(heights).map(|(height, offset)| (*height, *offset));
+        let late = late.find(|(_, offset)| is_there(*offset));
+        if late.is_some_and(|(height, _)| height == lowest) || *passed.start() <= first {
+            return Ok(late);
         }
-        Ok(None)
-    }
-
-    /// The same, by reading.
-    async fn look_through(
-        &mut self,
-        heights: RangeInclusive<u64>,
-        part: Part,
-        passed: Part,
-    ) -> Result<Option<(u64, u64)>, ReadError> {
-        let mut lowest = None;
-        self.walk(part, |message, height| {
-            let is_lower = lowest.is_none_or(|(lowest, _)| height < lowest);
-            if is_lower && heights.contains(&height) && !passed.contains(&message.offset) {
-                lowest = Some((height, message.offset));
-            }
-            lowest.is_none_or(|(lowest, _)| lowest > *heights.start())
+        let before = first..=*passed.start() - 1;
+        if known.before.is_none() {
+            let mut seen = Seen::default();
+            let each = |_: &Message, height| {
+                seen.add(height);
+                true
+            };
+            self.walk(before.clone(), each).await?;
+            known.before = Some(seen);
+        }
+        let early = known.before.as_ref().and_then(|seen| seen.lowest(from, to));
+        let Some(early) = early.filter(|early| late.is_none_or(|(late, _)| *early < late)) else {
+            return Ok(late);
+        };
+        let mut found = None;
+        self.walk(before, |message, height| {
+            found = (height == early).then_some((height, message.offset));
+            found.is_none()
         })
         .await?;
-        Ok(lowest)
+        Ok(found.or(late))
     }
 
     /// Calls `each` with the blocks in a part of the stream, whose last offset is that of a message or
@@ -169,8 +169,7 @@ impl<S: Stream> Scan<'_, S> {
 impl Scanned {
     fn add(&mut self, height: u64, offset: u64) {
         let is_new = self.seen.add(height);
-        let is_late = height.saturating_add(DISORDER) < self.highest;
-        if is_new && is_late && self.late.len() < LATE_MAX {
+        if is_new && height < self.highest && self.late.len() < LATE_MAX {
             self.late.insert(height, offset);
         }
         self.highest = self.highest.max(height);

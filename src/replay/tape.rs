@@ -181,6 +181,8 @@ pub struct Client {
     next_height: u64,
     /// Blocks, and gaps as ranges.
     pub read: Vec<(u64, u64)>,
+    /// Heights in those gaps.
+    pub missing: Vec<u64>,
     /// How many turns it had, the one under way included.
     pub turns: u32,
 }
@@ -193,6 +195,7 @@ impl Client {
             reading,
             next_height: from_height,
             read: Vec::new(),
+            missing: Vec::new(),
             turns: 1,
         }
     }
@@ -229,11 +232,15 @@ impl Client {
         let read = self.reading.history.entries_from(cursor, 1 << 18, &mut entries);
         if read.is_ok() && !entries.is_empty() {
             for entry in &entries {
-                if let Entry::Block(kept) = entry {
-                    let expected = format!("\"t{}\"", kept.block.height);
-                    assert!(String::from_utf8_lossy(&kept.block.events).contains(&expected));
+                let first_height = entry.first_height().max(self.next_height);
+                match entry {
+                    Entry::Block(kept) => {
+                        let expected = format!("\"t{}\"", kept.block.height);
+                        assert!(String::from_utf8_lossy(&kept.block.events).contains(&expected));
+                    }
+                    Entry::Gap { .. } => self.missing.extend(first_height..=entry.last_height()),
                 }
-                self.read.push((entry.first_height().max(self.next_height), entry.last_height()));
+                self.read.push((first_height, entry.last_height()));
                 self.next_height = entry.last_height() + 1;
             }
             self.reading.progress(self.next_height);

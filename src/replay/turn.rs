@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::{Duration, Instant as Tick};
 
 use tokio::sync::watch;
@@ -12,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::pace::{Cost, Pace};
-use super::scan::{Scan, Scanned};
+use super::scan::{Known, Scan};
 use super::{Around, HOLD_MESSAGES, Messages, Stream, TICK, search};
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::archive::{Request, State};
@@ -66,7 +65,7 @@ struct Passage {
     /// At `place` is a message with that height.
     is_led: bool,
     /// What is known of the stream, once something was missing.
-    scanned: Option<Arc<Scanned>>,
+    known: Option<Known>,
     /// At the stream's end it was looked for what has not come.
     is_end_checked: bool,
 }
@@ -223,7 +222,7 @@ impl<'a, S: Stream> Turn<'a, S> {
             from_height: self.next_height,
             is_led: false,
             is_end_checked: false,
-            scanned: None,
+            known: None,
         }
     }
 
@@ -369,15 +368,14 @@ impl<'a, S: Stream> Turn<'a, S> {
         let began = Instant::now();
         let mut scan = Scan { around: self.around, pace: &mut self.pace };
         let looking = async {
-            let scanned = match &passage.scanned {
-                Some(scanned) => Arc::clone(scanned),
-                None => scan.scanned(first..=if ahead { last } else { place }, place).await?,
+            let mut known = match passage.known.take() {
+                Some(known) => known,
+                None => scan.known(first..=if ahead { last } else { place }, place).await?,
             };
-            if ahead {
-                passage.scanned = Some(Arc::clone(&scanned));
-            }
             let passed = place..=passage.offset.unwrap_or(place);
-            scan.lowest_of(heights, &scanned, first, passed).await
+            let found = scan.lowest_of(heights, &mut known, first, passed).await;
+            passage.known = Some(known).filter(|_| ahead);
+            found
         };
         let found = looking.await;
         if let Some(turn_began) = &mut self.began {
