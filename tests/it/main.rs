@@ -9,6 +9,7 @@ mod chain;
 mod client;
 mod event_client;
 mod eventually;
+mod left_out;
 mod letters;
 mod load;
 mod node;

@@ -1,11 +1,11 @@
 //! State files that cannot be replaced: mounted by themselves, or in a directory that is closed.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
 use crate::broker::Broker;
 use crate::eventually::eventually;
+use crate::left_out::left_out;
 use crate::node::Node;
 use crate::replica::{Replica, config};
 
@@ -25,9 +25,7 @@ fn may_mount(test: &str) -> bool {
     let tried = Command::new("unshare").args(["-m", "sh", "-c", script]).output();
     let may = tried.is_ok_and(|output| output.status.success());
     if !may {
-        // The harness keeps what is printed to itself; this it does not see.
-        let line = format!("left out, since `unshare -m` is not permitted here: {test}");
-        writeln!(std::io::stderr(), "{line}").expect("written");
+        left_out(test, "`unshare -m` is not permitted here");
     }
     may
 }
