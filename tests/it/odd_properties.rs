@@ -6,7 +6,9 @@ use std::path::Path;
 use blockcast::config::{AmqpUri, Config, QueueMode};
 use bytesize::ByteSize;
 use serde::Deserialize;
+use tokio::task::block_in_place;
 
+use crate::amqp_unreadable;
 use crate::broker::Broker;
 use crate::chain::{body, event, publish};
 use crate::client::Client;
@@ -15,6 +17,7 @@ use crate::left_out::left_out;
 use crate::letters::Letters;
 use crate::raw_producer::{Odd, RawProducer, long, short};
 use crate::replica::{Replica, config};
+use crate::stream_writer::{Entry, Writer};
 
 const IN_A_ROW: u64 = 1_000;
 const RECONNECTS: &str = "blockcast_amqp_reconnects_total";
@@ -76,7 +79,7 @@ impl Case {
 /// Publishes a block for each, from height 1 on, a good one behind each. Returns the last height.
 ///
 /// RabbitMQ 4.3 makes an address of `reply_to` for a stream, fails at one that is not UTF-8 and ends
-/// the producer's connection: no stream has such a message there.
+/// the producer's connection. Producers of other protocols bring one in there.
 async fn publish_odd(config: &Config, odd: &[Odd], test: &str) -> u64 {
     let mut producer = RawProducer::connect(Broker::shared()).await;
     let good = Odd::routing_key(b"block.valid");
@@ -89,7 +92,7 @@ async fn publish_odd(config: &Config, odd: &[Odd], test: &str) -> u64 {
             Err(end) => {
                 assert!(in_a_stream && message.flags == 0x8000 >> REPLY_TO, "{message:?}: {end}");
                 let case = format!("{test}, its reply_to");
-                left_out(&case, "this broker puts no such one into a stream");
+                left_out(&case, "this broker takes no such one for a stream over AMQP 0-9-1");
                 producer = RawProducer::connect(Broker::shared()).await;
             }
         }
@@ -163,6 +166,20 @@ async fn a_thousand_in_a_row_stream_and_are_read_back() {
     .await;
     check_streams(&replica, &mut from_the_first(&replica).await, IN_A_ROW).await;
     assert!(replica.metric("blockcast_resumes_total{outcome=\"deep\"}").await >= 1.0);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_odd_reply_to_of_another_protocol_streams() {
+    let (broker, port) = amqp_unreadable::broker();
+    let config = config(broker);
+    let replica = Replica::start_ready(&config).await;
+    let mut client = Client::connect(&replica.url("valid_transactions")).await;
+    let queue = config.amqp.queue.resolved_name();
+    let odd = Entry::Answerable { reply_to: b"\xff\x80".to_vec(), body: body(1, "x") };
+    block_in_place(|| Writer::connect(port, &queue).write([odd, Entry::Body(body(2, "x"))]));
+    check_streams(&replica, &mut client, 2).await;
+    assert!(replica.metric(MENDED).await >= 1.0, "the broker keeps it as it was");
     replica.stop().await.expect("drained");
 }
 
