@@ -54,6 +54,19 @@ fn section(body: Vec<u8>) -> Message {
     (body, BasicProperties::default().with_type("amqp-1.0".into()))
 }
 
+/// The recorded value of a map in the shortest encoding: RabbitMQ 4 changes longer ones into it.
+fn map() -> Vec<u8> {
+    const LONG: &[u8] = &[0x00, 0x53, 0x77, 0xd1, 0, 0, 0, 29, 0, 0, 0, 4];
+    const SHORT: &[u8] = &[0x00, 0x53, 0x77, 0xc1, 26, 4];
+    let recorded = data("amqp-1.0-bodies.ndjson");
+    let mut recorded = recorded.lines().map(|line| serde_json::from_str(line).expect("a case"));
+    let map: Value =
+        recorded.find(|case: &Value| case["section"] == "value of a map").expect("one");
+    let map = HEXLOWER.decode(map["body_hex"].as_str().expect("hexadecimal").as_bytes());
+    let map = map.expect("hexadecimal");
+    [SHORT, map.strip_prefix(LONG).expect("25 bytes of four")].concat()
+}
+
 fn small_memory() -> Config {
     let mut config = config(Broker::shared());
     config.history.max_bytes = ByteSize::kib(64);
@@ -136,19 +149,13 @@ async fn what_cannot_be_unpacked_is_dead_lettered_packed_and_told_by_name() {
     let mut trailed = good.clone();
     trailed.extend(b"garbage");
     let bomb = gzip(&vec![b' '; 20 << 20]);
-    let recorded = data("amqp-1.0-bodies.ndjson");
-    let mut recorded = recorded.lines().map(|line| serde_json::from_str(line).expect("a case"));
-    let map: Value =
-        recorded.find(|case: &Value| case["section"] == "value of a map").expect("one");
-    let map = HEXLOWER.decode(map["body_hex"].as_str().expect("hexadecimal").as_bytes());
-    let map = map.expect("hexadecimal");
     let cases = [
         (encoded(bomb, "gzip"), "too_large", "unpacks to more than 32768 bytes"),
         (encoded(good[..good.len() - 3].to_vec(), "gzip"), "corrupt_encoding", "cut off"),
         (encoded(trailed, "gzip"), "corrupt_encoding", "bytes behind its end"),
         (encoded(body(1, "x"), "gzip"), "corrupt_encoding", "damaged"),
         (encoded(good.clone(), "br"), "unknown_encoding", "\"br\""),
-        (section(map), "amqp_value", "type 0xd1"),
+        (section(map()), "amqp_value", "type 0xc1"),
         (plain(good), "not_utf8", "begins like gzip"),
     ];
     for (due, (message, reason, detail)) in (1..).zip(cases) {

@@ -64,8 +64,8 @@ impl Broker {
         (Self::start_with("[rabbitmq_stream].\n", &listener), port)
     }
 
-    /// `more`: further lines of `rabbitmq.conf`.
-    fn start_with(plugins: &str, more: &str) -> Self {
+    /// The same, with these plugins and further lines of `rabbitmq.conf`.
+    pub fn start_with(plugins: &str, more: &str) -> Self {
         installation::check();
         let home = tempfile::Builder::new().prefix("blockcast-broker-").tempdir();
         let home = home.expect("a temporary directory").keep();

@@ -13,6 +13,7 @@ const END: u8 = 0xce;
 const START_OK: [u16; 2] = [10, 11];
 const TUNE_OK: [u16; 2] = [10, 31];
 const OPEN: [u16; 2] = [10, 40];
+const CLOSE: [u16; 2] = [10, 50];
 const CHANNEL_OPEN: [u16; 2] = [20, 10];
 const PUBLISH: [u16; 2] = [60, 40];
 const SELECT: [u16; 2] = [85, 10];
@@ -85,13 +86,22 @@ impl RawProducer {
 
     /// Waits until the broker has all that was published.
     pub async fn confirmed(&mut self) {
+        self.try_confirmed().await.expect("the broker takes it");
+    }
+
+    /// The same, unless the broker ends the connection over it: then the text of its end.
+    pub async fn try_confirmed(&mut self) -> Result<(), String> {
         let mut confirmed = 0;
         while confirmed < self.published {
             let (method, arguments) = self.answer().await;
+            if method == CLOSE {
+                return Err(String::from_utf8_lossy(&arguments).into_owned());
+            }
             assert_eq!(method, ACK, "{}", String::from_utf8_lossy(&arguments));
             let tag = arguments.first_chunk().expect("a tag");
             confirmed = confirmed.max(u64::from_be_bytes(*tag));
         }
+        Ok(())
     }
 
     async fn ask(&mut self, method: [u16; 2], arguments: &[u8]) -> ([u16; 2], Vec<u8>) {

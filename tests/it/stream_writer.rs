@@ -1,5 +1,5 @@
 //! A producer over RabbitMQ's stream protocol, which looks at nothing that it is given: for entries that
-//! the broker cannot hand over as AMQP 0-9-1.
+//! the broker cannot hand over as AMQP 0-9-1, or does not take as such.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -24,6 +24,8 @@ const OK: u16 = 1;
 pub enum Entry {
     /// A consumer over AMQP 0-9-1 gets this as a body.
     Body(Vec<u8>),
+    /// The same, and this as the message's `reply_to`.
+    Answerable { reply_to: Vec<u8>, body: Vec<u8> },
     /// No AMQP 1.0 at all.
     Garbage,
     /// A body whose message says that it is longer than it is.
@@ -44,6 +46,9 @@ impl Entry {
         let whole = |message: Vec<u8>| [&len(&message)[..], &message].concat();
         match self {
             Self::Body(body) => whole(data_section(body)),
+            Self::Answerable { reply_to, body } => {
+                whole([reply_to_section(reply_to), data_section(body)].concat())
+            }
             Self::Garbage => whole(vec![0xff; 8]),
             Self::Truncated => {
                 let mut message = data_section(b"cut off");
@@ -129,6 +134,13 @@ impl Writer {
 
 fn data_section(body: &[u8]) -> Vec<u8> {
     [&[0x00, 0x53, 0x75, 0xb0][..], &len(body), body].concat()
+}
+
+/// A message's properties: four that are not there, then this short text.
+fn reply_to_section(bytes: &[u8]) -> Vec<u8> {
+    let text = [&[0xa1, u8::try_from(bytes.len()).expect("short")][..], bytes].concat();
+    let list = [&[5, 0x40, 0x40, 0x40, 0x40][..], &text].concat();
+    [&[0x00, 0x53, 0x73, 0xc0, u8::try_from(list.len()).expect("short")][..], &list].concat()
 }
 
 fn len(bytes: &[u8]) -> [u8; 4] {

@@ -20,9 +20,7 @@ fn block_of(height: u64, bytes: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_block_above_the_brokers_limit_is_told_once_with_the_way_on() {
-    let broker = Broker::start_own();
-    let set = format!("application:set_env(rabbit, max_message_size, {LIMIT}).");
-    broker.rabbitmqctl(&["eval", &set]);
+    let broker = Broker::start_with("[].\n", &format!("max_message_size = {LIMIT}\n"));
     let mut config = config(&broker);
     let replica = Replica::start_ready(&config).await;
     let mut blocks = Client::connect(&replica.url("valid_blocks")).await;

@@ -19,7 +19,7 @@ async fn producers_at_different_speeds_that_die_or_begin_again_make_one_chain() 
     let mut fast = Producer::start(&config, Pace { blocks: 20, every: Duration::from_millis(10) });
     let mut slow = Producer::start(&config, Pace { blocks: 3, every: Duration::from_millis(10) });
     fast.confirms(200).await;
-    assert!(slow.confirmed() > 0, "both are at it");
+    slow.confirms(1).await;
     // Wherever it is in its burst.
     let died_at = fast.die();
     while slow.confirmed() < died_at + 50 {
