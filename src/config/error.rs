@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::{Rank, UriError};
+use crate::file_name::Unreadable;
 
 /// Each names the key, the value or its place, and the way out: the person mends the configuration.
 #[derive(Debug, Error)]
@@ -24,8 +25,10 @@ pub enum ConfigError {
     /// The URI by its place: it is not printed, since it holds a password.
     #[error("{place}: {source}")]
     Uri { place: String, source: UriError },
-    #[error("amqp.uris_file {path}: {fault}")]
-    UrisFile { path: PathBuf, fault: String },
+    #[error("amqp.uris_file: {0}")]
+    UnreadableUrisFile(Unreadable),
+    #[error("amqp.uris_file {path} holds no URI: write one per line")]
+    NoUri { path: PathBuf },
     #[error("`amqp.uris` and `amqp.uris_file` are both set in {0}: leave one out")]
     BothUris(Rank),
     #[error("`{key}` is {value}: {way_out}")]

@@ -132,8 +132,13 @@ fn a_file_of_uris_is_read_and_the_higher_layer_wins() {
     }
     let error = load(&[], &[from_file, flags[0]]).expect_err("both").to_string();
     assert!(error.contains("both set in the command line"), "{error}");
-    let error = load(&[], &[("amqp.uris_file", "/nowhere")]).expect_err("none").to_string();
-    assert!(error.contains("amqp.uris_file /nowhere: cannot be read"), "{error}");
+    for (missing, told) in
+        [(format!("{path}-none"), "-none cannot be read"), ("u:hunter@host".to_owned(), "no file")]
+    {
+        let error = load(&[], &[("amqp.uris_file", &missing)]).expect_err("none").to_string();
+        assert!(error.contains("amqp.uris_file: ") && error.contains(told), "{error}");
+        assert!(!error.contains("hunter"), "{error}");
+    }
 }
 
 #[test]
