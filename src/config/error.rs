@@ -17,6 +17,8 @@ pub enum ConfigError {
     NotToml { path: PathBuf, line: usize, column: usize, message: String },
     #[error("unknown key `{key}` in {place}{}", nearest.as_ref().map(|key| format!("; did you mean `{key}`?")).unwrap_or_default())]
     UnknownKey { key: String, place: String, nearest: Option<String> },
+    #[error("`{key}` in {place} cannot be a key: write names with a dot between each two")]
+    NoKey { key: String, place: String },
     /// With what may be a secret masked, so that the library's own error is not kept.
     #[error("bad value: {0}")]
     BadValue(String),

@@ -163,6 +163,9 @@ fn what_is_wrong_in_a_file_is_told_without_a_piece_of_it() {
         ("[blocks]\nhold = \"amqp://u:hun\\\"ter@host\"\n", &["hold", "://***@host"]),
         ("[amqp]\ntls = \"amqp://u:hunter@host\"\n", &["tls"]),
         ("amqp = \"amqp://u:hunter@host\"\n", &["amqp"]),
+        ("[amqp.queue.arguments]\n\"amqp://u:hunter@host\" = [1]\n", &["arguments"]),
+        ("[amqp.queue.arguments]\n\"amqp://u:hunter@host\".x = 1\n", &["arguments"]),
+        ("[amqp.queue.arguments]\n\"amqp://u:hunter@host\" = 1\n", &["`amqp.queue.arguments`"]),
         ("[amqp.tls]\nserver_name = \"amqp://u:hunter@host\"\n", &["`amqp.tls.server_name`"]),
     ] {
         let error = load_file(text, &[]).expect_err(text).to_string();
