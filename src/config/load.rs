@@ -19,6 +19,8 @@ use crate::secret;
 const CANDIDATES_MAX: u16 = 16;
 /// RFC 7519 section 4.1.4: usually no more than a few minutes.
 const JWT_LEEWAY_MAX: Duration = Duration::from_secs(10 * 60);
+/// Of a stream's segment, RabbitMQ's own bound.
+const SEGMENT_BYTES_MAX: u64 = 3_000_000_000;
 /// A request's head: hyper's least, and what 1,024 connections may keep of it.
 const HEAD_BYTES: std::ops::RangeInclusive<u64> = 8 << 10..=1 << 20;
 
@@ -155,6 +157,16 @@ impl Config {
                 "amqp.queue.max_age",
                 &amqp.queue.max_age,
                 "write a number and one of Y, M, D, h, m, s, such as 7D",
+            );
+        }
+        if amqp.queue.mode == QueueMode::Stream
+            && amqp.declare
+            && amqp.queue.segment_bytes.as_u64() > SEGMENT_BYTES_MAX
+        {
+            return refuse(
+                "amqp.queue.segment_bytes",
+                &amqp.queue.segment_bytes,
+                "RabbitMQ takes at most 3 GB",
             );
         }
         if !(1..1 << 32).contains(&amqp.queue.expires.as_millis()) {

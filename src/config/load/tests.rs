@@ -60,6 +60,7 @@ fn a_bad_value_is_refused_and_named() {
         ("blocks.max_bytes", "300 MiB", "history.max_bytes"),
         ("amqp.queue.expires", "0s", "x-expires"),
         ("amqp.queue.expires", "50d", "x-expires"),
+        ("amqp.queue.segment_bytes", "3 GiB", "at most 3 GB"),
         ("history.deep_reads", "0", "history.deep_reads"),
         ("amqp.queue.max_age", "7 days", "max_age"),
         ("server.advertised_scheme", "http", "ws or wss"),

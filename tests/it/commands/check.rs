@@ -104,6 +104,7 @@ async fn what_no_broker_could_take_is_refused_before_anything_listens() {
         (vec![amqps, &certificate, &key], "amqp.tls.certificate: "),
         (vec!["amqp.exchange="], "`amqp.exchange` is empty"),
         (vec!["amqp.queue.name=amq.blocks"], "`amqp.queue.name`"),
+        (vec!["amqp.queue.segment_bytes=3 GiB"], "`amqp.queue.segment_bytes`"),
     ];
     for (set, told) in [&exchange, &queue, &dead_letters, &binding, &argument] {
         cases.push((vec![set], told));
