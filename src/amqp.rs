@@ -38,7 +38,7 @@ pub use keeper::{Failure, Keeper};
 pub use publisher::{Confirm, PublishError, Publisher};
 pub use reader::{Bounds, Dialer, Message, Messages, ReadError, Reader};
 pub use source::{Link, Signs, Source, SourceError};
-pub use tls::TlsError;
+pub use tls::{TlsError, check as check_certificates};
 
 use crate::packing::Packing;
 use window::{Seat, Window};

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::amqp::{DeadLetters, Dialer, Reader, Signs, Source, SourceError};
+use crate::amqp::{self, DeadLetters, Dialer, Reader, Signs, Source, SourceError};
 use crate::archive::Archive;
 use crate::config::{Config, QueueMode};
 use crate::encoder;
@@ -71,6 +71,8 @@ pub enum BindError {
     Listen(#[from] server::BindError),
     #[error(transparent)]
     Tls(#[from] server::TlsError),
+    #[error(transparent)]
+    BrokerTls(#[from] amqp::TlsError),
     #[error("cannot tell the bound address: {0}")]
     Address(#[from] std::io::Error),
 }
@@ -87,8 +89,9 @@ impl Bridge {
     ///
     /// # Errors
     /// An address that cannot be had: choose another in `server.listen` or `admin.listen`. A
-    /// certificate that is of no use: mend `server.tls`.
+    /// certificate that is of no use: mend `server.tls` or `amqp.tls`.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
+        amqp::check_certificates(&config.amqp)?;
         raise_descriptor_limit(config.server.max_connections);
         let metrics = Arc::new(Metrics::new());
         telemetry::count_lost(&metrics.log_lines_lost);

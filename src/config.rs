@@ -12,6 +12,7 @@ mod file;
 mod keys;
 mod listen;
 mod load;
+mod names;
 mod network;
 mod origin;
 mod value;

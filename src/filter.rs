@@ -10,13 +10,12 @@ mod index;
 mod tests;
 
 use crate::block::Fields;
+use crate::secret;
 pub use index::Index;
 use index::{hash, tagged};
 
 /// Values of one filter in all: each costs a look-up in every block.
 const VALUES_MAX: usize = 100;
-/// What of a bad value is quoted.
-const QUOTED_CHARS_MAX: usize = 64;
 /// An Ed25519 key of 32 bytes in base58; fewer characters would have to begin with zero bytes.
 const KEY_CHARS: std::ops::RangeInclusive<usize> = 43..=44;
 /// A SHA3-256 in hexadecimal digits.
@@ -102,7 +101,7 @@ impl Filter {
     /// No transaction could have this value, or there are [`VALUES_MAX`] already.
     pub fn add(&mut self, parameter: Parameter, value: &str) -> Result<(), FilterError> {
         let value = parameter.parse(value).map_err(|wanted| {
-            let value = value.chars().take(QUOTED_CHARS_MAX).collect();
+            let value = secret::excerpt(value);
             FilterError::Value { parameter, value, wanted }
         })?;
         if self.terms.len() == VALUES_MAX {

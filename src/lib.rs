@@ -69,6 +69,7 @@ pub mod block;
 pub mod backoff;
 pub mod byte_order_mark;
 pub mod config;
+pub mod file_name;
 pub mod metrics;
 pub mod notices;
 pub mod packing;

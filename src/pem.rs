@@ -9,6 +9,7 @@ use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::byte_order_mark;
+use crate::file_name::Unreadable;
 
 /// A system's whole bundle of authorities has about 250 KiB.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -28,10 +29,11 @@ const ENCRYPTED: [&str; 2] = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Typ
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
-    #[error("{} cannot be read: {source}", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
-    #[error("{} cannot be read as PEM: {source}", path.display())]
-    Malformed { path: PathBuf, source: pem::Error },
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// Without the library's own words: they quote the file, and so a private key.
+    #[error("{} cannot be read as PEM: {fault}", path.display())]
+    Malformed { path: PathBuf, fault: &'static str },
     #[error("{} holds no certificate", path.display())]
     NoCertificate { path: PathBuf },
     #[error("{} holds no private key", path.display())]
@@ -63,12 +65,12 @@ impl PemFile {
     /// # Errors
     /// It is missing, not ours to read, or larger than any such file.
     pub fn read(path: &Path) -> Result<Self, PemError> {
-        let unreadable = |source| PemError::Unreadable { path: path.into(), source };
+        let unreadable = |source| Unreadable::new(path, source);
         let file = File::open(path).map_err(unreadable)?;
         let mut bytes = Vec::new();
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+            return Err(unreadable(io::ErrorKind::FileTooLarge.into()).into());
         }
         let bytes = byte_order_mark::skipped(&bytes).to_vec();
         Ok(Self { path: path.into(), bytes })
@@ -84,9 +86,8 @@ impl PemFile {
     /// There is none, or something that is not PEM.
     pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, PemError> {
         let certificates = CertificateDer::pem_slice_iter(&self.bytes);
-        let certificates = certificates
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| PemError::Malformed { path: self.path.clone(), source })?;
+        let certificates =
+            certificates.collect::<Result<Vec<_>, _>>().map_err(|error| self.malformed(&error))?;
         match certificates.is_empty() {
             true => Err(PemError::NoCertificate { path: self.path.clone() }),
             false => Ok(certificates),
@@ -105,12 +106,32 @@ impl PemFile {
         }
         let key = PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|error| match error {
             pem::Error::NoItemsFound => PemError::NoKey { path: path.clone() },
-            source => PemError::Malformed { path: path.clone(), source },
+            error => self.malformed(&error),
         })?;
         match unknown_type(key.secret_der()) {
             Some(key_type) => Err(PemError::KeyType { path, key_type }),
             None => Ok(key),
         }
+    }
+
+    fn malformed(&self, error: &pem::Error) -> PemError {
+        PemError::Malformed { path: self.path.clone(), fault: fault(error) }
+    }
+}
+
+/// What is wrong, in words that hold nothing of the file.
+fn fault(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "a line -----END ...----- is missing; each of the two marks is a line of its own"
+        }
+        pem::Error::IllegalSectionStart { .. } => {
+            "a line that begins with -----BEGIN does not end with -----"
+        }
+        pem::Error::Base64Decode(_) => "what stands between the two marks is no base64",
+        pem::Error::SectionTooLarge => "a part of it is too large",
+        pem::Error::NoItemsFound => "nothing is in it",
+        _ => "it breaks off",
     }
 }
 
@@ -129,6 +150,19 @@ mod tests {
     const ED448: &str = "-----BEGIN PRIVATE KEY-----\nMEcCAQAwBQYDK2VxBDsEOUbXdFg4Ez9DaqQ+8myfyJhk9ppkc6IG0wyUUeXFfqsh\nUt0Myu+CMxzUM5L311xmJ9GQ9mD2B95KZw==\n-----END PRIVATE KEY-----";
     const P_521: &str = "-----BEGIN EC PRIVATE KEY-----\nMIHcAgEBBEIAkJc+c9HqyiUPdYI+yUfcJEHoTJTS8Du58ty13AP8CijJ8ki6MXZF\ns3lU08NBoYPe+3Hknp//f2AQUaets40ZOm6gBwYFK4EEACOhgYkDgYYABABpGzWr\nPoOy8/LOLF8bJZR5Gq2If9/ssr9cQvl1z+/6jCzQD8HoaO16zaCvvVoWajMmMzpK\nwXYI+w3HSouE98v+BwC2bRchYwaLX3vEUl80MbaLbyfT6/+gyeAySOkEOPsEFkLT\nbBhrNKImwHkPYuQnwfNzYHbeE4sOTXmHvgNRiNSsRA==\n-----END EC PRIVATE KEY-----";
 
+    /// A file's text may be a private key, and a library may print it in numbers.
+    #[track_caller]
+    fn shows_nothing_of(text: &str, error: &str) {
+        for piece in text.split("-----").flat_map(str::lines).filter(|piece| piece.len() > 30) {
+            for at in [0, piece.len() - 8] {
+                let bytes = &piece.as_bytes()[at..at + 8];
+                let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
+                let shown = [String::from_utf8_lossy(bytes).into_owned(), numbers.join(", ")];
+                assert!(!shown.iter().any(|shown| error.contains(shown)), "{error}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_certificate_or_key_is_named_with_its_file() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -138,7 +172,25 @@ mod tests {
         let broken = certificate.replace("MII", "M*I");
         let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
         let older = key.replacen("-----\n", "-----\nProc-Type: 4,ENCRYPTED\n", 1);
+        let one_line = key.replace('\n', "");
+        let one_line_with_end = format!("{one_line}\n-----END PRIVATE KEY-----\n");
+        let with_one_dash_less = key.replacen("KEY-----\n", "KEY----\n", 1);
+        let joined_to_its_mark = key.replacen("KEY-----\n", "KEY", 1);
+        let without_last_dashes = key.trim_end().trim_end_matches('-');
+        let without_end = &key[..key.find("-----END").expect("an end")];
+        let half = &key[..key.len() / 2];
+        let junk_inside = key.replacen("-----\n", "-----\n*", 1);
+        let junk_behind = format!("{key}-----BEGIN {}\n", one_line);
         for (text, of_certificates, of_key) in [
+            (one_line.as_str(), "as PEM", "as PEM"),
+            (&one_line_with_end, "as PEM", "as PEM"),
+            (&with_one_dash_less, "as PEM", "as PEM"),
+            (&joined_to_its_mark, "as PEM", "as PEM"),
+            (without_last_dashes, "as PEM", "as PEM"),
+            (without_end, "as PEM", "as PEM"),
+            (half, "as PEM", "as PEM"),
+            (&junk_inside, "as PEM", "as PEM"),
+            (&junk_behind, "as PEM", ""),
             (certificate.as_str(), "", "no private key"),
             (key.as_str(), "no certificate", ""),
             (&[certificate.as_str(), &key].concat(), "", ""),
@@ -163,6 +215,7 @@ mod tests {
                 assert_eq!(error.is_empty(), expected.is_empty(), "{text}: {error:?}");
                 assert!(error.contains(expected), "{text}: {error:?}");
                 assert!(error.is_empty() || error.contains("some.pem"), "{error}");
+                shows_nothing_of(text, &error);
             }
         }
         let missing = PemFile::read(&directory.path().join("missing.pem")).expect_err("missing");

@@ -5,10 +5,44 @@
 
 const MASK: &str = "***";
 const PEM: &str = "-----BEGIN";
+/// A longer name of a parameter is none.
+const NAME_BYTES_MAX: usize = 32;
+/// What of a value is quoted.
+const EXCERPT_CHARS_MAX: usize = 64;
+
+/// Whether a text that should be something else is an address with a password or a query, or a key.
+pub fn is_likely(text: &str) -> bool {
+    let has_password = |text: &str| text.rsplit_once('@').is_some_and(|(it, _)| it.contains(':'));
+    match text.split_once("://") {
+        _ if is_key(text) => true,
+        Some((_, rest)) => rest.contains(['@', '?']),
+        None => has_password(text),
+    }
+}
+
+/// The name of a parameter in a URL, if `name` and the value behind it look like one. What stands there
+/// without a value, or ends as base64 does, may be a token.
+pub fn parameter_name<'a>(name: &'a str, value: &str) -> Option<&'a str> {
+    let is_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    let is_name = (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_byte);
+    let has_value = !value.trim_matches('=').is_empty();
+    (is_name && has_value).then_some(name)
+}
+
+/// The beginning of a value that cannot be used, up to what may separate it from another parameter: a
+/// token may stand behind that.
+pub fn excerpt(value: &str) -> String {
+    let is_part = |c: &char| c.is_alphanumeric() || "_-.+*~".contains(*c);
+    let shown: String = value.chars().take_while(is_part).take(EXCERPT_CHARS_MAX).collect();
+    match shown.len() == value.len() {
+        true => shown,
+        false => format!("{shown}..."),
+    }
+}
 
 /// What was typed, as it may be shown.
 pub fn masked(typed: &str) -> String {
-    if typed.contains(PEM) || typed.contains("PRIVATE KEY") {
+    if is_key(typed) {
         return MASK.to_owned();
     }
     let (before, rest) = match typed.find("://") {
@@ -45,6 +79,10 @@ pub fn concealed<'a>(message: String, typed: impl IntoIterator<Item = &'a str>) 
             }
         }
     })
+}
+
+fn is_key(text: &str) -> bool {
+    text.contains(PEM) || text.contains("PRIVATE KEY")
 }
 
 /// Without the quotation marks.
@@ -88,6 +126,61 @@ mod tests {
             ("-----BEGIN PRIVATE KEY-----\nhunter", "***"),
         ] {
             assert_eq!(masked(typed), shown, "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_is_masked_without_a_trace() {
+        for (text, expected) in [
+            ("amqp://u:hunter@host", true),
+            ("amqp://hunter@host", true),
+            ("http://host/x?access_token=hunter", true),
+            ("u:hunter@host", true),
+            ("-----BEGIN PRIVATE KEY-----hunter", true),
+            ("https://chain.example/blocks", false),
+            ("urn:blocks", false),
+            ("blocks@host", false),
+            ("block.#", false),
+            ("*.example.org", false),
+            ("info,blockcast=debug", false),
+            ("", false),
+        ] {
+            assert_eq!(is_likely(text), expected, "{text}");
+            assert!(!expected || !masked(text).contains("hunter"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_named_where_no_token_can_stand() {
+        for (name, value, expected) in [
+            ("api_key", "x", true),
+            ("x-y.z", "=", false),
+            ("hunter", "", false),
+            ("hunter", "==", false),
+            ("access_token=hunter", "", false),
+            ("access_token=hunter", "x", false),
+            ("access_token:hunter", "x", false),
+            ("hunterhunterhunterhunterhunterhun", "x", false),
+            ("hünter", "x", false),
+            ("", "x", false),
+        ] {
+            assert_eq!(parameter_name(name, value), expected.then_some(name), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn of_a_value_what_may_be_another_parameter_is_not_quoted() {
+        for (value, expected) in [
+            ("", ""),
+            ("+1", "+1"),
+            ("soon", "soon"),
+            ("5?access_token=hunter", "5..."),
+            ("5&access_token=hunter", "5..."),
+            ("5;access_token=hunter", "5..."),
+            ("=hunter", "..."),
+            (&"x".repeat(65), &format!("{}...", "x".repeat(64))),
+        ] {
+            assert_eq!(excerpt(value), expected, "{value}");
         }
     }
 

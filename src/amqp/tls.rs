@@ -19,6 +19,19 @@ pub enum TlsError {
     Identity(std::io::Error),
 }
 
+/// Judges the files that the configuration names, where a broker is spoken to in `amqps` at all. Connects
+/// to nothing; blocks for as long as reading small files takes.
+///
+/// # Errors
+/// One of them is of no use: mend `amqp.tls`.
+pub fn check(config: &config::Amqp) -> Result<(), TlsError> {
+    let is_spoken = |uri: &config::AmqpUri| uri.parse().is_ok_and(|uri| uri.is_tls);
+    match config.uris.iter().any(is_spoken) {
+        true => connector(&config.tls).map(drop),
+        false => Ok(()),
+    }
+}
+
 /// Reads the files and makes a connector that trusts `amqp.tls.ca` alone, or else the system's
 /// certificates, and presents `amqp.tls.certificate` when there is one.
 ///

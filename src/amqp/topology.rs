@@ -37,10 +37,9 @@ pub struct Topology {
 
 /// A name that AMQP cannot carry.
 #[derive(Debug, thiserror::Error)]
-#[error("{key}: {name:?} is longer than the 255 bytes that AMQP can carry")]
+#[error("{key}: a name is longer than the 255 bytes that AMQP can carry")]
 pub struct NameError {
     key: &'static str,
-    name: String,
 }
 
 impl Topology {
@@ -163,7 +162,7 @@ impl Topology {
 }
 
 fn name(key: &'static str, name: &str) -> Result<ShortString, NameError> {
-    ShortString::try_new(name).map_err(|_| NameError { key, name: name.into() })
+    ShortString::try_new(name).map_err(|_| NameError { key })
 }
 
 fn stream_arguments(queue: &config::Queue) -> BTreeMap<String, Argument> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 
 use super::{Failure, Outcome, say, say_warnings};
+use crate::amqp;
 use crate::block::{self, DecodeError, Message, Near, Rules, SMALLEST};
 use crate::config::{Config, Dialect};
 use crate::frame;
@@ -26,6 +27,8 @@ pub fn run(config: &Config, message: Option<PathBuf>) -> Outcome {
             judged.map_err(|error| Failure::Usage(error.into()))?;
             let judged = server::check_credentials(&config.server.auth);
             judged.map_err(|error| Failure::Usage(anyhow!("{error}; see server.auth")))?;
+            let judged = amqp::check_certificates(&config.amqp);
+            judged.map_err(|error| Failure::Usage(error.into()))?;
             say_warnings(config);
             if let Some(warning) = server::unreachable_host(&config.server) {
                 say(&format!("blockcast: {warning}"));

@@ -57,8 +57,8 @@ pub async fn run(config: Config, options: PublishOptions) -> Outcome {
         _ => Ok(None),
     };
     let state = state.map_err(Failure::Usage)?;
-    let mut publication =
-        Publication::new(Arc::new(config.amqp.clone()), !options.no_retry, state)?;
+    let mut publication = Publication::new(Arc::new(config.amqp.clone()), !options.no_retry, state)
+        .map_err(Failure::Usage)?;
     let mut source = match (&options.file, url) {
         (_, Some(url)) => Source::Node(follower(
             asking(url, &options.node, &config)?,

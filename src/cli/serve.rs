@@ -69,5 +69,6 @@ fn explain(error: BindError) -> Failure {
         }
         error @ BindError::Address(_) => anyhow!(error).context("cannot start").into(),
         BindError::Tls(error) => Failure::Usage(anyhow!("cannot start: {error}")),
+        BindError::BrokerTls(error) => Failure::Usage(anyhow!("cannot start: {error}")),
     }
 }

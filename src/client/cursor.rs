@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::secret;
+
 /// Heights are signed 64-bit integers in Tendermint.
 const HEIGHT_MAX: u64 = i64::MAX as u64;
 /// SHA3-256 in hex: what a transaction's id is.
@@ -87,7 +89,7 @@ impl FromStr for Cursor {
     type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
-        let error = || CursorError { text: text.chars().take(100).collect() };
+        let error = || CursorError { text: secret::excerpt(text) };
         let (height, within) = match text.split_once('.') {
             Some((height, within)) => (height, Some(within)),
             None => (text, None),

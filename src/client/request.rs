@@ -12,6 +12,7 @@ use super::place::{Place, Resume};
 use super::state::StateFile;
 use super::trust::Trust;
 use super::{BuildError, Cursor, Stream};
+use crate::secret;
 
 /// RFC 3986 section 2.3: what needs no escape.
 const ESCAPED: &AsciiSet =
@@ -187,7 +188,7 @@ impl Builder {
         let value = percent_decode_str(raw).decode_utf8_lossy().into_owned();
         let wrong = |wanted: &str| BuildError::Value {
             parameter: name.to_owned(),
-            value: value.clone(),
+            value: secret::excerpt(&value),
             wanted: wanted.to_owned(),
         };
         let number = || digits(&value).ok_or_else(|| wrong(WHOLE_NUMBER));
@@ -354,7 +355,7 @@ impl Filter {
         }
     }
 
-    fn named(name: &str, value: String) -> Option<Self> {
+    pub(super) fn named(name: &str, value: String) -> Option<Self> {
         let kinds: [fn(String) -> Self; 5] = [
             Self::PublicKey,
             Self::OwnerBefore,

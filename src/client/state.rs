@@ -7,8 +7,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::request::Filter;
 use super::{Cursor, StateError};
 use crate::record::RecordFile;
+use crate::secret;
+
+const WRITTEN: &str = "{\"stream\": ..., \"cursor\": ...}";
 
 #[derive(Debug)]
 pub(super) struct StateFile {
@@ -24,6 +28,17 @@ struct Content {
     cursor: String,
 }
 
+/// Whether it is a path with no parameters but filters, as this program writes it: whoever changed it may
+/// have put a token there.
+fn is_stream(text: &str) -> bool {
+    let (path, query) = text.split_once('?').unwrap_or((text, ""));
+    let is_filter = |pair: &str| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Filter::named(name, value.to_owned()).is_some() && !value.contains(['?', '=', '@'])
+    };
+    secret::masked(path) == path && query.split('&').filter(|pair| !pair.is_empty()).all(is_filter)
+}
+
 impl StateFile {
     /// A file that does not exist yet, or is empty, remembers nothing.
     pub fn open(path: PathBuf, stream: String) -> Result<Self, StateError> {
@@ -35,14 +50,25 @@ impl StateFile {
         };
         let content: Content = match serde_json::from_str(&text) {
             Ok(content) => content,
-            Err(error) => return Err(StateError::Malformed { path, why: error.to_string() }),
+            Err(error) => {
+                // Without the library's own words, which quote values: another file may hold a secret.
+                let why =
+                    format!("line {}, column {}: it is no {WRITTEN}", error.line(), error.column());
+                return Err(StateError::Malformed { path, why });
+            }
         };
         let cursor: Cursor = match content.cursor.parse::<Cursor>() {
             Ok(cursor) => cursor,
-            Err(error) => return Err(StateError::Malformed { path, why: error.to_string() }),
+            Err(_) => {
+                let why = "its `cursor` is no cursor, such as 42 or 42.7".to_owned();
+                return Err(StateError::Malformed { path, why });
+            }
         };
         if content.stream != stream {
-            let found = content.stream;
+            let found = match is_stream(&content.stream) {
+                true => content.stream,
+                false => secret::masked(&content.stream),
+            };
             return Err(StateError::OtherStream { path, cursor, found, wanted: stream });
         }
         Ok(Self { file, stream, saved: Some(cursor) })
@@ -101,12 +127,21 @@ mod tests {
         let path = directory.path().join("state");
         for (text, told) in [
             ("{}", "is no state file"),
-            ("{\"stream\":\"/x\",\"cursor\":\"x\"}", "\"x\" is no cursor"),
+            ("{\"stream\":\"/x\",\"cursor\":\"hunter\"}", "`cursor` is no cursor"),
+            ("\"hunter\"", "line 1, column "),
+            ("{\"stream\":[\"hunter\"],\"cursor\":\"42\"}", "is no state file"),
+            ("{\"stream\":\"/x?access_token=hunter\",\"cursor\":\"42\"}", "of /x?***, not of /x"),
+            ("{\"stream\":\"/x?hunter\",\"cursor\":\"42\"}", "of /x?***, not of /x"),
+            ("{\"stream\":\"ws://u:hunter@h/x\",\"cursor\":\"42\"}", "of ws://***@h/x, not"),
+            (
+                "{\"stream\":\"/x?operation=CREATE\",\"cursor\":\"42\"}",
+                "42 of /x?operation=CREATE, not of /x",
+            ),
             ("{\"stream\":\"/y\",\"cursor\":\"42\"}", "remembers 42 of /y, not of /x"),
         ] {
             fs::write(&path, text).expect("written");
             let error = open(&path, "/x").expect_err(text).to_string();
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(told) && !error.contains("hunter"), "{error}");
         }
         let error = open(directory.path(), "/x").expect_err("a directory").to_string();
         assert!(error.contains("cannot read"), "{error}");

@@ -29,7 +29,7 @@ const GUEST: &str = "guest";
 #[derive(Clone, PartialEq, Eq)]
 pub struct AmqpUri(String);
 
-/// What a URI says, with the defaults for what it leaves out. Printed without its password.
+/// What a URI says, with the defaults for what it leaves out. Printed without its credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BrokerUri {
     pub is_tls: bool,
@@ -275,8 +275,12 @@ impl fmt::Display for AmqpUri {
         let shown = rest.split('?').next().unwrap_or("");
         match shown.split_once('@') {
             Some((credentials, place)) => {
-                let user = credentials.split(':').next().unwrap_or("");
-                write!(f, "{scheme}{user}:***@{place}")
+                // Without a password behind it, a user may be a token.
+                let (user, mark) = match credentials.split_once(':') {
+                    Some((user, _)) => (user, ":"),
+                    None => ("", ""),
+                };
+                write!(f, "{scheme}{user}{mark}***@{place}")
             }
             None => write!(f, "{scheme}{shown}"),
         }
@@ -291,9 +295,9 @@ impl fmt::Debug for AmqpUri {
 
 impl fmt::Debug for BrokerUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { is_tls, user, password: _, host, port, vhost, parameters, doubts } = self;
+        let Self { is_tls, user: _, password: _, host, port, vhost, parameters, doubts } = self;
         let scheme = if *is_tls { "amqps" } else { "amqp" };
-        write!(f, "{scheme}://{user}:***@{host}:{port} {vhost:?} {parameters:?} {doubts:?}")
+        write!(f, "{scheme}://***@{host}:{port} {vhost:?} {parameters:?} {doubts:?}")
     }
 }
 

@@ -6,6 +6,7 @@ use super::error::ConfigError;
 use super::file;
 use super::keys::{Keys, Rank};
 use super::{AmqpUri, Config};
+use crate::file_name::Unreadable;
 
 /// Which layer names the brokers: they are a list or a file, and the higher layer wins.
 #[derive(Default)]
@@ -46,8 +47,8 @@ impl Brokers {
 
 /// A URI per line; blank lines and comments are passed over.
 fn uris_of(path: &Path) -> Result<Vec<AmqpUri>, ConfigError> {
-    let fault = |fault: String| ConfigError::UrisFile { path: path.to_owned(), fault };
-    let text = file::read(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
+    let text = file::read(path)
+        .map_err(|source| ConfigError::UnreadableUrisFile(Unreadable::new(path, source)))?;
     let mut uris = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -60,7 +61,7 @@ fn uris_of(path: &Path) -> Result<Vec<AmqpUri>, ConfigError> {
         uris.push(uri);
     }
     match uris.is_empty() {
-        true => Err(fault("holds no URI: write one per line".to_owned())),
+        true => Err(ConfigError::NoUri { path: path.to_owned() }),
         false => Ok(uris),
     }
 }

@@ -12,15 +12,22 @@ use super::environment::overrides;
 use super::error::ConfigError;
 use super::file;
 use super::keys::{ARGUMENTS, Keys, Kind, Layers, Rank, flatten, known_keys};
-use super::{Config, Hold, Jwt, JwtAlgorithm, QUEUE_UNACKED_MAX, QueueMode};
+use super::{Config, Hold, Jwt, JwtAlgorithm, QUEUE_UNACKED_MAX, QueueMode, names};
 use crate::secret;
 
 /// Blocks of doubtful height that the sequencer keeps, hence unacked deliveries of a queue.
 const CANDIDATES_MAX: u16 = 16;
 /// RFC 7519 section 4.1.4: usually no more than a few minutes.
 const JWT_LEEWAY_MAX: Duration = Duration::from_secs(10 * 60);
+/// Of a stream's segment, RabbitMQ's own bound.
+const SEGMENT_BYTES_MAX: u64 = 3_000_000_000;
 /// A request's head: hyper's least, and what 1,024 connections may keep of it.
 const HEAD_BYTES: std::ops::RangeInclusive<u64> = 8 << 10..=1 << 20;
+
+/// Behind this the library quotes a text without marks.
+const VARIANT: &str = "does not have variant constructor ";
+/// Where secrets, and files of secrets, are configured.
+const SECRET_SECTIONS: [&str; 4] = ["amqp.uris", "amqp.tls", "server.tls", "server.auth"];
 
 impl Config {
     /// Reads all layers and checks the outcome. Reads the file, and that of URIs; connects to nothing.
@@ -54,8 +61,12 @@ impl Config {
             brokers.note(&BTreeMap::from([(set.key.clone(), Kind::Single)]), set.rank);
             let value = set.value(&known);
             let outcome = builder.set_override(&set.key, value);
-            typed.push(set.text);
-            builder = outcome.map_err(|error| bad_value(&error, &typed))?;
+            // Only for how the key is written, which the library quotes.
+            builder = outcome.map_err(|_| ConfigError::NoKey {
+                key: secret::masked(&set.key),
+                place: set.place,
+            })?;
+            typed.extend([set.key, set.text]);
         }
         let built = builder.build().and_then(config::Config::try_deserialize);
         let mut config: Self = built.map_err(|error| bad_value(&error, &typed))?;
@@ -100,6 +111,7 @@ impl Config {
             let place = || format!("`amqp.uris`, number {}", index + 1);
             uri.parse().map_err(|source| ConfigError::Uri { place: place(), source })?;
         }
+        names::check(self)?;
         if let Some(name) = &amqp.tls.server_name
             && ServerName::try_from(name.as_str()).is_err()
         {
@@ -145,6 +157,16 @@ impl Config {
                 "amqp.queue.max_age",
                 &amqp.queue.max_age,
                 "write a number and one of Y, M, D, h, m, s, such as 7D",
+            );
+        }
+        if amqp.queue.mode == QueueMode::Stream
+            && amqp.declare
+            && amqp.queue.segment_bytes.as_u64() > SEGMENT_BYTES_MAX
+        {
+            return refuse(
+                "amqp.queue.segment_bytes",
+                &amqp.queue.segment_bytes,
+                "RabbitMQ takes at most 3 GB",
             );
         }
         if !(1..1 << 32).contains(&amqp.queue.expires.as_millis()) {
@@ -275,20 +297,23 @@ fn check_known(key: &str, known: &Keys, place: &str) -> Result<(), ConfigError> 
     Err(ConfigError::UnknownKey { key: secret::masked(key), place: place.to_owned(), nearest })
 }
 
-/// All texts of a file, so that none that may be a secret is quoted.
+/// All texts of a file and the names of its keys, so that none that may be a secret is quoted.
 fn collect(value: &toml::Value, texts: &mut Vec<String>) {
     match value {
         toml::Value::String(text) => texts.push(text.clone()),
         toml::Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
-        toml::Value::Table(table) => table.values().for_each(|item| collect(item, texts)),
+        toml::Value::Table(table) => table.iter().for_each(|(name, item)| {
+            texts.push(name.clone());
+            collect(item, texts);
+        }),
         _ => {}
     }
 }
 
-/// Masks an address with a password that stands where none belongs; returns whether there is one.
+/// Masks what stands where no secret belongs and looks like one; returns whether there is any.
 fn mask(value: &mut toml::Value) -> bool {
     match value {
-        toml::Value::String(text) if text.contains("://") && text.contains('@') => {
+        toml::Value::String(text) if secret::is_likely(text) => {
             *text = secret::masked(text);
             true
         }
@@ -309,7 +334,19 @@ fn bad_value(error: &config::ConfigError, typed: &[String]) -> ConfigError {
     if typed.iter().filter(is_cut).any(|text| text.split(',').any(quotes)) {
         return ConfigError::BadValue(format!("an item of a list{place}"));
     }
+    if SECRET_SECTIONS.iter().any(|key| place.starts_with(&format!(" for key `{key}"))) {
+        return ConfigError::BadValue(format!("{}{place}", unquoted(quoting, typed)));
+    }
     ConfigError::BadValue(secret::concealed(message, typed.iter().map(String::as_str)))
+}
+
+/// The library's words without any text of the configuration: a bare token looks like anything.
+fn unquoted(said: &str, typed: &[String]) -> String {
+    let (before, variant) =
+        said.split_at(said.find(VARIANT).map_or(said.len(), |at| at + VARIANT.len()));
+    let quotes = typed.iter().flat_map(|text| [format!("{text:?}"), format!("`{text}`")]);
+    let before = quotes.fold(before.to_owned(), |said, quoted| said.replace(&quoted, "***"));
+    format!("{before}{}", if variant.is_empty() { "" } else { "***" })
 }
 
 fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::file_name;
+
 /// How long a block waits for a missing height before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
@@ -20,6 +22,15 @@ pub enum Argument {
     Boolean(bool),
     Integer(i64),
     Text(String),
+}
+
+impl Argument {
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Boolean(_) | Self::Integer(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Hold {
@@ -113,7 +124,7 @@ pub mod optional {
 
     impl Text for std::path::PathBuf {
         fn to_text(&self) -> String {
-            self.display().to_string()
+            file_name::shown(self)
         }
         fn from_text(text: &str) -> Result<Self, String> {
             // What is in a file may be a secret, and an address may have one.

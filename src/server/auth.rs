@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::byte_order_mark;
-use crate::config::{self, JwtAlgorithm};
+use crate::config;
+use crate::file_name::Unreadable;
 use jwt::Keys;
 use tokens::{Token, Tokens};
 pub use watch::watch;
@@ -74,13 +75,8 @@ pub enum NotAuthorized {
 /// A file of credentials that cannot be used: mend it.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    #[error("cannot read {path}: {source}")]
-    Unreadable { path: PathBuf, source: io::Error },
-    /// Without what the key says, which may be the secret itself.
-    #[error(
-        "cannot read the file that server.auth.jwt.key names: {source}; it is a file's path, not the secret"
-    )]
-    UnreadableSecret { source: io::Error },
+    #[error("{key}: {source}")]
+    Unreadable { key: &'static str, source: Unreadable },
     #[error("{path}, line {line}: {fault}")]
     BadLine { path: PathBuf, line: usize, fault: &'static str },
     #[error("{path}: {fault}")]
@@ -178,13 +174,15 @@ impl Contents {
     }
 
     fn parse(&self, files: &config::Auth) -> Result<Known, AuthError> {
-        let unreadable = |path: &Path, kind: io::ErrorKind| AuthError::Unreadable {
-            path: path.into(),
-            source: kind.into(),
+        let unreadable = |key, path: &Path, kind: io::ErrorKind| AuthError::Unreadable {
+            key,
+            source: Unreadable::new(path, kind.into()),
         };
         let tokens = match (&files.tokens_file, &self.tokens) {
             (Some(path), Some(Ok(bytes))) => Tokens::parse(bytes, path)?,
-            (Some(path), Some(Err(kind))) => return Err(unreadable(path, *kind)),
+            (Some(path), Some(Err(kind))) => {
+                return Err(unreadable("server.auth.tokens_file", path, *kind));
+            }
             _ => Tokens::default(),
         };
         let path = files.jwt.jwks.as_ref().or(files.jwt.key.as_ref());
@@ -198,12 +196,13 @@ impl Contents {
                 }
                 Some(keys)
             }
-            (Some(_), Some(Err(kind)))
-                if files.jwt.jwks.is_none() && files.jwt.algorithm == JwtAlgorithm::HS256 =>
-            {
-                return Err(AuthError::UnreadableSecret { source: (*kind).into() });
+            (Some(path), Some(Err(kind))) => {
+                let key = match files.jwt.jwks {
+                    Some(_) => "server.auth.jwt.jwks",
+                    None => "server.auth.jwt.key",
+                };
+                return Err(unreadable(key, path, *kind));
             }
-            (Some(path), Some(Err(kind))) => return Err(unreadable(path, *kind)),
             _ => None,
         };
         Ok(Known { tokens, keys: keys.map(Arc::new) })
@@ -248,6 +247,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::JwtAlgorithm;
 
     /// `printf %s secret | sha256sum`.
     const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -283,22 +283,40 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_the_place_of_its_file_is_not_shown() {
-        let jwt = config::Jwt {
-            algorithm: JwtAlgorithm::HS256,
-            key: Some("hunter/hunter/hunter/hunter/hunter/hunter".into()),
-            ..Default::default()
-        };
-        let error = Guard::load(&config::Auth { jwt, ..Default::default() }).map(drop);
-        let error = error.expect_err("refused").to_string();
-        assert!(error.contains("server.auth.jwt.key") && !error.contains("hunter"), "{error}");
+    fn a_secret_in_the_place_of_its_file_is_not_shown_and_its_key_is_named() {
+        for secret in ["hunter/hunter+hunter/hunter=", "wallet hunter", "u:hunter@host"] {
+            let path = Some(PathBuf::from(secret));
+            let jwt = |algorithm| config::Jwt { algorithm, ..Default::default() };
+            let with = |jwt| config::Auth { jwt, ..Default::default() };
+            for algorithm in [JwtAlgorithm::HS256, JwtAlgorithm::EdDSA] {
+                for (files, key) in [
+                    (
+                        config::Auth { tokens_file: path.clone(), ..Default::default() },
+                        "server.auth.tokens_file",
+                    ),
+                    (
+                        with(config::Jwt { key: path.clone(), ..jwt(algorithm) }),
+                        "server.auth.jwt.key",
+                    ),
+                    (
+                        with(config::Jwt { jwks: path.clone(), ..jwt(algorithm) }),
+                        "server.auth.jwt.jwks",
+                    ),
+                ] {
+                    let error = Guard::load(&files).map(drop).expect_err("refused").to_string();
+                    assert!(error.contains(key) && !error.contains("hunter"), "{error}");
+                }
+            }
+        }
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_named() {
-        let files =
-            config::Auth { tokens_file: Some("/nowhere/at/all".into()), ..Default::default() };
+    fn a_file_that_is_not_there_is_named_where_its_directory_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tokens_file = Some(directory.path().join("tokens"));
+        let files = config::Auth { tokens_file, ..Default::default() };
         let error = Guard::load(&files).map(drop).expect_err("refused").to_string();
-        assert!(error.contains("/nowhere/at/all"), "{error}");
+        assert!(error.contains("server.auth.tokens_file: /"), "{error}");
+        assert!(error.contains("/tokens cannot be read"), "{error}");
     }
 }

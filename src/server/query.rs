@@ -6,6 +6,7 @@ use std::fmt::Display;
 use super::form::Stream;
 use crate::block::HEIGHT_MAX;
 use crate::filter::{Filter, Parameter};
+use crate::secret;
 
 /// Parameters beside the filters.
 const SINGLE: [&str; 6] = ["from_height", "after", "until_height", "limit", "batch", "control"];
@@ -18,11 +19,7 @@ const FILTERS: [Parameter; 5] = [
     Parameter::TransactionId,
     Parameter::Operation,
 ];
-/// What of a bad value is quoted.
-const QUOTED_CHARS_MAX: usize = 64;
 const IGNORED: &str = "server.ignored_parameters lists what is passed over";
-/// What of an unknown name is quoted: a browser is told it in a close frame, with all that is said of it.
-const UNKNOWN_BYTES_MAX: usize = 48;
 /// Names further off than this are not taken for a slip of the pen.
 const SIMILARITY_MIN: f64 = 0.75;
 const TRANSACTION_ID_DIGITS: usize = 64;
@@ -91,7 +88,7 @@ impl Query {
                 let added = filter.add(*parameter, &value);
                 added.map_err(|error| QueryError(error.to_string()))?;
             } else if name != ACCESS_TOKEN && !ignored.iter().any(|ignored| *ignored == name) {
-                return Err(unknown(&name));
+                return Err(unknown(&name, &value));
             }
         }
         let [from_height, after, until_height, limit, batch, control] = values;
@@ -219,26 +216,28 @@ fn number(text: &str) -> Option<u64> {
 }
 
 fn bad(name: &str, value: &str, wanted: impl Display) -> QueryError {
-    QueryError(format!("`{name}`: {:?} is not {wanted}", cut(value)))
+    QueryError(format!("`{name}`: {:?} is not {wanted}", secret::excerpt(value)))
 }
 
 fn transactions_only(name: &str) -> QueryError {
     QueryError(format!("`{name}` is for `valid_transactions`; `valid_blocks` sends every block"))
 }
 
-fn unknown(name: &str) -> QueryError {
-    let known = SINGLE.into_iter().chain(FILTERS.map(Parameter::name));
+/// A token may stand in a name's place: `?TOKEN`, or `?access_token%3DTOKEN`. The client is told without it,
+/// since what it is told is logged, here and on the way.
+fn unknown(name: &str, value: &str) -> QueryError {
+    let known = SINGLE.into_iter().chain(FILTERS.map(Parameter::name)).chain([ACCESS_TOKEN]);
     let nearest = known
         .map(|known| (strsim::jaro_winkler(known, name), known))
         .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     let hint = nearest.map_or("; ".to_owned(), |(_, known)| format!("; is `{known}` meant? "));
-    let quoted = &name[..name.floor_char_boundary(UNKNOWN_BYTES_MAX)];
-    QueryError(format!("unknown parameter `{quoted}`{hint}{IGNORED}"))
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(QUOTED_CHARS_MAX).collect()
+    // Short enough for a close frame to hold what follows, too.
+    let quoted = match secret::parameter_name(name, value) {
+        Some(name) => format!("`{name}`"),
+        None => "(not shown: it may be a token)".to_owned(),
+    };
+    QueryError(format!("unknown parameter {quoted}{hint}{IGNORED}"))
 }
 
 #[cfg(test)]
@@ -325,12 +324,38 @@ mod tests {
 
     #[test]
     fn the_longest_unknown_name_leaves_room_for_the_key_in_a_close_frame() {
-        for name in ["x".repeat(200), "ü".repeat(200), format!("transaction_id{}", "d".repeat(200))]
-        {
+        for (name, quoted) in [
+            ("x".repeat(32), true),
+            (format!("transaction_id{}", "d".repeat(18)), true),
+            ("x".repeat(33), false),
+            ("ü".repeat(16), false),
+            (format!("transaction_id{}", "d".repeat(19)), false),
+        ] {
             let error = parse(&format!("{name}=1")).expect_err("unknown").to_string();
             let told = &error[..error.floor_char_boundary(123)];
-            let quoted = &name[..name.floor_char_boundary(40)];
-            assert!(told.contains(quoted) && told.contains("server.ignored_parameters"), "{told}");
+            assert_eq!(told.contains(&name), quoted, "{told}");
+            assert!(told.contains("server.ignored_parameters"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_a_wrong_place_is_not_repeated() {
+        for query in [
+            "hunter",
+            "hunter=",
+            "hunter==",
+            "access_token%3Dhunter",
+            "access_token%3Dhunter=1",
+            "?access_token=hunter",
+            "access_token:hunter",
+            "from_height=5?access_token=hunter",
+            "from_height=5%26access_token=hunter",
+            "limit=1;access_token=hunter",
+            "public_key=x?access_token=hunter",
+            "batch=block?access_token=hunter",
+        ] {
+            let error = parse(query).expect_err(query).to_string();
+            assert!(!error.contains("hunter"), "{query}: {error}");
         }
     }
 

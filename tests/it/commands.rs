@@ -10,6 +10,8 @@ pub mod publish_node;
 mod publish_too_large;
 mod publish_trust;
 mod publish_woken;
+mod secret_files;
+mod secret_names;
 mod secrets;
 mod serve;
 mod state_files;

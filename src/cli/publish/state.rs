@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::block::HEIGHT_MAX;
 use crate::record::RecordFile;
+use crate::secret;
 
 /// At the tip each block is remembered at once; behind it a few hundred a second go by, and those
 /// since the last writing are published twice by a run that was killed, which does no harm.
@@ -46,16 +47,16 @@ impl State {
         let shown = path.display();
         let mut file = RecordFile::new(path.to_owned());
         let record = match file.read().with_context(|| format!("cannot read {shown}"))? {
-            // Without the line itself: another file that is named by mistake may hold a password.
-            Some(text) => toml::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
-                anyhow!("{shown} is no state of `publish --node`: {}", error.message())
-            })?,
+            Some(text) => {
+                let text = text.trim_start_matches('\u{feff}');
+                toml::from_str(text).map_err(|error| no_state(path, text, &error))?
+            }
             None => Record { node: node.to_owned(), height: None },
         };
         if record.node != node {
             bail!(
                 "{shown} is the state of {}, not of {node}: name another file or, if both are of one chain, change `node` in this one",
-                record.node
+                secret::masked(&record.node)
             );
         }
         if record.height.is_some_and(|height| height > HEIGHT_MAX) {
@@ -114,6 +115,17 @@ impl State {
     }
 }
 
+/// Without the library's own words, which quote values: another file that is named by mistake may hold a
+/// password.
+fn no_state(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
+    let line = before.matches('\n').count() + 1;
+    anyhow!(
+        "{} is no state of `publish --node` (line {line}): it has two lines, node = \"http://HOST:PORT\" and height = NUMBER",
+        path.display()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,10 +178,20 @@ mod tests {
             ("node = \"http://node:9984\"\nheight = -7\n", "is no state"),
             ("node = \"http://node:9984\"\nhight = 7\n", "is no state"),
             ("{}", "is no state"),
+            ("hunter", "is no state"),
+            (
+                "node = \"http://node:9984\"\nheight = \"hunter\"\n",
+                "no state of `publish --node` (line 2)",
+            ),
+            ("node = \"http://node:9984\"\nhunter = 7\n", "(line 2)"),
+            ("node = [\"hunter\"]\nheight = 7\n", "(line 1)"),
+            ("node = \"http://u:hunter@node:9984\"\n", "state of http://***@node:9984, not of"),
+            ("node = \"u:hunter@h\"\n", "state of ***@h, not of"),
         ] {
             std::fs::write(&path, text).expect("written");
             let error = State::open(&path, NODE).expect_err("refused").to_string();
             assert!(error.contains(told), "{text:?}: {error}");
+            assert!(!error.contains("hunter"), "{error}");
         }
         let nowhere = directory.path().join("none").join("state");
         let error = State::open(&nowhere, NODE).expect_err("refused").to_string();

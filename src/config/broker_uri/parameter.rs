@@ -1,6 +1,7 @@
 //! The parameters of a broker's URI: those that are honoured, and what to use instead of the others.
 
 use super::{UriDoubt, UriError, decoded};
+use crate::secret;
 
 /// AMQP 0-9-1 section 4.2.3: no frame limit below it may be agreed on.
 const FRAME_BYTES_MIN: u32 = 4096;
@@ -33,8 +34,6 @@ const NEARLY: [(&str, &str); 6] = [
     ("login_method", "write auth_mechanism"),
 ];
 const HONOURED: &str = "honoured are heartbeat, channel_max, frame_max and auth_mechanism";
-/// A longer name, or one with other characters, is not printed.
-const NAME_BYTES_MAX: usize = 40;
 
 /// What a URI asks of its connection. None: the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,7 +79,7 @@ impl Parameters {
                 }
                 // That is what is done.
                 "verify" if value == "verify_peer" => {}
-                name => doubts.push(doubt(name)),
+                name => doubts.push(doubt(name, &value)),
             }
         }
         Ok(parameters)
@@ -101,12 +100,11 @@ fn set<T>(place: &mut Option<T>, name: &'static str, value: Option<T>) -> Result
     }
 }
 
-fn doubt(name: &str) -> UriDoubt {
+fn doubt(name: &str, value: &str) -> UriDoubt {
     let known = ELSEWHERE.iter().chain(&NEARLY).find(|(known, _)| *known == name);
-    let is_name = name.len() <= NAME_BYTES_MAX
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    let shown = known.map(|(known, _)| *known).or(secret::parameter_name(name, value));
     UriDoubt::Parameter {
-        name: if is_name { name.to_owned() } else { "***".to_owned() },
+        name: shown.unwrap_or("***").to_owned(),
         way_out: known.map_or(HONOURED, |(_, way_out)| way_out),
     }
 }

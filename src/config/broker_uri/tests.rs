@@ -113,8 +113,11 @@ fn what_is_probably_not_meant_is_told_with_the_way_out() {
     }
     let slashed = parse("amqp://host/").expect("taken");
     assert_eq!((slashed.vhost.as_str(), slashed.doubts), ("/", vec![UriDoubt::EmptyVhost]));
-    let odd = parse("amqp://h?a%20b=1").expect("taken").doubts;
-    assert!(odd[0].to_string().contains("***"), "{odd:?}");
+    for odd in ["a%20b=1", "hunter", "hunter==", "access_token%3Dhunter"] {
+        let doubts = parse(&format!("amqp://h?{odd}")).expect("taken").doubts;
+        let told = doubts[0].to_string();
+        assert!(told.contains("***") && !told.contains("hunter"), "{told}");
+    }
 }
 
 #[test]
@@ -139,5 +142,7 @@ fn credentials_are_masked_however_the_uri_is_printed() {
     assert!(!format!("{parsed:?}").contains("s3"), "{parsed:?}");
     assert_eq!(AmqpUri::new("amqp://s3#cret@broker").to_string(), "amqp://***");
     assert_eq!(AmqpUri::new("s3cret").to_string(), "***");
+    assert_eq!(AmqpUri::new("amqp://s3cret@broker/v").to_string(), "amqp://***@broker/v");
+    assert!(!format!("{:?}", parse("amqp://s3cret@broker/v").expect("a URI")).contains("s3cret"));
     assert_eq!(AmqpUri::new("amqp://broker/v?heartbeat=3").to_string(), "amqp://broker/v");
 }

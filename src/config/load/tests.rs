@@ -61,6 +61,7 @@ fn a_bad_value_is_refused_and_named() {
         ("blocks.max_bytes", "300 MiB", "history.max_bytes"),
         ("amqp.queue.expires", "0s", "x-expires"),
         ("amqp.queue.expires", "50d", "x-expires"),
+        ("amqp.queue.segment_bytes", "3 GiB", "at most 3 GB"),
         ("history.deep_reads", "0", "history.deep_reads"),
         ("amqp.queue.max_age", "7 days", "max_age"),
         ("server.advertised_scheme", "http", "ws or wss"),
@@ -133,8 +134,13 @@ fn a_file_of_uris_is_read_and_the_higher_layer_wins() {
     }
     let error = load(&[], &[from_file, flags[0]]).expect_err("both").to_string();
     assert!(error.contains("both set in the command line"), "{error}");
-    let error = load(&[], &[("amqp.uris_file", "/nowhere")]).expect_err("none").to_string();
-    assert!(error.contains("amqp.uris_file /nowhere: cannot be read"), "{error}");
+    for (missing, told) in
+        [(format!("{path}-none"), "-none cannot be read"), ("u:hunter@host".to_owned(), "no file")]
+    {
+        let error = load(&[], &[("amqp.uris_file", &missing)]).expect_err("none").to_string();
+        assert!(error.contains("amqp.uris_file: ") && error.contains(told), "{error}");
+        assert!(!error.contains("hunter"), "{error}");
+    }
 }
 
 #[test]
@@ -159,6 +165,9 @@ fn what_is_wrong_in_a_file_is_told_without_a_piece_of_it() {
         ("[blocks]\nhold = \"amqp://u:hun\\\"ter@host\"\n", &["hold", "://***@host"]),
         ("[amqp]\ntls = \"amqp://u:hunter@host\"\n", &["tls"]),
         ("amqp = \"amqp://u:hunter@host\"\n", &["amqp"]),
+        ("[amqp.queue.arguments]\n\"amqp://u:hunter@host\" = [1]\n", &["arguments"]),
+        ("[amqp.queue.arguments]\n\"amqp://u:hunter@host\".x = 1\n", &["arguments"]),
+        ("[amqp.queue.arguments]\n\"amqp://u:hunter@host\" = 1\n", &["`amqp.queue.arguments`"]),
         ("[amqp.tls]\nserver_name = \"amqp://u:hunter@host\"\n", &["`amqp.tls.server_name`"]),
     ] {
         let error = load_file(text, &[]).expect_err(text).to_string();

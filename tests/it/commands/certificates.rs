@@ -84,6 +84,6 @@ async fn tail_trusts_the_authority_it_is_given_and_ends_at_a_certificate_it_does
     system.run().await.with_code(1).telling(&told);
     Program::new(["tail", &ws]).run().await.with_code(1).telling(&["400", "wss://"]);
     let no_file = Program::new(["tail", "--ca", "/nonexistent/ca.pem", &wss]).run().await;
-    no_file.with_code(64).telling(&["/nonexistent/ca.pem"]);
+    no_file.with_code(64).telling(&["the authorities to trust", "No such file", "a file's path"]);
     process.stop().await;
 }

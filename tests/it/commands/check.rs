@@ -89,6 +89,36 @@ async fn the_cases_of_uris_are_refused_or_warned_of_before_anything_listens() {
     }
 }
 
+#[tokio::test]
+async fn what_no_broker_could_take_is_refused_before_anything_listens() {
+    let long = "x".repeat(256);
+    let place = |key: &str| format!("amqp.tls.{key}=/nowhere");
+    let [ca, certificate, key] = ["ca", "certificate", "key"].map(place);
+    let [exchange, queue, dead_letters, binding, argument] =
+        ["exchange", "queue.name", "dead_letter.exchange", "binding_keys", "queue.arguments"]
+            .map(|key| (format!("amqp.{key}={long}"), format!("`amqp.{key}`")));
+    let argument = (format!("amqp.queue.arguments.{long}=1"), argument.1);
+    let amqps = "amqp.uris=amqps://127.0.0.1:1";
+    let mut cases: Vec<(Vec<&str>, &str)> = vec![
+        (vec![amqps, &ca], "amqp.tls.ca: "),
+        (vec![amqps, &certificate, &key], "amqp.tls.certificate: "),
+        (vec!["amqp.exchange="], "`amqp.exchange` is empty"),
+        (vec!["amqp.queue.name=amq.blocks"], "`amqp.queue.name`"),
+        (vec!["amqp.queue.segment_bytes=3 GiB"], "`amqp.queue.segment_bytes`"),
+    ];
+    for (set, told) in [&exchange, &queue, &dead_letters, &binding, &argument] {
+        cases.push((vec![set], told));
+    }
+    for (sets, told) in cases {
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        for command in ["check", "serve"] {
+            let words = [&[command, "--set", "server.listen=127.0.0.1:0"][..], &sets].concat();
+            let ended = Program::new(words).run().await.with_code(64).telling(&[told]);
+            assert!(!ended.stderr.contains("listening"), "{ended:?}");
+        }
+    }
+}
+
 #[derive(serde::Deserialize)]
 struct UriCase {
     uri: String,

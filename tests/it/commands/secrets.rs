@@ -6,6 +6,9 @@ use std::io::Write;
 use blockcast::config::{AmqpUri, JwtAlgorithm};
 use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::broker::{Broker, unique};
 use crate::chain::{body, event, publish};
@@ -23,9 +26,20 @@ const BETWEEN: [&str; 15] =
 /// What must be encoded in a URI's password.
 const REFUSED: [&str; 7] = ["/", "#", "?", "@", "%", "%zz", " "];
 
+/// Queries with a token where none is looked for.
+const MISPLACED_TOKENS: [&str; 7] = [
+    "access_token%3Dkanarivogelx",
+    "access_token:kanarivogelx",
+    "kanarivogelx",
+    "kanarivogelx==",
+    "?access_token=kanarivogelx",
+    "from_height=5?access_token=kanarivogelx",
+    "operation=CREATE;access_token=kanarivogelx",
+];
+
 /// As text, and as bytes are printed: by the AMQP library's trace lines, for one.
 #[track_caller]
-fn shows_nothing(said: &str, of: &str) {
+pub fn shows_nothing(said: &str, of: &str) {
     for half in HALVES {
         let numbers: Vec<String> = half.bytes().map(|byte| byte.to_string()).collect();
         let hex: String = half.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -35,7 +49,7 @@ fn shows_nothing(said: &str, of: &str) {
     }
 }
 
-fn file(text: &str) -> NamedTempFile {
+pub fn file(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("a temporary file");
     file.write_all(text.as_bytes()).expect("written");
     file
@@ -47,8 +61,19 @@ fn tokens_of(token: &str) -> String {
     format!("wallet {hash}\n")
 }
 
+/// How a page is refused, which is let in by its token.
+async fn closed_as_page(url: &str, token: &str) -> CloseFrame {
+    let mut request = url.into_client_request().expect("a request");
+    let protocols = format!("blockcast, bearer.{token}");
+    for (name, value) in [("origin", "http://x"), ("sec-websocket-protocol", &protocols)] {
+        request.headers_mut().insert(name, value.parse().expect("a header"));
+    }
+    let (socket, _) = connect_async(request).await.expect("the socket opens");
+    Client::from(socket).closed().await
+}
+
 /// Runs it to its end, with no broker to be found where it looks for one.
-async fn said(words: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
+pub async fn said(words: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut program = Program::new(words.iter().copied());
     for (name, value) in environment {
         program = program.env(name, value);
@@ -84,9 +109,9 @@ async fn no_piece_of_a_brokers_password_is_shown_whatever_is_wrong_with_it() {
         let (code, text) = said(&["check"], &[("BLOCKCAST_CONFIG", uri)]).await;
         assert_eq!(code, Some(64), "{text}");
         shows_nothing(&text, uri);
-        let (code, printed) = said(&["check"], &[("BLOCKCAST_CONFIG", misplaced)]).await;
-        assert_eq!(code, Some(0), "{printed}");
-        shows_nothing(&printed, uri);
+        let (code, refused) = said(&["check"], &[("BLOCKCAST_CONFIG", misplaced)]).await;
+        assert_eq!(code, Some(64), "{refused}");
+        shows_nothing(&refused, uri);
         for text in [
             format!("[amqp]\nuris = '{uri}'\n"),
             format!("[amqp]\nuris = [{uri}]\n"),
@@ -180,36 +205,6 @@ async fn a_tail_that_cannot_connect_shows_where_to_and_no_secret() {
     }
 }
 
-#[tokio::test]
-async fn what_stands_in_the_place_of_a_files_name_is_not_shown() {
-    let pem = "-----BEGIN PRIVATE KEY-----\nkanarivogelx\n-----END PRIVATE KEY-----";
-    let secret = "kanari/vogelx+kanari/vogelx+kanari/vogelx=";
-    let plain_tokens = file("wallet kanarivogelx\n");
-    let plain_tokens = plain_tokens.path().to_str().expect("UTF-8");
-    for key in ["server.tls.key", "amqp.tls.key", "amqp.tls.ca", "server.auth.jwt.key"] {
-        let assignment = format!("{key}={pem}");
-        let (code, said) = said(&["check", "--set", &assignment], &[]).await;
-        assert_eq!(code, Some(64), "{key}: {said}");
-        assert!(said.contains(key.rsplit('.').next().expect("a word")), "{said}");
-        shows_nothing(&said, key);
-    }
-    let hs256 = [
-        ("BLOCKCAST_SERVER__AUTH__JWT__ALGORITHM", "HS256"),
-        ("BLOCKCAST_SERVER__AUTH__JWT__KEY", secret),
-    ];
-    let tokens = [("BLOCKCAST_SERVER__AUTH__TOKENS_FILE", plain_tokens)];
-    for (environment, told) in [(&hs256[..], "server.auth.jwt.key"), (&tokens, "line 1")] {
-        for command in ["check", "serve"] {
-            let mut environment = environment.to_vec();
-            environment.push(("BLOCKCAST_SERVER__LISTEN", "127.0.0.1:0"));
-            let (code, said) = said(&[command], &environment).await;
-            assert_eq!(code, Some(64), "{environment:?}: {said}");
-            assert!(said.contains(told), "{said}");
-            shows_nothing(&said, told);
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_serves_shows_none_of_its_secrets() {
     const PASSWORD: &str = "kanari/vogelx";
@@ -253,17 +248,30 @@ async fn a_replica_that_serves_shows_none_of_its_secrets() {
         all.push_str(&format!("{answer:?}"));
     }
     let stream = "/api/v1/streams/valid_transactions";
-    for path in ["/", "/api/v1", "/api/v1/status", &format!("{stream}?access_token=kanarivogelx")] {
-        for header in ["", "Authorization: Bearer kanari.vogelx.x\r\n"] {
-            let head = format!(
-                "GET {path} HTTP/1.1\r\nHost: x\r\n{header}Accept: text/event-stream\r\nConnection: close\r\n\r\n"
-            );
-            all.push_str(&format!("{:?}", request(replica.address, &head).await));
-        }
+    let with_token = format!("{stream}?access_token=kanarivogelx");
+    let mut asked = Vec::new();
+    for path in ["/", "/api/v1", "/api/v1/status", "/metrics", &with_token] {
+        asked.extend(
+            ["", "Authorization: Bearer kanari.vogelx.x\r\n"].map(|by| (path.to_owned(), by)),
+        );
+    }
+    let known = "Authorization: Bearer kanarivogelx-token\r\n";
+    asked.extend(MISPLACED_TOKENS.map(|query| (format!("{stream}?{query}"), known)));
+    for (path, header) in asked {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\n{header}Accept: text/event-stream\r\nConnection: close\r\n\r\n"
+        );
+        all.push_str(&format!("{:?}", request(replica.address, &head).await));
+    }
+    for query in MISPLACED_TOKENS {
+        let closed = closed_as_page(&format!("{url}?{query}"), "kanarivogelx-token").await;
+        assert_eq!(u16::from(closed.code), 4000, "{query}: {closed:?}");
+        all.push_str(&format!("{closed:?}"));
     }
     all.push_str(&replica.logged("").concat());
     assert!(all.contains("blockcast_block_height"), "{all}");
     assert!(all.contains(r#""target":"lapin"#), "the library is heard");
+    assert!(all.contains("stream refused") && all.contains("it may be a token"), "{all}");
     shows_nothing(&all, "a replica");
     drop(client);
     replica.stop().await;

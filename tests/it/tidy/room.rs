@@ -27,6 +27,7 @@ const LEAVES: &[&str] = &[
     "backoff",
     "byte_order_mark",
     "config",
+    "file_name",
     "metrics",
     "notices",
     "packing",

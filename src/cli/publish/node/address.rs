@@ -9,9 +9,11 @@ use std::net::IpAddr;
 use hyper::Uri;
 
 use super::NodeUrl;
+use crate::secret;
 
-/// A `ws://` or `wss://` address. It holds no credentials.
-#[derive(Debug, Clone, PartialEq)]
+/// A `ws://` or `wss://` address. It holds no user and no password; its query, which may be a token, is
+/// not printed.
+#[derive(Clone, PartialEq)]
 pub struct StreamAddress {
     url: String,
     /// Whether the node's own credentials may go there: to the node's host, and not in clear text
@@ -41,6 +43,7 @@ impl StreamAddress {
         }
     }
 
+    /// With its query. Never for a log or an error.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -48,7 +51,7 @@ impl StreamAddress {
 
 impl fmt::Display for StreamAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url)
+        f.write_str(&secret::masked(&self.url))
     }
 }
 
@@ -75,6 +78,9 @@ mod tests {
 
     #[test]
     fn a_host_that_cannot_be_meant_gives_way_to_the_nodes_own() {
+        let node = NodeText::from("http://node".to_owned()).parse().expect("a node");
+        let asked = StreamAddress::of("ws://node:1/s?x=1", &node);
+        assert_eq!(asked[0].url(), "ws://node:1/s?x=1");
         for (said, node, expected) in [
             ("ws://localhost:9985/s", "http://node:9984", &["ws://node:9985/s trusted"][..]),
             ("ws://127.0.0.1:9985/s", "http://node", &["ws://node:9985/s trusted"]),
@@ -88,7 +94,7 @@ mod tests {
             (
                 "ws://container:9985/s?x=1",
                 "http://node",
-                &["ws://container:9985/s?x=1", "ws://node:9985/s?x=1 trusted"],
+                &["ws://container:9985/s?***", "ws://node:9985/s?*** trusted"],
             ),
             ("wss://NODE/s", "https://node/chain", &["wss://NODE:443/s trusted"]),
             ("ws://node/s", "https://node", &["ws://node:80/s"]),

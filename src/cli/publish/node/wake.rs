@@ -28,6 +28,7 @@ use super::address::StreamAddress;
 use super::http::Budget;
 use super::{Node, answer};
 use crate::backoff::Backoff;
+use crate::secret;
 
 /// Connecting, with the TLS and WebSocket handshakes.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -103,11 +104,16 @@ impl Listener {
         let root = self.node.http.get(&self.node.url.root(), &Budget::new(ROOT_BYTES_MAX)).await?;
         let said = root.and_then(|root| answer::streams(&root));
         let said = said.context("its API root names none (`streams`)")?;
-        let mut failure = anyhow!("its API root names {said:?}, which is no WebSocket");
+        let mut failure =
+            anyhow!("its API root names {:?}, which is no WebSocket", secret::masked(&said));
         for address in StreamAddress::of(&said, &self.node.url) {
             match self.connect_to(&address).await {
                 Ok(socket) => return Ok((socket, address)),
-                Err(error) => failure = error.context(address.to_string()),
+                Err(error) => {
+                    // It may quote what was connected to.
+                    let why = secret::concealed(told(&error), [address.url()]);
+                    failure = anyhow!(why).context(address.to_string());
+                }
             }
         }
         Err(failure)
