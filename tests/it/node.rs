@@ -1,6 +1,9 @@
 //! A stand-in for a node: its HTTP API as far as it gives blocks and transactions, and its event
 //! stream, with the faults of a real one.
 
+#[path = "node/held.rs"]
+mod held;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,6 +23,8 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server;
 use tokio_util::task::AbortOnDropHandle;
+
+pub use held::Held;
 
 /// What BigchainDB 2.2.2 and Planetmint 2.5.3 say of what they do not have.
 const NOT_FOUND: &[u8] = include_bytes!("../data/bigchaindb-2.2.2-block-404.json");
@@ -41,6 +46,8 @@ struct Chain {
     lost: BTreeSet<u64>,
     /// By id, for blocks that only list them.
     transactions: BTreeMap<String, Vec<u8>>,
+    /// Holds back what it answers for transactions.
+    held: Option<Arc<Held>>,
     has_latest: bool,
     /// What its API root says.
     streams: Option<String>,
@@ -73,6 +80,7 @@ impl Node {
             tip,
             lost: BTreeSet::new(),
             transactions: BTreeMap::new(),
+            held: None,
             has_latest: false,
             streams: None,
             events: broadcast::channel(64).0,
@@ -117,6 +125,13 @@ impl Node {
 
     pub fn put_transaction(&self, id: &str, body: &[u8]) {
         self.chain().transactions.insert(id.to_owned(), body.to_owned());
+    }
+
+    /// Holds back all that it answers for transactions from now on.
+    pub fn hold_transactions(&self) -> Arc<Held> {
+        let held = Arc::new(Held::new());
+        self.chain().held = Some(Arc::clone(&held));
+        held
     }
 
     /// It has these no more.
@@ -287,11 +302,15 @@ async fn answer(
     let authorization = request.headers().get(AUTHORIZATION);
     let authorization = authorization.map(|value| value.to_str().expect("ASCII").to_owned());
     let path = request.uri().path().strip_prefix("/api/v1/").expect("a path of the API");
-    let (fault, body) = {
+    let (fault, body, held) = {
         let mut chain = chain.lock().expect("nobody panicked while it held this lock");
         chain.authorization = authorization;
-        chain.answer(path)
+        let (fault, body) = chain.answer(path);
+        (fault, body, chain.held.clone().filter(|_| path.starts_with("transactions/")))
     };
+    if let Some(held) = held {
+        held.turn().await;
+    }
     let (status, body) = match (fault, body) {
         (Some(Fault::Silence), _) => std::future::pending().await,
         (Some(Fault::Status(status)), _) => (status, b"{\"message\": \"a fault\"}".to_vec()),

@@ -140,7 +140,10 @@ impl Follower {
         loop {
             self.rest().await;
             if let Some(look) = self.look {
+                // That other questions are answered does not end what the next height fails with.
+                let trouble = self.trouble.take();
                 self.look_above(look).await?;
+                self.trouble = self.trouble.take().or(trouble);
                 self.look = None;
             }
             self.fetch();
@@ -155,10 +158,8 @@ impl Follower {
                 Err(NodeError::TooLong { .. }) if fetch_bytes_max < bytes_max => {
                     self.ahead.push_front(self.fetched(self.next_height, bytes_max));
                 }
-                Err(NodeError::NoTransaction { .. })
-                    if self.holes.passes_over(self.next_height) =>
-                {
-                    self.missing(seen)?;
+                Err(error @ NodeError::NoTransaction { .. }) if self.holes.skips() => {
+                    self.pruned(seen, error)?;
                 }
                 Err(error) if error.is_final() => return Err(self.unpublishable(error)),
                 Err(error) => {
@@ -256,6 +257,19 @@ impl Follower {
             }
             Missing::AboveTip => self.missing_above_tip(),
         }
+    }
+
+    /// The node does not have the whole of the next block, which may be passed over: as soon as there is
+    /// a higher one.
+    fn pruned(&mut self, seen: u64, error: NodeError) -> Result<()> {
+        if self.holes.passes_over(self.next_height) {
+            self.trouble = None;
+            return self.missing(seen);
+        }
+        let wait = self.failed(error)?;
+        self.look = Some(Look::Whole);
+        self.start_over(wait);
+        Ok(())
     }
 
     fn missing_above_tip(&mut self) -> Result<()> {
