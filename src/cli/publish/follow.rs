@@ -52,6 +52,8 @@ pub struct Follower {
     not_before: Option<Instant>,
     is_behind: bool,
     holes: Holes,
+    /// Set when a block of the hole is there, and not all of its transactions are.
+    lacks_transactions: bool,
     /// Answers in a row that had no block, at the tip.
     empty_answers: u32,
     look: Option<Look>,
@@ -110,6 +112,7 @@ impl Follower {
             not_before: None,
             is_behind: true,
             holes: Holes::new(skip_missing, poll * HOLE_POLLS),
+            lacks_transactions: false,
             empty_answers: 0,
             look: None,
             looks: 0,
@@ -215,10 +218,14 @@ impl Follower {
         self.woken_wait = None;
         let height = self.next_height;
         self.next_height += 1;
+        let lacks = match std::mem::take(&mut self.lacks_transactions) {
+            true => "has no block, or not all of its transactions,",
+            false => "has no block",
+        };
         if let Some(first) = self.holes.took(height) {
             let node = self.node.url();
             self.voice.say(&format!(
-                "{node} has no block at {}, and one at {height}: passed over, as --skip-missing says",
+                "{node} {lacks} at {}, and one at {height}: passed over, as --skip-missing says",
                 range(first, height - 1)
             ));
         }
@@ -264,6 +271,7 @@ impl Follower {
     fn pruned(&mut self, seen: u64, error: NodeError) -> Result<()> {
         if self.holes.passes_over(self.next_height) {
             self.trouble = None;
+            self.lacks_transactions = true;
             return self.missing(seen);
         }
         let wait = self.failed(error)?;

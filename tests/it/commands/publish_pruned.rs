@@ -9,6 +9,9 @@ use crate::replica::config;
 use super::publish_listed::{SECOND, node_of_five, published, second};
 use super::publish_node::{interrupted, publish};
 
+const PASSED_OVER: &str =
+    "has no block, or not all of its transactions, at height 5, and one at 6: passed over";
+
 /// What is said of the fifth block.
 fn told(node: &Node) -> String {
     let url = node.url();
@@ -61,8 +64,7 @@ async fn with_leave_it_is_passed_over_once_a_higher_block_is_there() {
         let mut running = publish(&config, &node.url(), &arguments).start();
         running.says(&told(&node)).await;
         node.set_tip(6);
-        let passed = "has no block at height 5, and one at 6: passed over, as --skip-missing says";
-        running.says(&format!("{} {passed}", node.url())).await;
+        running.says(&format!("{} {PASSED_OVER}", node.url())).await;
         running.says("up to the tip; waiting for height 7").await;
         interrupted(running).await.telling(&["1 blocks (heights 6 to 6)"]);
         assert_eq!(published(&config).await, [sixth()]);
@@ -75,6 +77,6 @@ async fn with_leave_wanted_heights_go_on_without_it() {
     let node = node_of_six().await;
     let arguments = ["--heights", "5..6", "--skip-missing"];
     let ended = publish(&config, &node.url(), &arguments).run().await.with_code(0);
-    ended.telling(&[&told(&node), "no block at height 5, and one at 6: passed over"]);
+    ended.telling(&[&told(&node), PASSED_OVER]);
     assert_eq!(published(&config).await, [sixth()]);
 }

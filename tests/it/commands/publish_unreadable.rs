@@ -31,8 +31,7 @@ async fn a_node_is_followed_above_the_newest_height_that_can_be_read() {
     running.says("up to the tip; waiting for height 7").await;
     assert_eq!(heights(&mut blocks, 3).await, [4, 5, 6]);
     is_ready(&replica).await;
-    let ended = interrupted(running).await.telling(&["3 blocks (heights 4 to 6)"]);
-    assert!(!ended.stderr.contains("again in"), "it was no failure: {ended:?}");
+    interrupted(running).await.telling(&["3 blocks (heights 4 to 6)"]);
     replica.stop().await;
 }
 
