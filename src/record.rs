@@ -10,8 +10,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::byte_order_mark;
+
 /// Far above any record; a longer file was named by mistake.
 const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// What a person does about a file that can neither be replaced nor written.
+pub const WAY_OUT: &str = "name a file in a directory that this program may write, or one that is there and that it may write";
 
 /// A file that remembers something from one run to the next.
 #[derive(Debug)]
@@ -31,7 +36,7 @@ impl RecordFile {
         &self.path
     }
 
-    /// The text; `None` when there is no file, or an empty one: a container's single file is made
+    /// The text, without a byte order mark; `None` when there is no file, or an empty one: a container's single file is made
     /// empty before it is mounted.
     ///
     /// # Errors
@@ -42,11 +47,13 @@ impl RecordFile {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
+        let bytes = byte_order_mark::skipped(&bytes);
         // A machine that lost its power may leave zeros where a first text was on its way.
         if bytes.iter().all(|byte| *byte == 0 || byte.is_ascii_whitespace()) {
             return Ok(None);
         }
-        String::from_utf8(bytes).map(Some).map_err(|_| ErrorKind::InvalidData.into())
+        let text = str::from_utf8(bytes).map_err(|_| ErrorKind::InvalidData)?;
+        Ok(Some(text.to_owned()))
     }
 
     /// Proves that the file can be written, and leaves it as it is.
@@ -122,9 +129,17 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// One call for the bytes that differ, from the first to the last. The file never becomes shorter:
-/// a kill between two calls would leave a mixture.
 fn write_in_place(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    patch(path, bytes, |file, bytes, at| file.write_all_at(bytes, at))
+}
+
+/// One call of `write` for the bytes that differ, from the first to the last, at their place. The file
+/// never becomes shorter: a kill between two calls would leave a mixture.
+fn patch(
+    path: &Path,
+    bytes: &[u8],
+    write: impl FnOnce(&File, &[u8], u64) -> io::Result<()>,
+) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let old = bytes_of(&file)?;
     let mut new = bytes.to_owned();
@@ -135,7 +150,7 @@ fn write_in_place(path: &Path, bytes: &[u8]) -> io::Result<()> {
         false => (same_bytes..new.len()).rfind(|at| old[*at] != new[*at]).map_or(0, |at| at + 1),
     };
     if same_bytes < end {
-        file.write_all_at(&new[same_bytes..end], same_bytes as u64)?;
+        write(&file, &new[same_bytes..end], same_bytes as u64)?;
     }
     file.sync_all()
 }
@@ -198,7 +213,7 @@ mod tests {
     fn an_empty_file_is_no_text() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("state");
-        for empty in ["", "\n", "  \n", "\0\0\0"] {
+        for empty in ["", "\n", "  \n", "\0\0\0", "\u{feff}", "\u{feff}\n"] {
             fs::write(&path, empty).expect("written");
             assert_eq!(record(&path).read().expect("read"), None, "{empty:?}");
         }
@@ -222,6 +237,45 @@ mod tests {
         }
         let missing = write_in_place(&directory.path().join("none"), b"x");
         assert_eq!(missing.expect_err("there is none").kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_text() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(file.path(), "\u{feff}height = 9\n").expect("written");
+        let text = record(file.path()).read().expect("read");
+        assert_eq!(text.as_deref(), Some("height = 9\n"));
+    }
+
+    /// A kill comes before the one call, or behind it: whoever opens the file then finds the old text
+    /// or the new one.
+    #[test]
+    fn in_place_the_old_text_is_whole_until_the_one_call_that_makes_it_the_new_one() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let found = || fs::read_to_string(file.path()).expect("read");
+        for (old, new, found_then) in [
+            ("", "height = 9\n", "height = 9\n"),
+            ("height = 9\n", "height = 10\n", "height = 10\n"),
+            ("height = 1234\n", "height = 1299\n", "height = 1299\n"),
+            ("height = 1000\n", "height = 7\n", "height = 7\n   "),
+            ("node = \"a\"\n", "height = 7\n", "height = 7\n"),
+        ] {
+            fs::write(file.path(), old).expect("written");
+            let killed = |_: &File, _: &[u8], _| {
+                assert_eq!(found(), old, "before the call");
+                Err(ErrorKind::Interrupted.into())
+            };
+            patch(file.path(), new.as_bytes(), killed).expect_err("killed");
+            assert_eq!(found(), old, "nothing is undone or finished");
+            let carried_out = |file: &File, bytes: &[u8], at| {
+                assert_eq!(found(), old, "before the call");
+                file.write_all_at(bytes, at)?;
+                assert_eq!(found(), found_then, "behind the call");
+                Ok(())
+            };
+            patch(file.path(), new.as_bytes(), carried_out).expect("written");
+            assert_eq!(found(), found_then);
+        }
     }
 
     #[test]

@@ -205,6 +205,21 @@ pub async fn read_tail(
     let first_within = first_within(count(connection, consuming.queue).await?);
     let consuming = Consuming { start: Some(Start::LastChunk), ..consuming };
     let mut consumer = Consumer::open(connection, consuming).await?;
+    read_until_quiet(&mut consumer, first_within, &mut each).await?;
+    consumer.close().await;
+    Ok(())
+}
+
+/// Reads what comes of a RabbitMQ stream until it is quiet, for [`TAIL_READING_MAX`] at most once there
+/// is a first message: calls `each` with every message's offset and the message, in order.
+///
+/// # Errors
+/// Consuming has ended; `each` was called for what came before.
+pub async fn read_until_quiet(
+    consumer: &mut Consumer,
+    first_within: Duration,
+    mut each: impl FnMut(u64, Delivery),
+) -> Result<(), ProbeError> {
     let mut until = Instant::now() + first_within;
     let mut at_most = None;
     while let Ok(message) = timeout_at(until, consumer.next()).await {
@@ -216,7 +231,6 @@ pub async fn read_tail(
         let now = Instant::now();
         until = (now + QUIET).min(*at_most.get_or_insert(now + TAIL_READING_MAX));
     }
-    consumer.close().await;
     Ok(())
 }
 
@@ -243,6 +257,17 @@ pub enum ProbeError {
     Ended(#[from] Ended),
     #[error("{NOT_A_STREAM}")]
     NotAStream,
+}
+
+impl ProbeError {
+    /// As [`Ended::is_unreadable`].
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Refused(error) => error.is_unreadable(),
+            Self::Ended(ended) => ended.is_unreadable(),
+            Self::Connect(_) | Self::NotAStream => false,
+        }
+    }
 }
 
 /// The `x-stream-offset` header that every message read from a RabbitMQ stream carries.

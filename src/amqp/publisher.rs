@@ -17,6 +17,7 @@ use super::connection::{ConnectError, Connection};
 use super::consumer::{self, Consuming, ProbeError};
 use super::keeper::Keeper;
 use super::topology::{NameError, Topology, TopologyError};
+use super::unreadable::tail;
 use super::{BrokerError, Message, REQUEST_DEADLINE, Request, request};
 use crate::config::{self, QueueMode};
 
@@ -70,9 +71,17 @@ pub enum PublishError {
     Tail(#[from] ProbeError),
 }
 
+impl PublishError {
+    /// Whether the stream's tail may be an entry that the broker cannot hand over (541).
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Tail(error) if error.is_unreadable())
+    }
+}
+
 impl Publisher {
-    /// Connects to the first broker that answers and, when `amqp.declare` says so, declares what
-    /// the consumer would, so that nothing is dropped for want of a queue.
+    /// Connects to the first broker that answers and, when `amqp.declare` says so, declares the
+    /// exchange, and the RabbitMQ stream, so that nothing is dropped for want of it. In `queue` mode
+    /// the queues are those of the replicas.
     ///
     /// # Errors
     /// No broker, or it refused a declaration.
@@ -88,7 +97,10 @@ impl Publisher {
     pub async fn attach(keeper: &Keeper, config: Arc<config::Amqp>) -> Result<Self, PublishError> {
         let mut topology = Topology::new(Arc::clone(&config))?;
         let connection = keeper.connection().await?;
-        topology.ensure(&connection).await?;
+        match config.queue.mode {
+            QueueMode::Stream => topology.ensure(&connection).await?,
+            QueueMode::Queue => topology.ensure_exchange(&connection).await?,
+        }
         let channel = connection.channel().await?;
         let selected = channel.confirm_select(ConfirmSelectOptions { nowait: false });
         request(|| "asking for confirmations".into(), selected).await?;
@@ -141,7 +153,8 @@ impl Publisher {
     /// None when it is empty, and in `queue` mode, where reading is taking.
     ///
     /// # Errors
-    /// The stream cannot be read.
+    /// The stream cannot be read. When that [is unreadable](PublishError::is_unreadable), this
+    /// publisher's connection is lost; read with [`Self::last_readable_messages`].
     pub async fn tail_messages(&self) -> Result<Vec<Message>, PublishError> {
         let mut messages = Vec::new();
         if self.config.queue.mode == QueueMode::Stream {
@@ -154,6 +167,19 @@ impl Publisher {
             consumer::read_tail(&self.connection, consuming, each).await?;
         }
         Ok(messages)
+    }
+
+    /// The last messages that the broker can hand over, where those at the RabbitMQ stream's end are
+    /// not; none if there are none. Takes the keeper's connection for itself, and leaves none.
+    ///
+    /// # Errors
+    /// The stream cannot be read. Say so with [`Keeper::failed`] and try again.
+    pub async fn last_readable_messages(
+        keeper: &Keeper,
+        config: &Arc<config::Amqp>,
+    ) -> Result<Vec<Message>, PublishError> {
+        let topology = Topology::new(Arc::clone(config))?;
+        Ok(tail::last_readable(keeper, topology.queue()).await?)
     }
 
     /// Says goodbye to the broker, for at most two seconds. What is unconfirmed stays so.

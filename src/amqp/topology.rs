@@ -95,27 +95,37 @@ impl Topology {
     /// # Errors
     /// [`TopologyError::QueueType`] for good; otherwise the broker refused or failed: try again.
     pub async fn ensure(&mut self, connection: &Connection) -> Result<(), TopologyError> {
+        self.ensure_exchange(connection).await?;
         if !self.config.declare {
             return Ok(());
         }
-        let exchange = self.exchange.clone();
+        let arguments = self.queue_arguments.clone();
+        let declared = declare_queue(connection, &self.queue, arguments).await;
+        self.differing(format!("queue {}", self.queue), declared)?;
+        for key in &self.binding_keys {
+            let binding = Binding { queue: &self.queue, exchange: &self.exchange, key };
+            bind(connection, binding).await.map_err(|error| self.refused(error))?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the exchange is there, when `amqp.declare` says so. One with other arguments is
+    /// used as it is, with one warning.
+    ///
+    /// # Errors
+    /// The broker refused or failed: try again.
+    pub async fn ensure_exchange(&mut self, connection: &Connection) -> Result<(), TopologyError> {
+        if !self.config.declare {
+            return Ok(());
+        }
         let kind = match self.config.exchange_type {
             ExchangeType::Topic => ExchangeKind::Topic,
             ExchangeType::Direct => ExchangeKind::Direct,
             ExchangeType::Fanout => ExchangeKind::Fanout,
             ExchangeType::Headers => ExchangeKind::Headers,
         };
-        let declared = declare_exchange(connection, &exchange, kind).await;
-        self.differing(format!("exchange {exchange}"), declared)?;
-
-        let arguments = self.queue_arguments.clone();
-        let declared = declare_queue(connection, &self.queue, arguments).await;
-        self.differing(format!("queue {}", self.queue), declared)?;
-        for key in &self.binding_keys {
-            let binding = Binding { queue: &self.queue, exchange: &exchange, key };
-            bind(connection, binding).await.map_err(|error| self.refused(error))?;
-        }
-        Ok(())
+        let declared = declare_exchange(connection, &self.exchange, kind).await;
+        self.differing(format!("exchange {}", self.exchange), declared)
     }
 
     /// Deletes the queue of a replica that ends in good order, in `queue` mode, when it is ours and not

@@ -9,6 +9,7 @@ pub mod lanes;
 pub mod look;
 pub mod proof;
 pub mod prover;
+pub mod tail;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

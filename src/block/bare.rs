@@ -10,10 +10,11 @@ use crate::metrics::DecodeErrorKind;
 
 use super::DecodeError;
 
-/// No two of them begin alike.
-const WORDS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
-/// Out of a double's range: skipped like any number, refused by whoever reads it.
-const OUT_OF_RANGE: &str = "1e999";
+/// Each with the number that it is spelled as. No two words begin alike. The numbers are out of a
+/// double's range: skipped like any number, refused by whoever reads them.
+pub(super) const WORDS: [(&str, &str); 3] =
+    [("NaN", "1e999"), ("Infinity", "2e999"), ("-Infinity", "3e999")];
+const NUMBER_LEN: usize = 5;
 
 /// Where the bytes of a text that was read are in the body.
 #[derive(Debug, Clone, Copy)]
@@ -35,26 +36,32 @@ pub(super) fn read<T>(
     match read(text, plain) {
         Ok(read) => Ok(read),
         Err(error) if error.kind == DecodeErrorKind::NotJson && words(text).next().is_some() => {
-            let spelled = spelled(text, OUT_OF_RANGE);
+            let spelled = spelled(text, number);
             let places = Places { at, original: Some(text) };
-            read(&spelled, places).map_err(|error| error.placed(places).of_spelled())
+            read(&spelled, places).map_err(|error| error.placed(places).of_spelled(text))
         }
         Err(error) => Err(error.placed(plain)),
     }
 }
 
 /// The text with `value` in the place of every word, which keeps its length where `value` is shorter.
-pub(super) fn spelled(text: &str, value: &str) -> String {
+pub(super) fn spelled(text: &str, value: impl Fn(&str) -> &'static str) -> String {
     let mut spelled = String::with_capacity(text.len() + text.len() / 8);
     let mut taken = 0;
     for word in words(text) {
         spelled.push_str(&text[taken..word.start]);
+        let value = value(&text[word.clone()]);
         spelled.push_str(value);
         spelled.extend(std::iter::repeat_n(' ', word.len().saturating_sub(value.len())));
         taken = word.end;
     }
     spelled.push_str(&text[taken..]);
     spelled
+}
+
+fn number(word: &str) -> &'static str {
+    let found = WORDS.iter().find(|(known, _)| *known == word);
+    found.expect("bug: only words are spelled").1
 }
 
 /// Where the words are, outside of strings. What stands beside one must be able to end a number.
@@ -80,7 +87,7 @@ fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
 }
 
 fn word_at(bytes: &[u8], at: usize) -> Option<Range<usize>> {
-    let word = WORDS.iter().find(|word| bytes[at..].starts_with(word.as_bytes()))?;
+    let (word, _) = WORDS.iter().find(|(word, _)| bytes[at..].starts_with(word.as_bytes()))?;
     let end = at + word.len();
     let before = at.checked_sub(1).map(|before| bytes[before]);
     let is_begun = before.is_none_or(|byte| matches!(byte, b':' | b',' | b'[') || is_space(byte));
@@ -115,7 +122,7 @@ impl Places<'_> {
             if byte <= before {
                 break;
             }
-            let more = OUT_OF_RANGE.len().saturating_sub(word.len());
+            let more = NUMBER_LEN.saturating_sub(word.len());
             grown += more.min(byte - before);
         }
         self.at + byte - grown
@@ -157,19 +164,23 @@ mod tests {
             ("[\"NaN]", false),
             ("[\"\\", false),
         ] {
-            assert_eq!(is_json(&spelled(text, OUT_OF_RANGE)), passes, "{text}");
-            assert_eq!(is_json(&spelled(text, "null")), passes, "{text}");
+            assert_eq!(is_json(&spelled(text, number)), passes, "{text}");
+            assert_eq!(is_json(&spelled(text, |_| "null")), passes, "{text}");
+        }
+        for (word, number) in WORDS {
+            assert_eq!(number.len(), NUMBER_LEN);
+            assert!(serde_json::from_str::<f64>(number).is_err(), "{word} has no value");
         }
     }
 
     #[test]
     fn bytes_are_found_again_behind_words() {
         let text = "[NaN, \"x\", -Infinity, NaN, \"y\", Infinity] z";
-        let spelled = spelled(text, OUT_OF_RANGE);
+        let spelled = spelled(text, number);
         let places = Places { at: 100, original: Some(text) };
         for mark in ["[", "\"x\"", "-", ", NaN, \"y\"", "\"y\"", "]", "z"] {
             let in_spelled = match mark {
-                "-" => spelled.find("1e999    "),
+                "-" => spelled.find("3e999    "),
                 ", NaN, \"y\"" => spelled.find(", 1e999, \"y\""),
                 mark => spelled.find(mark),
             };

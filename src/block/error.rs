@@ -5,7 +5,7 @@ use serde_json::error::Category;
 use crate::metrics::DecodeErrorKind;
 use crate::packing::UnpackError;
 
-use super::bare::Places;
+use super::bare::{self, Places};
 
 /// Of a message at most this many characters are kept: a value quoted in it may be the whole body.
 const MESSAGE_CHARS_MAX: usize = 200;
@@ -48,9 +48,16 @@ impl DecodeError {
         Self { byte: self.byte.map(|byte| places.of(byte)), ..self }
     }
 
-    /// The same, for a text that has words of Python's for numbers.
-    pub(super) fn of_spelled(self) -> Self {
-        let message = format!("{} (NaN and Infinity are read as 1e999)", self.message);
+    /// The same, for a text that has words of Python's for numbers: with the word where the message
+    /// quotes what it was spelled as.
+    pub(super) fn of_spelled(self, original: &str) -> Self {
+        let is_quoted = |number| self.message.contains(number) && !original.contains(number);
+        let message = match bare::WORDS.iter().find(|(_, number)| is_quoted(*number)) {
+            Some((word, number)) => self.message.replace(number, word),
+            None => {
+                format!("{} (NaN and Infinity are read as numbers out of range)", self.message)
+            }
+        };
         Self { message: message.into(), ..self }
     }
 }

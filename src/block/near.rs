@@ -28,7 +28,7 @@ impl Near {
     /// What a body looks like, if that is known. Looks at it as a whole, so its size is bounded before.
     pub fn of(body: &[u8]) -> Option<Self> {
         let (text, _) = text_of(body).ok()?;
-        let text = bare::spelled(text, "null");
+        let text = bare::spelled(text, |_| "null");
         match serde_json::from_str(&text) {
             Ok(value) => Self::of_value(&value),
             Err(_) => {

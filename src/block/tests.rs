@@ -329,9 +329,10 @@ fn errors_say_where() {
         (r#"{"x": [NaN, NaN], "transactions": [{"id": 7}]}"#.into(), "near byte 42"),
         (
             r#"{"x": [NaN, NaN], "transactions": [{"id": 7}]}"#.into(),
-            "(NaN and Infinity are read as 1e999)",
+            "(NaN and Infinity are read as numbers out of range)",
         ),
-        (r#"{"x": NaN, "height": NaN, "transactions": []}"#.into(), "2^63 - 1: 1e999 (NaN and"),
+        (r#"{"x": NaN, "height": -Infinity, "transactions": []}"#.into(), "2^63 - 1: -Infinity"),
+        (r#"{"x": NaN, "height": 1e999, "transactions": []}"#.into(), "2^63 - 1: 1e999 (NaN and"),
         ("\u{1f}\u{8b}".into(), "near byte 0"),
     ] {
         let error = read(&body).expect_err(&body).to_string();

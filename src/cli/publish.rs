@@ -1,6 +1,7 @@
 //! `publish`: block messages into the exchange, in order, each confirmed: from lines, which are not
 //! checked, for that is the bridge's part, or from a node's HTTP API.
 
+mod advice;
 mod blocks;
 mod follow;
 mod heights;

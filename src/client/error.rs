@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Cursor;
 use crate::pem::PemError;
+use crate::record::WAY_OUT;
 
 /// Why a stream ends although more was to come. A connection that cannot be made, or breaks, is none
 /// of these: the stream connects again.
@@ -82,7 +83,7 @@ pub enum BuildError {
 pub enum StateError {
     #[error("cannot read the state file {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("cannot write the state file {}: {source}", path.display())]
+    #[error("cannot write the state file {}: {source}; {WAY_OUT}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("{} is no state file: {why}", path.display())]
     Malformed { path: PathBuf, why: String },

@@ -3,7 +3,7 @@
 //! `{"stream": "/api/v1/streams/valid_transactions?operation=CREATE", "cursor": "42.7"}`. The stream
 //! is named by its path and filters, without the server's address: a cursor is good on any replica.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,38 +40,17 @@ fn is_stream(text: &str) -> bool {
 }
 
 impl StateFile {
-    /// A file that does not exist yet, or is empty, remembers nothing.
+    /// A file that does not exist yet, or is empty, remembers nothing. That it can be written is proven
+    /// here, since a stream may come far before its first cursor is saved.
     pub fn open(path: PathBuf, stream: String) -> Result<Self, StateError> {
-        let file = RecordFile::new(path.clone());
+        let mut file = RecordFile::new(path.clone());
         let text = match file.read() {
-            Ok(Some(text)) => text,
-            Ok(None) => return Ok(Self { file, stream, saved: None }),
+            Ok(text) => text,
             Err(source) => return Err(StateError::Read { path, source }),
         };
-        let content: Content = match serde_json::from_str(&text) {
-            Ok(content) => content,
-            Err(error) => {
-                // Without the library's own words, which quote values: another file may hold a secret.
-                let why =
-                    format!("line {}, column {}: it is no {WRITTEN}", error.line(), error.column());
-                return Err(StateError::Malformed { path, why });
-            }
-        };
-        let cursor: Cursor = match content.cursor.parse::<Cursor>() {
-            Ok(cursor) => cursor,
-            Err(_) => {
-                let why = "its `cursor` is no cursor, such as 42 or 42.7".to_owned();
-                return Err(StateError::Malformed { path, why });
-            }
-        };
-        if content.stream != stream {
-            let found = match is_stream(&content.stream) {
-                true => content.stream,
-                false => secret::masked(&content.stream),
-            };
-            return Err(StateError::OtherStream { path, cursor, found, wanted: stream });
-        }
-        Ok(Self { file, stream, saved: Some(cursor) })
+        let saved = text.map(|text| remembered(&path, &text, &stream)).transpose()?;
+        file.prove().map_err(|source| StateError::Write { path, source })?;
+        Ok(Self { file, stream, saved })
     }
 
     pub fn cursor(&self) -> Option<&Cursor> {
@@ -94,11 +73,32 @@ impl StateFile {
     }
 }
 
+/// The cursor in the text of a state file.
+fn remembered(path: &Path, text: &str, stream: &str) -> Result<Cursor, StateError> {
+    let malformed = |why| StateError::Malformed { path: path.into(), why };
+    // Without the library's own words, which quote values: another file may hold a secret.
+    let content: Content = serde_json::from_str(text).map_err(|error| {
+        malformed(format!("line {}, column {}: it is no {WRITTEN}", error.line(), error.column()))
+    })?;
+    let cursor: Cursor = content
+        .cursor
+        .parse()
+        .map_err(|_| malformed("its `cursor` is no cursor, such as 42 or 42.7".to_owned()))?;
+    if content.stream != stream {
+        let found = match is_stream(&content.stream) {
+            true => content.stream,
+            false => secret::masked(&content.stream),
+        };
+        let (path, wanted) = (path.into(), stream.to_owned());
+        return Err(StateError::OtherStream { path, cursor, found, wanted });
+    }
+    Ok(cursor)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::Path;
 
     fn open(path: &Path, stream: &str) -> Result<StateFile, StateError> {
         StateFile::open(path.to_owned(), stream.to_owned())
@@ -154,14 +154,34 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_before_it_is_skipped() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let text = "\u{feff}{\"stream\":\"/x\",\"cursor\":\"42.7\"}\n";
+        fs::write(file.path(), text).expect("written");
+        let cursor = "42.7".parse().expect("a cursor");
+        assert_eq!(open(file.path(), "/x").expect("opened").cursor(), Some(&cursor));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_refused_with_the_way_out() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("none").join("state");
+        let error = open(&path, "/x").expect_err("there is no directory").to_string();
+        assert!(error.contains("cannot write") && error.contains("name a file in"), "{error}");
+    }
+
+    #[test]
     fn a_failure_to_write_is_told_and_tried_again() {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("later").join("state");
+        let place = directory.path().join("sometimes");
+        fs::create_dir(&place).expect("made");
+        let path = place.join("state");
         let mut state = open(&path, "/x").expect("a new file");
+        fs::remove_dir(&place).expect("removed");
         let cursor = Cursor::after_block(1);
         let error = state.save(&cursor).expect_err("there is no directory").to_string();
-        assert!(error.contains("cannot write"), "{error}");
-        fs::create_dir(directory.path().join("later")).expect("made");
+        assert!(error.contains("cannot write") && error.contains("name a file in"), "{error}");
+        fs::create_dir(&place).expect("made");
         state.save(&cursor).expect("saved");
         assert!(path.exists());
     }

@@ -22,7 +22,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::of(QueueMode::Stream)
+    }
+
+    fn of(mode: QueueMode) -> Self {
         let mut config = Config::default();
+        config.amqp.queue.mode = mode;
         config.amqp.dead_letter.exchange = None;
         config.blocks.hold = Hold::For(HOLD);
         let (amqp, metrics) = (Arc::new(config.amqp), Arc::new(Metrics::new()));
@@ -132,5 +137,32 @@ async fn every_delivery_has_an_outcome_also_around_new_starts() {
         (Outcome::Old, 2),
     ] {
         assert_eq!(bench.metrics.deliveries.get(outcome), deliveries, "{outcome:?}");
+    }
+}
+
+/// Unacked for 30 minutes, it would have the broker close a queue's channel. In a stream an ack is only
+/// credit, and a doubted block may wait.
+#[tokio::test(start_paused = true)]
+async fn a_doubted_block_waits_ten_minutes_in_a_queue_and_for_ever_in_a_stream() {
+    let ten_minutes = Duration::from_secs(600);
+    for (mode, invalid_then) in [(QueueMode::Queue, 1), (QueueMode::Stream, 0)] {
+        let bench = Bench::of(mode);
+        let invalid = || bench.metrics.deliveries.get(Outcome::Invalid);
+        bench.say(Input::Begin { from_first: true }).await;
+        bench.deliver(1, "a").await;
+        bench.say(Input::CaughtUp).await;
+        bench.deliver(1_000_000, "doubted").await;
+        tokio::time::sleep(ten_minutes - HOLD).await;
+        assert_eq!(invalid(), 0, "{mode:?}");
+        tokio::time::sleep(2 * HOLD).await;
+        assert_eq!(invalid(), invalid_then, "{mode:?}");
+        tokio::time::sleep(2 * ten_minutes).await;
+        assert_eq!(invalid(), invalid_then, "{mode:?}");
+        // Two more that go on from it have it believed where it still waits.
+        bench.deliver(1_000_001, "b").await;
+        bench.deliver(1_000_002, "c").await;
+        bench.rest().await;
+        let expected = if mode == QueueMode::Stream { 1_000_002 } else { 1 };
+        assert_eq!(bench.history.summary().tip, Some(expected), "{mode:?}");
     }
 }

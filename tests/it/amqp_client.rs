@@ -113,6 +113,21 @@ impl Client {
         Some(found.ok()?.message_count())
     }
 
+    /// Whether there is such an exchange: the broker's 404 says that there is none.
+    pub async fn has_exchange(&self, exchange: &str) -> bool {
+        let channel = self.connection.create_channel().await.expect("a channel");
+        let passive = ExchangeDeclareOptions { passive: true, ..Default::default() };
+        let (kind, table) = (ExchangeKind::Topic, FieldTable::default());
+        is_there(channel.exchange_declare(exchange.into(), kind, passive, table).await)
+    }
+
+    /// Whether there is such a queue.
+    pub async fn has_queue(&self, queue: &str) -> bool {
+        let channel = self.connection.create_channel().await.expect("a channel");
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        is_there(channel.queue_declare(queue.into(), passive, FieldTable::default()).await)
+    }
+
     pub async fn declare_exchange(&self, exchange: &str) {
         let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
         let table = FieldTable::default();
@@ -264,6 +279,15 @@ impl Running {
             self.task.await
         });
         ended.await.expect("it gives up").expect("no panic").expect_err("an error")
+    }
+}
+
+/// What a look-up found.
+fn is_there<T>(answer: lapin::Result<T>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(error) if error.to_string().contains("NOT_FOUND") => false,
+        Err(error) => panic!("{error} instead of an answer"),
     }
 }
 

@@ -116,6 +116,9 @@ async fn copies_of_a_waiting_block_that_come_again_leave_credit_for_the_missing_
     config.amqp.prefetch = 17;
     config.blocks.hold = Hold::For(Duration::from_secs(3_600));
     let queue = config.amqp.queue.resolved_name();
+    let mut before = Running::start(&config.amqp);
+    before.begin().await;
+    before.stop().await;
     publish(&config, std::iter::once(body(1, "x")).chain(vec![body(3, "x"); COPIES])).await;
     // Handed over once to somebody who goes without a word.
     let gone = Client::connect(&broker.uri()).await;

@@ -24,6 +24,7 @@ mod stream_writer;
 // The broker's side.
 mod amqp_attach;
 mod amqp_dead_letter;
+mod amqp_permissions;
 mod amqp_publish;
 mod amqp_queue;
 mod amqp_reattach;

@@ -1,6 +1,9 @@
 //! A stand-in for a node: its HTTP API as far as it gives blocks and transactions, and its event
 //! stream, with the faults of a real one.
 
+#[path = "node/held.rs"]
+mod held;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,6 +24,8 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server;
 use tokio_util::task::AbortOnDropHandle;
+
+pub use held::Held;
 
 /// What BigchainDB 2.2.2 and Planetmint 2.5.3 say of what they do not have.
 const NOT_FOUND: &[u8] = include_bytes!("../data/bigchaindb-2.2.2-block-404.json");
@@ -44,6 +49,8 @@ struct Chain {
     transactions: BTreeMap<String, Vec<u8>>,
     /// By path; they come before all else, but for blocks above the tip.
     recorded: BTreeMap<String, Recorded>,
+    /// Holds back what it answers for transactions.
+    held: Option<Arc<Held>>,
     has_latest: bool,
     /// What its API root says.
     streams: Option<String>,
@@ -86,6 +93,7 @@ impl Node {
             lost: BTreeSet::new(),
             transactions: BTreeMap::new(),
             recorded: BTreeMap::new(),
+            held: None,
             has_latest: false,
             streams: None,
             events: broadcast::channel(64).0,
@@ -135,6 +143,13 @@ impl Node {
     /// Answers so at that path.
     pub fn record(&self, answer: Recorded) {
         self.chain().recorded.insert(answer.path.clone(), answer);
+    }
+
+    /// Holds back all that it answers for transactions from now on.
+    pub fn hold_transactions(&self) -> Arc<Held> {
+        let held = Arc::new(Held::new());
+        self.chain().held = Some(Arc::clone(&held));
+        held
     }
 
     /// It has these no more.
@@ -311,15 +326,20 @@ async fn answer(
     let authorization = request.headers().get(AUTHORIZATION);
     let authorization = authorization.map(|value| value.to_str().expect("ASCII").to_owned());
     let path = request.uri().path();
-    let (fault, body) = {
+    let (fault, body, held) = {
         let mut chain = chain.lock().expect("nobody panicked while it held this lock");
         chain.authorization = authorization;
         if let Some(Recorded { status, content_type, body, .. }) = chain.recorded(path) {
             let answer = Response::builder().status(status).header(CONTENT_TYPE, content_type);
             return Ok(answer.body(Full::from(body)).expect("an answer"));
         }
-        chain.answer(path.strip_prefix("/api/v1/").expect("a path of the API"))
+        let path = path.strip_prefix("/api/v1/").expect("a path of the API");
+        let (fault, body) = chain.answer(path);
+        (fault, body, chain.held.clone().filter(|_| path.starts_with("transactions/")))
     };
+    if let Some(held) = held {
+        held.turn().await;
+    }
     let (status, body) = match (fault, body) {
         (Some(Fault::Silence), _) => std::future::pending().await,
         (Some(Fault::Status(status)), _) => (status, b"{\"message\": \"a fault\"}".to_vec()),

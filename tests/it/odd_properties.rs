@@ -96,7 +96,9 @@ async fn publish_odd(config: &Config, odd: &[Odd], test: &str) -> u64 {
             Err(end) => {
                 assert!(in_a_stream && message.flags == 0x8000 >> REPLY_TO, "{message:?}: {end}");
                 let case = format!("{test}, its reply_to");
-                left_out::say(&format!("{case}: this broker takes no such one for a stream over AMQP 0-9-1"));
+                left_out::say(&format!(
+                    "{case}: this broker takes no such one for a stream over AMQP 0-9-1"
+                ));
                 producer = RawProducer::connect(Broker::shared()).await;
             }
         }

@@ -193,6 +193,7 @@ async fn a_producer_that_leaves_out_empty_blocks_makes_no_gaps() {
 async fn a_queue_of_ones_own_carries_the_chain_too() {
     let mut config = config(Broker::shared());
     config.amqp.queue.mode = QueueMode::Queue;
+    config.amqp.queue.keep = true;
     let replica = Replica::start_ready(&config).await;
     let mut client = Client::connect(&replica.url("valid_transactions")).await;
     publish(&config, (1..=100).map(|height| body(height, "x"))).await;

@@ -23,7 +23,7 @@ const TOLD: &str = "the broker cannot hand over these entries";
 const STREAMS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A stream with this many good blocks, and one that writes into it whatever it likes.
-async fn stream(blocks: u64) -> (Config, Writer) {
+pub async fn stream(blocks: u64) -> (Config, Writer) {
     let (broker, port) = broker();
     let mut config = config(broker);
     config.history.max_bytes = ByteSize::kib(64);
@@ -35,11 +35,11 @@ async fn stream(blocks: u64) -> (Config, Writer) {
     (config, block_in_place(|| Writer::connect(port, &queue)))
 }
 
-fn garbage(writer: &mut Writer, count: usize) {
+pub fn garbage(writer: &mut Writer, count: usize) {
     block_in_place(|| writer.write((0..count).map(|_| Entry::Garbage)));
 }
 
-async fn stands_before_it(replica: &Process) {
+pub async fn stands_before_it(replica: &Process) {
     eventually("it stands before the entry", async || {
         let ready = replica.get("/health/ready").await;
         ready.status == 503 && ready.body.contains("unreadable entry")

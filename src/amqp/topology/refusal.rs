@@ -76,7 +76,33 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
+    use lapin::protocol::{AMQPError, AMQPSoftError};
+
     use super::*;
+
+    fn error(source: impl Into<lapin::Error>) -> BrokerError {
+        BrokerError { doing: "declaring".into(), needs: "any", source: Box::new(source.into()) }
+    }
+
+    /// It does not help there: nothing can be consumed from a queue whose node is down.
+    #[test]
+    fn a_node_that_is_down_brings_no_advice_to_declare_nothing() {
+        let reply = "NOT_FOUND - home node 'n@localhost' of durable queue 'q' in vhost '/' is down or inaccessible";
+        let not_found = AMQPError::new(AMQPSoftError::NOTFOUND.into(), reply.into());
+        let says_so = error(lapin::ErrorKind::ProtocolError(not_found));
+        let never_answers = error(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        for error in [says_so, never_answers] {
+            let refused = TopologyError::of(error, "q");
+            assert!(matches!(refused, TopologyError::NodeDown(_)), "{refused:?}");
+            let told = refused.to_string();
+            assert!(told.contains("node that holds the queue is down"), "{told}");
+            assert!(!told.contains("amqp.declare"), "{told}");
+        }
+        let reply = "ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'u'";
+        let refused = AMQPError::new(AMQPSoftError::ACCESSREFUSED.into(), reply.into());
+        let refused = TopologyError::of(error(lapin::ErrorKind::ProtocolError(refused)), "q");
+        assert!(refused.to_string().contains("amqp.declare = false"), "there it does: {refused}");
+    }
 
     #[test]
     fn replies_of_real_brokers_are_told_apart() {

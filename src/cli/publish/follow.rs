@@ -52,6 +52,8 @@ pub struct Follower {
     not_before: Option<Instant>,
     is_behind: bool,
     holes: Holes,
+    /// Set when a block of the hole is there, and not all of its transactions are.
+    lacks_transactions: bool,
     /// Answers in a row that had no block, at the tip.
     empty_answers: u32,
     look: Option<Look>,
@@ -110,6 +112,7 @@ impl Follower {
             not_before: None,
             is_behind: true,
             holes: Holes::new(skip_missing, poll * HOLE_POLLS),
+            lacks_transactions: false,
             empty_answers: 0,
             look: None,
             looks: 0,
@@ -140,7 +143,10 @@ impl Follower {
         loop {
             self.rest().await;
             if let Some(look) = self.look {
+                // That other questions are answered does not end what the next height fails with.
+                let trouble = self.trouble.take();
                 self.look_above(look).await?;
+                self.trouble = self.trouble.take().or(trouble);
                 self.look = None;
             }
             self.fetch();
@@ -155,10 +161,8 @@ impl Follower {
                 Err(NodeError::TooLong { .. }) if fetch_bytes_max < bytes_max => {
                     self.ahead.push_front(self.fetched(self.next_height, bytes_max));
                 }
-                Err(NodeError::NoTransaction { .. })
-                    if self.holes.passes_over(self.next_height) =>
-                {
-                    self.missing(seen)?;
+                Err(error @ NodeError::NoTransaction { .. }) if self.holes.skips() => {
+                    self.pruned(seen, error)?;
                 }
                 Err(error) if error.is_final() => return Err(self.unpublishable(error)),
                 Err(error) => {
@@ -214,10 +218,14 @@ impl Follower {
         self.woken_wait = None;
         let height = self.next_height;
         self.next_height += 1;
+        let lacks = match std::mem::take(&mut self.lacks_transactions) {
+            true => "has no block, or not all of its transactions,",
+            false => "has no block",
+        };
         if let Some(first) = self.holes.took(height) {
             let node = self.node.url();
             self.voice.say(&format!(
-                "{node} has no block at {}, and one at {height}: passed over, as --skip-missing says",
+                "{node} {lacks} at {}, and one at {height}: passed over, as --skip-missing says",
                 range(first, height - 1)
             ));
         }
@@ -256,6 +264,20 @@ impl Follower {
             }
             Missing::AboveTip => self.missing_above_tip(),
         }
+    }
+
+    /// The node does not have the whole of the next block, which may be passed over: as soon as there is
+    /// a higher one.
+    fn pruned(&mut self, seen: u64, error: NodeError) -> Result<()> {
+        if self.holes.passes_over(self.next_height) {
+            self.trouble = None;
+            self.lacks_transactions = true;
+            return self.missing(seen);
+        }
+        let wait = self.failed(error)?;
+        self.look = Some(Look::Whole);
+        self.start_over(wait);
+        Ok(())
     }
 
     fn missing_above_tip(&mut self) -> Result<()> {

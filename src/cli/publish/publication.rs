@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
+use super::advice::explain;
 use super::blocks::{BODY_BYTES_MAX, Block};
 use super::pace::Pace;
 use super::progress::{Extent, Progress};
@@ -137,11 +138,25 @@ impl Publication {
         loop {
             self.attach().await?;
             let publisher = self.publisher.as_ref().expect("bug: `attach` has connected");
-            match publisher.tail_messages().await {
+            let tail = match publisher.tail_messages().await {
+                Err(error) if error.is_unreadable() => self.last_readable_messages().await,
+                tail => tail,
+            };
+            match tail {
                 Ok(messages) => return Ok(messages.iter().filter_map(height_of).collect()),
                 Err(error) => self.lost(error).await?,
             }
         }
+    }
+
+    /// What can be read before the RabbitMQ stream's last entries. The connection is lost to them.
+    async fn last_readable_messages(&mut self) -> Result<Vec<Message>, PublishError> {
+        self.progress.say(
+            "the broker cannot hand over the RabbitMQ stream's last entry (541); going on above what lies before it, so that replicas can pass it over",
+        );
+        let messages = Publisher::last_readable_messages(&self.keeper, &self.amqp).await?;
+        self.publisher = None;
+        Ok(messages)
     }
 
     async fn take(&mut self, block: Block) -> Result<()> {
@@ -368,19 +383,6 @@ async fn due(state: &Option<State>) {
     }
 }
 
-/// A final error, with what to do about it where that is known.
-fn explain(error: PublishError, amqp: &config::Amqp) -> anyhow::Error {
-    match error {
-        PublishError::Unroutable { exchange } => {
-            let queue = amqp.queue.resolved_name();
-            anyhow!(
-                "no queue is bound to exchange {exchange:?} with a key that matches \"block.valid\", so the broker returned the block; bind queue {queue:?} with \"block.#\" (amqp.binding_keys is {:?}), or set amqp.declare=true to have that done",
-                amqp.binding_keys.join(",")
-            )
-        }
-        error => anyhow!("cannot publish: {error}"),
-    }
-}
 fn height_of(message: &Message) -> Option<u64> {
     block::packed_height_of(&message.body, &message.packing, BODY_BYTES_MAX)
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::block::HEIGHT_MAX;
-use crate::record::RecordFile;
+use crate::record::{RecordFile, WAY_OUT};
 use crate::secret;
 
 /// At the tip each block is remembered at once; behind it a few hundred a second go by, and those
@@ -62,11 +62,7 @@ impl State {
         if record.height.is_some_and(|height| height > HEIGHT_MAX) {
             bail!("{shown}: the height is above {HEIGHT_MAX}");
         }
-        file.prove().with_context(|| {
-            format!(
-                "cannot write {shown}; name a file in a directory that this program may write, or one that is there and that it may write"
-            )
-        })?;
+        file.prove().with_context(|| format!("cannot write {shown}; {WAY_OUT}"))?;
         Ok(Self { file, record, due_at: None, written_at: None })
     }
 

@@ -222,3 +222,25 @@ async fn check_says_what_a_message_looks_like_and_what_would_pass() {
         assert!(ended.stdout.contains("\"transaction_id\": \"an id\""), "{}", ended.stdout);
     }
 }
+
+#[tokio::test]
+async fn check_passes_what_is_odd_where_nothing_is_read_and_names_what_is_not() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let bodies = std::fs::read_to_string(data("bodies-that-pass.ndjson")).expect("read");
+    let odd = ["NaN", "Infinity", "-Infinity", "1e999"];
+    assert!(odd.iter().all(|odd| bodies.contains(odd)), "{bodies}");
+    for body in bodies.lines() {
+        std::fs::write(file.path(), body).expect("written");
+        let ended = judging(file.path()).run().await.with_code(0);
+        assert!(
+            ended.stdout.starts_with("height ") && ended.stderr.is_empty(),
+            "{ended:?}: {body}"
+        );
+    }
+    for word in odd {
+        let body = format!("{{\"height\": {word}, \"transactions\": []}}");
+        std::fs::write(file.path(), body).expect("written");
+        let ended = judging(file.path()).run().await.with_code(1);
+        ended.telling(&[&format!("`height` is no integer from 0 to 2^63 - 1: {word}\n")]);
+    }
+}

@@ -16,27 +16,27 @@ use super::publish_node::{heights, interrupted, is_published, node_of_three, pub
 const BLOCK: &str = include_str!("../../data/planetmint-2.5.3-block.json");
 const TRANSACTION: &str = include_str!("../../data/planetmint-2.5.3-transaction.json");
 const FIRST: &str = "672d3316b9a2f2169c52422da40a71bea51d72eef6fd27f78fd47673ce70df0a";
-const SECOND: &str = "da828638a4c4fa226e23f6bd2b13f110dd83ec9417ecdb867eb517d34e69435f";
+pub const SECOND: &str = "da828638a4c4fa226e23f6bd2b13f110dd83ec9417ecdb867eb517d34e69435f";
 
 /// A transaction in a form that no other program would write.
-fn second() -> String {
+pub fn second() -> String {
     format!("\n {{ \"n\" : 1.50e3,\t\"s\":\"\\u00e4\u{e4}\",\n \"id\":\"{SECOND}\"}}\n")
 }
 
-fn listing(height: u64, ids: &[&str]) -> Vec<u8> {
+pub fn listing(height: u64, ids: &[&str]) -> Vec<u8> {
     serde_json::json!({ "app_hash": "", "height": height, "transaction_ids": ids })
         .to_string()
         .into_bytes()
 }
 
-async fn published(config: &Config) -> Vec<String> {
+pub async fn published(config: &Config) -> Vec<String> {
     let publisher = Publisher::connect(&config.amqp).await.expect("connected");
     let messages = publisher.tail_messages().await.expect("read");
     messages.into_iter().map(|message| String::from_utf8(message.body).expect("text")).collect()
 }
 
 /// A node at height 5, as Planetmint 2.5.3 answers for it; without the second transaction.
-async fn node_of_five() -> Node {
+pub async fn node_of_five() -> Node {
     let node = Node::start([]).await;
     node.set_tip(5);
     node.put(5, BLOCK.into());

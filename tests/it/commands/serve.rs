@@ -2,6 +2,8 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use blockcast::config::QueueMode;
+
 use crate::amqp_client;
 use crate::broker::Broker;
 use crate::chain::{body, event, publish};
@@ -58,4 +60,18 @@ async fn a_queue_of_another_type_is_named() {
     client.declare_queue(&queue, &config.amqp.exchange, &[("x-queue-type", "classic")]).await;
     let ended = Program::new(["serve"]).config(&config).run().await.with_code(1);
     ended.telling(&[&queue, "classic", "stream"]);
+}
+
+#[tokio::test]
+async fn a_queue_of_which_each_replica_would_get_a_part_ends_it_and_is_named() {
+    let broker = Broker::shared();
+    let mut config = config(broker);
+    config.amqp.queue.mode = QueueMode::Queue;
+    config.amqp.declare = false;
+    let queue = config.amqp.queue.resolved_name();
+    let client = amqp_client::Client::connect(&broker.uri()).await;
+    client.declare_exchange(&config.amqp.exchange).await;
+    client.declare_queue(&queue, &config.amqp.exchange, &[("x-queue-type", "quorum")]).await;
+    let ended = Program::new(["serve"]).config(&config).run().await.with_code(1);
+    ended.telling(&[&queue, "is shared by all who consume it", "a classic queue for each"]);
 }

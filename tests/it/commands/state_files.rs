@@ -18,6 +18,9 @@ const MOUNTED: &str = r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#;
 const CLOSED: &str = r#"mount --bind "$1" "$2" && shift 2 && mount --bind "$1" "$1" &&
     mount -o remount,bind,ro "$1" && mount --bind "$2" "$3" && shift 3 && exec "$@""#;
 
+/// Where nobody is asked for anything.
+const UNANSWERED: &str = "ws://127.0.0.1:9/api/v1/streams/valid_transactions";
+
 /// Whether this process may mount in a namespace of its own. Where it may not, the test says by name
 /// that it was left out.
 fn may_mount() -> bool {
@@ -101,6 +104,45 @@ async fn in_a_directory_that_is_read_only_the_file_is_written_and_a_new_one_refu
     let arguments = ["--from-height", "1", "--state", shown(&other)];
     let ended = publish(&config, &node.url(), &arguments).behind(&behind).run().await.with_code(64);
     ended.telling(&[shown(&other), "cannot write", "name a file in a directory"]);
+    let tail = Program::new(["tail", "--state", shown(&other), UNANSWERED]).behind(&behind);
+    let ended = tail.run().await.with_code(64);
+    ended.telling(&[shown(&other), "cannot write", "name a file in a directory"]);
+}
+
+#[tokio::test]
+async fn a_state_file_that_can_never_be_written_is_refused_at_the_start() {
+    let path = "/nonexistent/directory/state";
+    for arguments in [
+        &["tail", "--state", path, UNANSWERED][..],
+        &["publish", "--node", "http://127.0.0.1:9", "--state", path],
+    ] {
+        let ended = Program::new(arguments.iter().copied()).run().await.with_code(64);
+        ended.telling(&[path, "cannot write", "name a file in a directory that this program may"]);
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_before_a_state_is_no_part_of_it() {
+    let config = config(Broker::shared());
+    let node = node_of_three().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let state = directory.path().join("state");
+    let text = format!("\u{feff}node = \"{}\"\nheight = 1\n", node.url());
+    std::fs::write(&state, text).expect("written");
+    let mut running = publish(&config, &node.url(), &["--state", shown(&state)]).start();
+    running.says(&format!("following {} from height 2 (above the state's)", node.url())).await;
+    running.says("up to the tip").await;
+    interrupted(running).await;
+
+    let replica = Replica::start_ready(&config).await;
+    eventually("all are there", async || replica.status().await["tip_height"] == 3).await;
+    let text = "\u{feff}{\"stream\":\"/api/v1/streams/valid_transactions\",\"cursor\":\"2\"}\n";
+    std::fs::write(&state, text).expect("written");
+    let url = replica.url("valid_transactions");
+    let arguments = ["tail", "--state", shown(&state), "--until-height", "3", &url];
+    let ended = Program::new(arguments).run().await.with_code(0);
+    assert_eq!(ended.stdout.lines().count(), 1, "{ended:?}");
+    replica.stop().await.expect("stopped");
 }
 
 #[tokio::test]
