@@ -127,13 +127,19 @@ async fn what_a_client_sends_and_nobody_reads_fills_a_buffer_that_does_not_grow(
         client.write_all(&message).await.expect("taken");
     }
     replica.signal("STOP").await;
-    let blocked = async { while client.write_all(&message).await.is_ok() {} };
-    timeout(Duration::from_secs(2), blocked).await.expect_err("nobody reads");
-    let unread = queues(replica.address.port()).into_iter().map(|[_, unread]| unread).max();
+    let bound = 2 * RECEIVE_BUFFER_BYTES;
+    let mut unread = None;
+    // Beside thousands of other connections the kernel may be short of memory for a while.
+    eventually("the buffer is full", async || {
+        let blocked = async { while client.write_all(&message).await.is_ok() {} };
+        timeout(Duration::from_secs(2), blocked).await.expect_err("nobody reads");
+        unread = queues(replica.address.port()).into_iter().map(|[_, unread]| unread).max();
+        unread.is_some_and(|bytes| bytes >= bound / 16)
+    })
+    .await;
     replica.signal("CONT").await;
     println!("{unread:?} bytes unread");
-    let bound = 2 * RECEIVE_BUFFER_BYTES;
-    assert!(unread.is_some_and(|bytes| (bound / 16..=bound).contains(&bytes)), "{unread:?}");
+    assert!(unread.is_some_and(|bytes| bytes <= bound), "{unread:?}");
     replica.stop().await;
 }
 
