@@ -36,8 +36,8 @@ impl RecordFile {
         &self.path
     }
 
-    /// The text, without a byte order mark; `None` when there is no file, or an empty one: a container's single file is made
-    /// empty before it is mounted.
+    /// The text, without a byte order mark; `None` when there is no file, or an empty one: a container's
+    /// single file is made empty before it is mounted.
     ///
     /// # Errors
     /// The file cannot be read, is too long, or is not text.

@@ -190,8 +190,8 @@ impl Drop for OwnChannel {
 }
 
 /// Reads the stream's last chunk and what is written meanwhile, until it is quiet: calls `each`
-/// with every message's offset and the message, in order. Takes at least 150 ms, and 10 s at most when the stream looks empty
-/// though the broker counts messages in it (its count lags by seconds, both ways).
+/// with every message's offset and the message, in order. Takes at least 150 ms, and 10 s at most when
+/// the stream looks empty though the broker counts messages in it (its count lags by seconds, both ways).
 ///
 /// Calls `each` never for an empty stream. Its last call, then, is for the stream's tail.
 ///

@@ -18,7 +18,7 @@ use super::connection::ConnectError;
 use super::keeper::{Failure, Keeper};
 use super::precedence::Precedence;
 use super::source::Link;
-use super::{BrokerError, Delivery, Request, request};
+use super::{BrokerError, Delivery, INTERNAL_ERROR, Request, request};
 use crate::config;
 use crate::packing::Packing;
 
@@ -26,7 +26,7 @@ use crate::packing::Packing;
 const LETTER_DEADLINE: Duration = Duration::from_secs(10);
 /// AMQP 0-9-1's `connection-forced` and `internal-error`: the broker ends, or has lost something, and
 /// says nothing about the letter.
-const PASSING_CODES: [u16; 2] = [320, 541];
+const PASSING_CODES: [u16; 2] = [320, INTERNAL_ERROR];
 /// Of `detail`, which may quote the message; all headers must fit one frame of 128 KiB.
 const DETAIL_BYTES_MAX: usize = 1_024;
 

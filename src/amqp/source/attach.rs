@@ -32,7 +32,7 @@ impl Feed {
             (QueueMode::Stream, Place::Taken { .. }) => self.attach_where_left(connection).await,
             (QueueMode::Stream, Place::Anew) => {
                 self.look_up_tail_again(connection).await?;
-                self.consume(connection, Start::First).await
+                self.consume(connection, Start::First, self.config.prefetch).await
             }
             (QueueMode::Stream, _) => self.attach_afresh(connection).await,
         }
@@ -83,7 +83,7 @@ impl Feed {
         };
         // Not by its number when it is the first: an empty stream has no such offset yet.
         let start = if start == 0 { Start::First } else { Start::Offset(start) };
-        let consumer = self.consume(connection, start).await?;
+        let consumer = self.consume(connection, start, self.config.prefetch).await?;
         self.send(Input::Begin { from_first }).await?;
         self.tail = tail;
         if tail.is_none() {
@@ -109,7 +109,7 @@ impl Feed {
         if self.tail.is_none() {
             self.send(Input::CaughtUp).await?;
         }
-        self.consume(connection, Start::First).await
+        self.consume(connection, Start::First, self.config.prefetch).await
     }
 
     /// Attaches to the last message handed over, which the broker must give back as it was: an offset
@@ -123,9 +123,7 @@ impl Feed {
             unreachable!("bug: called without a last message");
         };
         let (offset, body) = (*offset, body.clone());
-        let consuming = Consuming { prefetch, ..self.consuming(Some(Start::Offset(offset))) };
-        let opened = Consumer::open(connection, consuming).await;
-        let mut consumer = opened.map_err(|error| self.refused(error))?;
+        let mut consumer = self.consume(connection, Start::Offset(offset), prefetch).await?;
         let found = match consumer.next_within(ECHO_WITHIN, connection).await? {
             Some(message) => {
                 let echo = Delivery::from_broker(message);
@@ -210,12 +208,14 @@ impl Feed {
         Ok(tail)
     }
 
-    async fn consume(
+    pub async fn consume(
         &self,
         connection: &Connection,
         start: Start,
+        prefetch: u16,
     ) -> Result<Consumer, Interruption> {
-        let opened = Consumer::open(connection, self.consuming(Some(start))).await;
+        let consuming = Consuming { prefetch, ..self.consuming(Some(start)) };
+        let opened = Consumer::open(connection, consuming).await;
         opened.map_err(|error| self.refused(error))
     }
 

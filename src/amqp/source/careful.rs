@@ -12,8 +12,8 @@ use super::attach::Echoed;
 use super::feed::{Feed, Place};
 use super::interruption::Interruption;
 use crate::amqp::connection::Connection;
-use crate::amqp::consumer::{self, Consumer, Consuming, Start};
-use crate::amqp::unreadable::look::{first_unreadable, look};
+use crate::amqp::consumer::{self, Consumer, Start};
+use crate::amqp::unreadable::look::{COUNTED_WITHIN, SHOWN_WITHIN, first_unreadable, look};
 use crate::amqp::unreadable::proof::{Conclusion, Look, Proof};
 use crate::amqp::{Delivery, Input};
 
@@ -28,10 +28,6 @@ const TAIL_UNKNOWN_MAX: Duration = Duration::from_secs(5);
 /// How long the first look at the end of a stream waits for what is published behind an unreadable
 /// entry; then it attaches again.
 const STANDING: Duration = Duration::from_secs(60);
-/// How long an entry may take that was there a moment ago.
-const SHOWN_WITHIN: Duration = Duration::from_secs(5);
-/// How long a place may take that is looked for by the broker's count, which lags.
-const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A consumer and what it consumes over.
 type Attached = (Arc<Connection>, Consumer);
@@ -146,9 +142,7 @@ impl Feed {
 
     async fn open_carefully(&mut self, start: Start) -> Result<Attached, Interruption> {
         let connection = self.connect().await?;
-        let consuming = Consuming { prefetch: 1, ..self.consuming(Some(start)) };
-        let consumer = Consumer::open(&connection, consuming).await;
-        let consumer = consumer.map_err(|error| self.refused(error))?;
+        let consumer = self.consume(&connection, start, 1).await?;
         if !self.is_attached {
             self.set_attached(&connection);
         }

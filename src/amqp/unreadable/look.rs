@@ -10,8 +10,11 @@ use super::proof::Look;
 use crate::amqp::consumer::{self, Consumer, Consuming, ProbeError, Start};
 use crate::amqp::keeper::Keeper;
 
-/// How long a stream may take to show what is at a place, where the search for its first entry looks.
-const SHOWN_WITHIN: Duration = Duration::from_secs(2);
+/// How long an entry may take that is there; the broker may have to read its disk.
+pub const SHOWN_WITHIN: Duration = Duration::from_secs(5);
+/// How long a place may take that may lie behind the stream's end: the search for the first entry looks
+/// there, and who goes by the broker's count, which lags.
+pub const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 /// A stream that was never trimmed begins at 0. So a run that ends below this offset is looked at from
 /// there on, entry by entry: what does not exist is taken for unreadable only in a stream that was
 /// trimmed to an unreadable entry among its first ones.
@@ -62,7 +65,7 @@ pub async fn look(
 /// # Errors
 /// As those of [`look`].
 pub async fn first_unreadable(keeper: &Keeper, queue: &ShortString) -> Result<u64, ProbeError> {
-    let at = async |offset| look(keeper, queue, Start::Offset(offset), SHOWN_WITHIN).await;
+    let at = async |offset| look(keeper, queue, Start::Offset(offset), COUNTED_WITHIN).await;
     let (mut unreadable, mut other) = (0, 1);
     while other < OFFSETS_MAX && at(other).await? == Look::Unreadable {
         (unreadable, other) = (other, 2 * other);

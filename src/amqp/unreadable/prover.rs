@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lapin::types::ShortString;
 use tokio::sync::{mpsc, oneshot};
@@ -11,13 +10,12 @@ use tokio::time::sleep;
 
 use super::Unreadable;
 use super::lanes::Lanes;
+use super::look::SHOWN_WITHIN;
 use super::proof::{Conclusion, Look, Proof};
 use crate::amqp::consumer::ProbeError;
 use crate::amqp::precedence::Precedence;
 use crate::backoff::Backoff;
 
-/// How long a look waits: as long as the broker may have to read its disk.
-const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 /// A proof that was begun again so often is given up: who asked asks again.
 const ATTEMPTS_MAX: u32 = 5;
 

@@ -1,18 +1,13 @@
 //! The end of a RabbitMQ stream whose last entries the broker cannot hand over, for a producer: only what
 //! it publishes behind them lets readers pass them over. Nothing is proven here.
 
-use std::time::Duration;
-
 use lapin::types::ShortString;
 
-use super::look::{first_unreadable, look};
+use super::look::{COUNTED_WITHIN, first_unreadable, look};
 use super::proof::Look;
 use crate::amqp::Message;
 use crate::amqp::consumer::{self, Consumer, Consuming, ProbeError, Start};
 use crate::amqp::keeper::Keeper;
-
-/// How long a place may take that is looked for by the broker's count, which lags.
-const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// The last messages that can be read, oldest first: at least one, unless there is none. What stands
 /// between two unreadable runs at the end may be left out.
@@ -62,7 +57,7 @@ async fn read_from(
     let reading = async {
         let mut consumer = Consumer::open(&connection, consuming).await?;
         let each = |_, message| messages.extend(Message::of(message));
-        consumer::read_until_quiet(&mut consumer, SHOWN_WITHIN, each).await
+        consumer::read_until_quiet(&mut consumer, COUNTED_WITHIN, each).await
     };
     let read = reading.await;
     keeper.close().await;
