@@ -10,6 +10,9 @@ LISTEN ?= 127.0.0.1:9985
 # Where the bench looks for its Node bridge.
 NODE_BRIDGE := target/bench/node
 
+# How many integration tests run at a time: they wait more than they compute.
+IT_THREADS ?= $(shell echo $$(($$(nproc) + 1)))
+
 # Whose RabbitMQ `make test-brokers` tests on, beside this machine's: the Debian releases after it.
 BROKER_SUITES ?= trixie forky
 
@@ -40,7 +43,7 @@ test: ## format, lints, unit and integration tests
 	@$(MAKE) --no-print-directory format-check lint unit it
 
 test-brokers: promtool haproxy faketime mmdebstrap ## the integration tests on newer RabbitMQ (BROKER_SUITES=...)
-	@tests/brokers.sh $(BROKER_SUITES)
+	@RUST_TEST_THREADS=$(IT_THREADS) tests/brokers.sh $(BROKER_SUITES)
 
 test-nodes: rabbitmq ## follow the web applications of BigchainDB and Planetmint
 	@tests/nodes.sh
@@ -65,7 +68,7 @@ unit: ## unit tests, without a broker
 	cargo test --locked --lib
 
 it: rabbitmq promtool haproxy faketime ## integration tests, with private brokers
-	cargo test --locked --bin blockcast --test it
+	RUST_TEST_THREADS=$(IT_THREADS) cargo test --locked --bin blockcast --test it
 
 bench: rabbitmq peers ## the benchmarks: decode to encode, and fan-out beside others (10 minutes)
 	cargo bench --locked --bench decode --bench fanout
