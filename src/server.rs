@@ -20,6 +20,7 @@ mod listener;
 mod notice;
 mod origin;
 mod outbound;
+mod pass;
 mod path;
 mod plan;
 mod proxy;

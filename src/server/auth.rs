@@ -14,14 +14,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
-use tokio::time::Instant;
 use tracing::warn;
 
+use super::pass::Pass;
 use crate::byte_order_mark;
 use crate::config;
 use crate::file_name::Unreadable;
 use jwt::Keys;
-use tokens::{Token, Tokens};
+use tokens::Tokens;
 pub use watch::watch;
 
 /// More is not read: no such file is meant.
@@ -33,21 +33,6 @@ pub struct Guard {
     known: RwLock<Known>,
     /// What was read last, whether it could be used or not.
     read: Mutex<Contents>,
-}
-
-/// What lets a session in, for as long as it does.
-#[derive(Debug, Clone)]
-pub enum Pass {
-    /// Until it is taken out of the file.
-    Token(Arc<Token>),
-    Until(Instant),
-}
-
-/// Why a pass is none any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
-    Expired,
-    Revoked,
 }
 
 /// What is wrong with a request's credential, in words that hold nothing of it.
@@ -136,12 +121,12 @@ impl Guard {
         let keys = {
             let known = self.known.read().expect("bug: nothing panics while it holds this lock");
             if let Some(token) = known.tokens.find(credential) {
-                return Ok(Some(Pass::Token(token)));
+                return Ok(Some(Pass { until: None, revoked: Some(token.revoked()) }));
             }
             known.keys.clone()
         };
         let keys = keys.ok_or(NotAuthorized::Unknown)?;
-        keys.verify(credential).map(|until| Some(Pass::Until(until)))
+        keys.verify(credential).map(|until| Some(Pass { until: Some(until), revoked: None }))
     }
 
     /// Reads the files again, and puts them in force if they are others and can be used. Blocks.
@@ -209,24 +194,6 @@ impl Contents {
     }
 }
 
-impl Pass {
-    /// Whether it lets nobody in any more.
-    pub fn is_over(&self, now: Instant) -> Option<Over> {
-        match self {
-            Self::Token(token) => token.is_revoked().then_some(Over::Revoked),
-            Self::Until(until) => (now >= *until).then_some(Over::Expired),
-        }
-    }
-
-    /// When it ends by itself.
-    pub fn until(&self) -> Option<Instant> {
-        match self {
-            Self::Token(_) => None,
-            Self::Until(until) => Some(*until),
-        }
-    }
-}
-
 /// Judges the files that `files` names, and keeps nothing of them.
 ///
 /// # Errors
@@ -246,8 +213,11 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
     use crate::config::JwtAlgorithm;
+    use crate::server::pass::Over;
 
     /// `printf %s secret | sha256sum`.
     const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";

@@ -3,7 +3,7 @@
 //! The reason begins with where to go on, ready to be put into the next URL, then says why.
 
 use super::answer::refusal_bytes;
-use super::auth::Over;
+use super::pass::Over;
 use crate::metrics::Disconnect;
 
 /// RFC 6455 section 5.5: 125 bytes of payload, two of them the code.

@@ -24,7 +24,7 @@ use tracing::debug;
 use super::Door;
 use super::admission::{Admitted, NotAdmitted};
 use super::answer::Answer;
-use super::auth::Pass;
+use super::pass::Pass;
 use super::close::Cause;
 use super::cors::Readers;
 use super::form::{Form, Stream};

@@ -19,7 +19,7 @@ use tokio::io::ReadBuf;
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 
-use super::auth::Pass;
+use super::pass::Pass;
 use super::close::{self, Cause};
 use super::feed::Feed;
 use super::form::{Form, Part, Stream};

@@ -19,7 +19,7 @@ const NAME_BYTES_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Token {
     hash: [u8; 32],
-    is_revoked: AtomicBool,
+    revoked: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl Tokens {
             if !hashes.insert(hash) {
                 return Err(bad("this hash stands twice"));
             }
-            tokens.push(Arc::new(Token { hash, is_revoked: false.into() }));
+            tokens.push(Arc::new(Token { hash, revoked: Arc::default() }));
         }
         match tokens.len() {
             0 => Err(bad_file("it holds no token")),
@@ -81,7 +81,7 @@ impl Tokens {
             match places.remove(&token.hash) {
                 Some(place) => self.0[place] = Arc::clone(token),
                 None => {
-                    token.is_revoked.store(true, Ordering::Release);
+                    token.revoked.store(true, Ordering::Release);
                     revoked += 1;
                 }
             }
@@ -91,8 +91,9 @@ impl Tokens {
 }
 
 impl Token {
-    pub fn is_revoked(&self) -> bool {
-        self.is_revoked.load(Ordering::Acquire)
+    /// Set when its line is gone.
+    pub fn revoked(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.revoked)
     }
 }
 

@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::{Session, Transport};
 use crate::metrics::Disconnect;
-use crate::server::auth::Pass;
 use crate::server::close::Cause;
 use crate::server::notice;
 
@@ -131,7 +130,7 @@ impl<T: Transport> Session<T> {
         let pinged_at = self.inbound.is_some().then(|| self.alive_at + silence);
         let stalled_at = self.blocked_since.map(|since| since + limits.write_stall_timeout);
         let told_at = self.is_told_of_life().then(|| self.told_at + limits.heartbeat_interval);
-        let expires_at = self.pass.as_ref().and_then(Pass::until);
+        let expires_at = self.pass.as_ref().and_then(|pass| pass.until);
         [pinged_at, stalled_at, told_at, expires_at, self.drained_at, self.feed.deadline()]
             .into_iter()
             .flatten()
