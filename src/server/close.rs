@@ -2,7 +2,6 @@
 //!
 //! The reason begins with where to go on, ready to be put into the next URL, then says why.
 
-use super::answer::refusal_bytes;
 use super::pass::Over;
 use crate::metrics::Disconnect;
 
@@ -101,24 +100,6 @@ impl Cause {
     /// The close frame, whole.
     pub fn frame(&self, position: &str) -> Vec<u8> {
         close_frame(Some(self.code()), &self.reason(position))
-    }
-
-    /// The answer, whole, to a request for Server-Sent Events that cannot begin: a status, which is
-    /// what stops a browser from asking again. `readers` are the lines that say who may read it.
-    pub fn answer(&self, position: &str, readers: &[u8]) -> Vec<u8> {
-        let reason = self.reason(position);
-        let (status, message) = match self {
-            Self::NotAvailable { .. } => {
-                ("410 Gone", format!("that start is older than all there is; oldest: {reason}"))
-            }
-            Self::Ahead { .. } => ("410 Gone", format!("the chain is not there yet: {reason}")),
-            Self::BadRequest(_) => ("400 Bad Request", reason),
-            Self::NotAuthorized(_) | Self::Over(_) => {
-                ("401 Unauthorized\r\nWWW-Authenticate: Bearer", reason)
-            }
-            _ => ("503 Service Unavailable", reason),
-        };
-        refusal_bytes(status, &message, readers)
     }
 }
 

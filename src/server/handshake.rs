@@ -39,6 +39,8 @@ use super::visit::Visit;
 use crate::config;
 use crate::frame::Wire;
 use crate::metrics::{Label, Refusal};
+#[cfg(test)]
+pub use head::refuse_start;
 use head::{event_stream_head, no_content, switching_head};
 use refused::Refused;
 use way::{Way, accept_key, accepts, credential, extension, last_event_id, subprotocol, way};

@@ -74,9 +74,15 @@ pub enum Head {
 /// The head of an event stream's answer.
 pub struct StreamHead {
     pub bytes: Vec<u8>,
-    /// Lines of it that a refusal in its place has, too.
-    pub readers: Vec<u8>,
+    /// Header lines of it that a refusal in its place has, too.
+    pub common_lines: Vec<u8>,
+    /// Writes that refusal.
+    pub refuse: Refuse,
 }
+
+/// An answer, whole, to a request for a stream that cannot begin: from why, the position that the request
+/// named, and the header lines that all answers to it have.
+pub type Refuse = fn(&Cause, &str, &[u8]) -> Vec<u8>;
 
 /// What every block touches comes first, and together: when a block comes to thousands, no cache has
 /// any of it, and each line that is fetched costs as much as a hundred instructions.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::form::Form;
 pub use super::form::Stream;
+use super::handshake::refuse_start;
 use super::outbound::Bounds;
 use super::query::{Query, Start};
 pub use super::session::Surroundings;
@@ -48,8 +49,8 @@ pub fn open<T: Transport + 'static>(
     let head = match asked.wire {
         Wire::WebSocket => Head::Now(Vec::new()),
         Wire::EventStream => {
-            let (bytes, readers) = (event_stream_head(&form), Vec::new());
-            Head::WhenBegun(Box::new(StreamHead { bytes, readers }))
+            let (bytes, common_lines) = (event_stream_head(&form), Vec::new());
+            Head::WhenBegun(Box::new(StreamHead { bytes, common_lines, refuse: refuse_start }))
         }
     };
     let wanted = Wanted { form, bounds, start, fallback: None, pass: None, head };

@@ -4,7 +4,8 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 
 use crate::frame;
-use crate::server::answer::Answer;
+use crate::server::answer::{Answer, refusal_bytes};
+use crate::server::close::Cause;
 use crate::server::cors::Readers;
 use crate::server::form::Form;
 use crate::server::session::StreamHead;
@@ -29,7 +30,7 @@ pub fn switching_head(accept: &str, extension: Option<&str>, protocol: Option<&s
 
 /// The head of an answer that ends with its connection, and when to come back after that.
 pub fn event_stream_head(form: &Form, readers: &Readers) -> StreamHead {
-    let readers = readers.lines();
+    let common_lines = readers.lines();
     let encoding = if form.is_compressed { "Content-Encoding: gzip\r\n" } else { "" };
     let mut head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{encoding}\
@@ -37,7 +38,7 @@ pub fn event_stream_head(form: &Form, readers: &Readers) -> StreamHead {
          X-Accel-Buffering: no\r\nConnection: close\r\n"
     )
     .into_bytes();
-    head.extend_from_slice(&readers);
+    head.extend_from_slice(&common_lines);
     head.extend(b"\r\n");
     if form.is_compressed {
         head.extend(frame::GZIP_HEADER);
@@ -45,7 +46,25 @@ pub fn event_stream_head(form: &Form, readers: &Readers) -> StreamHead {
     // Drawn for each, so that those who lose a replica do not return all at once.
     let retry_ms = fastrand::u32(RETRY_MS);
     head.extend(form.own_text(format!("retry: {retry_ms}\n\n").as_bytes()));
-    StreamHead { bytes: head, readers }
+    StreamHead { bytes: head, common_lines, refuse: refuse_start }
+}
+
+/// The answer, whole, to a request for Server-Sent Events that cannot begin: a status stops a browser from
+/// asking again, which a close within the stream does not. `common_lines` say who may read it.
+pub fn refuse_start(cause: &Cause, position: &str, common_lines: &[u8]) -> Vec<u8> {
+    let reason = cause.reason(position);
+    let (status, message) = match cause {
+        Cause::NotAvailable { .. } => {
+            ("410 Gone", format!("that start is older than all there is; oldest: {reason}"))
+        }
+        Cause::Ahead { .. } => ("410 Gone", format!("the chain is not there yet: {reason}")),
+        Cause::BadRequest(_) => ("400 Bad Request", reason),
+        Cause::NotAuthorized(_) | Cause::Over(_) => {
+            ("401 Unauthorized\r\nWWW-Authenticate: Bearer", reason)
+        }
+        _ => ("503 Service Unavailable", reason),
+    };
+    refusal_bytes(status, &message, common_lines)
 }
 
 /// What stops an `EventSource` for good (WHATWG HTML, "server-sent events").
@@ -55,4 +74,35 @@ pub fn no_content() -> Answer {
     let headers = answer.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_cannot_be_had_is_answered_with_its_status_and_the_way_on() {
+        let first_height = Some(3);
+        for (cause, status, message) in [
+            (
+                Cause::NotAvailable { first_height },
+                "410 Gone",
+                "that start is older than all there is; oldest: from_height=3",
+            ),
+            (Cause::Ahead { tip: 9 }, "410 Gone", "the chain is not there yet: tip=9"),
+            (Cause::BadRequest("no".into()), "400 Bad Request", "no"),
+            (
+                Cause::NotAuthorized("no".into()),
+                "401 Unauthorized\r\nWWW-Authenticate: Bearer",
+                "no",
+            ),
+            (Cause::Draining, "503 Service Unavailable", "after=4 draining"),
+        ] {
+            let answer = refuse_start(&cause, "after=4", b"Vary: Origin\r\n");
+            let answer = String::from_utf8(answer).expect("text");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+            assert!(answer.contains("\r\nVary: Origin\r\n\r\n"), "{answer}");
+            assert!(answer.ends_with(&format!(",\"message\":\"{message}\"}}\n")), "{answer}");
+        }
+    }
 }

@@ -100,7 +100,7 @@ impl<T: Transport> Session<T> {
             // It has not begun: a status is what its client understands.
             (Some(head), asked) => {
                 let position = asked.unwrap_or_else(|| self.outbound.position());
-                Ending::Bytes(cause.answer(&position, &head.readers))
+                Ending::Bytes((head.refuse)(cause, &position, &head.common_lines))
             }
         };
         self.begin_close(ending, cause.disconnect());

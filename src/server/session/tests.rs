@@ -46,11 +46,17 @@ fn wanted(query: &str, way: Way) -> Wanted {
         head: match is_websocket {
             true => Head::Now(Vec::new()),
             false => {
-                let (bytes, readers) = (b"200\n".to_vec(), b"readers: all\r\n".to_vec());
-                Head::WhenBegun(Box::new(StreamHead { bytes, readers }))
+                let (bytes, common_lines) = (b"200\n".to_vec(), b"common: line\n".to_vec());
+                Head::WhenBegun(Box::new(StreamHead { bytes, common_lines, refuse }))
             }
         },
     }
+}
+
+/// A refusal in a form of its own.
+fn refuse(cause: &Cause, position: &str, common_lines: &[u8]) -> Vec<u8> {
+    let head = format!("{}\n", cause.code());
+    [head.as_bytes(), common_lines, cause.reason(position).as_bytes()].concat()
 }
 
 fn surroundings(history: Arc<History>, archive: Archive) -> Arc<Surroundings> {
