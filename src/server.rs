@@ -9,6 +9,7 @@ mod auth;
 mod close;
 mod connection;
 mod cors;
+mod door;
 mod extensions;
 mod feed;
 mod form;
@@ -33,6 +34,7 @@ mod sessions;
 pub(crate) mod simulated;
 mod start;
 mod status;
+mod stream;
 mod tls;
 mod transport;
 mod visit;
@@ -59,13 +61,12 @@ pub use api::unreachable_host;
 pub use auth::AuthError;
 use auth::Guard;
 pub use auth::check as check_credentials;
+use door::Door;
 use listener::Listeners;
 pub use listener::{Bound, CannotListen, PLAIN_CONNECTIONS_MAX};
 use rate::Rate;
 use session::Surroundings;
-use sessions::Sessions;
 pub use tls::{Tls, TlsError, check as check_certificate};
-use visit::Visit;
 
 /// Plain connections that scrape or probe during the drain end within this after it.
 const LAST_GRACE: Duration = Duration::from_secs(1);
@@ -90,27 +91,6 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     reload: Arc<Reload>,
     door: Arc<Door>,
-}
-
-/// What every connection needs: limits, sources, and where its tasks are kept.
-pub struct Door {
-    around: Arc<Surroundings>,
-    readiness: Arc<Readiness>,
-    notices: Arc<Notices>,
-    admission: Arc<Admission>,
-    guard: Arc<Guard>,
-    sessions: Arc<Sessions>,
-    rate: Rate,
-    /// Done when it was told that a stranger says for whom it comes.
-    told_of_stranger: Once,
-    /// The same in a PROXY header.
-    told_of_header: Once,
-    has_admin: bool,
-    /// Cancelled when plain HTTP connections should end.
-    closing: CancellationToken,
-    /// Cancelled when everything must end at once.
-    ending: CancellationToken,
-    tasks: TaskTracker,
 }
 
 impl Server {
@@ -243,34 +223,6 @@ async fn drain(door: &Door, shutdown: &CancellationToken) {
         }
     };
     let _ = timeout(limits.drain.max(session::CLOSE_TIMEOUT), emptied).await;
-}
-
-impl Door {
-    /// Runs a session's task, which sees for itself when everything must end.
-    fn spawn_session(&self, session: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(session);
-    }
-
-    /// Says once that a connection was refused for its PROXY header: mostly a list that lacks a balancer.
-    fn tell_of_header(&self, visit: &Visit) {
-        self.told_of_header.call_once(|| {
-            warn!(
-                peer = %visit.peer.ip(),
-                "a PROXY header is refused: the peer is not among server.trusted_proxies"
-            );
-        });
-    }
-
-    /// Runs a connection's task until it ends, or until everything must.
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let ending = self.ending.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = task => {}
-                () = ending.cancelled() => {}
-            }
-        });
-    }
 }
 
 /// Why a server could not be set up.

@@ -5,8 +5,9 @@ use hyper::http::uri::Authority;
 use hyper::{Request, header};
 use serde_json::{Value, json};
 
+use super::door::Door;
+use super::proxy;
 use super::visit::Visit;
-use super::{Door, proxy};
 use crate::config;
 
 pub const ROOT_PATH: &str = "/api/v1";

@@ -18,12 +18,13 @@ use tracing::debug;
 
 use super::answer::refusal_bytes;
 use super::cors::Readers;
+use super::door::Door;
 use super::handshake::{Opening, Outcome};
 use super::origin::Origins;
 use super::proxy::header;
+use super::route;
 use super::transport::Transport;
 use super::visit::Visit;
-use super::{Door, route};
 use crate::metrics::Refusal;
 use spoken::Spoken;
 

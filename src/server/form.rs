@@ -3,6 +3,7 @@
 
 use super::close::Cause;
 use super::notice::{self, Notice};
+use super::stream::Stream;
 use crate::filter::Filter;
 use crate::frame::{self, Encoding, Wire};
 use crate::history::Needs;
@@ -34,15 +35,6 @@ const BLOCK_END: Made = Made {
     sse: Encoding::SseBlockEnd,
     gzip: Encoding::GzipBlockEnd,
 };
-
-/// Which of the two streams a client reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// One message per transaction.
-    Transactions,
-    /// One message per block.
-    Blocks,
-}
 
 /// The shape of a client's messages.
 #[derive(Debug, Clone)]

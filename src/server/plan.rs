@@ -5,7 +5,8 @@
 
 use std::io::IoSlice;
 
-use super::form::{Form, Part, Shape, Stream};
+use super::form::{Form, Part, Shape};
+use super::stream::Stream;
 use crate::frame::{self, EncodedBlock, Encoding};
 use crate::history::{ENTRIES_MAX, Kept};
 

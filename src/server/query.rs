@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use super::form::Stream;
+use super::stream::Stream;
 use crate::block::HEIGHT_MAX;
 use crate::filter::{Filter, Parameter};
 use crate::secret;

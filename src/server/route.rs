@@ -12,11 +12,12 @@ use tracing::warn;
 
 use super::answer::{Answer, json_answer, preflight, refusal, text_answer};
 use super::cors::Readers;
-use super::form::Stream;
+use super::door::Door;
 use super::handshake::Outcome;
 use super::origin::Origins;
+use super::stream::Stream;
 use super::visit::Visit;
-use super::{Door, api, handshake, path, proxy, status};
+use super::{api, handshake, path, proxy, status};
 use crate::metrics::Refusal;
 
 /// RFC 9110 section 4.1 wants 8,000; the least head has room for it.

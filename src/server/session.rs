@@ -19,14 +19,15 @@ use tokio::io::ReadBuf;
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 
-use super::pass::Pass;
 use super::close::{self, Cause};
 use super::feed::Feed;
-use super::form::{Form, Part, Stream};
+use super::form::{Form, Part};
 use super::inbound::{Fault, Heard, Inbound};
 use super::outbound::{Bounds, Ending, Outbound, Scratch};
+use super::pass::Pass;
 use super::query::Start;
 use super::sessions::Seen;
+use super::stream::Stream;
 use super::transport::Transport;
 use crate::archive::Archive;
 use crate::config;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::form::Stream;
+use super::stream::Stream;
 
 /// What of a filter is kept.
 const FILTER_BYTES_MAX: usize = 512;

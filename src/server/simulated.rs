@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::form::Form;
-pub use super::form::Stream;
 use super::handshake::refuse_start;
 use super::outbound::Bounds;
 use super::query::{Query, Start};
 pub use super::session::Surroundings;
 use super::session::{Head, Session, StreamHead, Wanted};
+pub use super::stream::Stream;
 pub use super::transport::Transport;
 use crate::frame::GZIP_HEADER;
 pub use crate::frame::Wire;

@@ -6,8 +6,8 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 use serde_json::{Value, json};
 
-use super::Door;
 use super::answer::{Answer, json_answer};
+use super::door::Door;
 use crate::history::Summary;
 use crate::metrics::{Label, Metrics};
 use crate::readiness::State;

@@ -12,8 +12,8 @@ use super::refused::{Refused, WEBSOCKET_VERSION};
 use crate::metrics::Refusal;
 use crate::server::auth::NotAuthorized;
 use crate::server::extensions;
-use crate::server::form::Stream;
 use crate::server::query::{ACCESS_TOKEN, Start};
+use crate::server::stream::Stream;
 
 /// A stream by its name, for clients that must have one.
 const SUBPROTOCOL: &str = "blockcast";

@@ -12,9 +12,9 @@ use crate::filter::Filter;
 use crate::frame::sample::block;
 use crate::frame::{GZIP_HEADER, Wire};
 use crate::history::{Entries, History};
-use crate::server::form::Stream;
 use crate::server::query::{Query, Start};
 use crate::server::start::{self, Found, Seek};
+use crate::server::stream::Stream;
 
 const ROUNDS: usize = 1_500;
 

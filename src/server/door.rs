@@ -1,0 +1,65 @@
+//! What the rooms of the server share: limits and sources, and where the tasks of connections are kept.
+
+use std::sync::{Arc, Once};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use super::admission::Admission;
+use super::auth::Guard;
+use super::rate::Rate;
+use super::session::Surroundings;
+use super::sessions::Sessions;
+use super::visit::Visit;
+use crate::notices::Notices;
+use crate::readiness::Readiness;
+
+/// What every connection needs: limits, sources, and where its tasks are kept.
+pub struct Door {
+    pub around: Arc<Surroundings>,
+    pub readiness: Arc<Readiness>,
+    pub notices: Arc<Notices>,
+    pub admission: Arc<Admission>,
+    pub guard: Arc<Guard>,
+    pub sessions: Arc<Sessions>,
+    pub rate: Rate,
+    /// Done when it was told that a stranger says for whom it comes.
+    pub told_of_stranger: Once,
+    /// The same in a PROXY header.
+    pub told_of_header: Once,
+    pub has_admin: bool,
+    /// Cancelled when plain HTTP connections should end.
+    pub closing: CancellationToken,
+    /// Cancelled when everything must end at once.
+    pub ending: CancellationToken,
+    pub tasks: TaskTracker,
+}
+
+impl Door {
+    /// Runs a session's task, which sees for itself when everything must end.
+    pub fn spawn_session(&self, session: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(session);
+    }
+
+    /// Says once that a connection was refused for its PROXY header: mostly a list that lacks a balancer.
+    pub fn tell_of_header(&self, visit: &Visit) {
+        self.told_of_header.call_once(|| {
+            warn!(
+                peer = %visit.peer.ip(),
+                "a PROXY header is refused: the peer is not among server.trusted_proxies"
+            );
+        });
+    }
+
+    /// Runs a connection's task until it ends, or until everything must.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let ending = self.ending.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = ending.cancelled() => {}
+            }
+        });
+    }
+}
