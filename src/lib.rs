@@ -46,6 +46,11 @@ pub mod amqp;
 pub mod client;
 pub mod server;
 
+// Between the edges and the history: what one client is sent, and the words of the wire.
+pub mod session;
+
+pub mod protocol;
+
 // Between them: what sessions ask of the broker's stream.
 pub mod archive;
 

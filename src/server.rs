@@ -1,4 +1,4 @@
-//! The HTTP and WebSocket edge: who comes in, what they are told, and their sessions.
+//! The HTTP edge: who comes in, and what they are told before they have a session.
 //!
 //! Nothing here knows where blocks come from: a session reads the [`History`], and that is all.
 
@@ -6,37 +6,23 @@ mod admission;
 mod answer;
 mod api;
 mod auth;
-mod close;
 mod connection;
 mod cors;
 mod door;
 mod extensions;
-mod feed;
-mod form;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod handshake;
-mod inbound;
 mod listener;
-mod notice;
 mod origin;
-mod outbound;
-mod pass;
 mod path;
-mod plan;
 mod proxy;
-mod query;
 mod rate;
 mod route;
-mod session;
-mod sessions;
 #[cfg(test)]
 pub(crate) mod simulated;
-mod start;
 mod status;
-mod stream;
 mod tls;
-mod transport;
 mod visit;
 
 use std::io;
@@ -55,6 +41,7 @@ use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::readiness::Readiness;
 use crate::reload::Reload;
+use crate::session::{self, Surroundings};
 use crate::shutdown::Drain;
 use admission::Admission;
 pub use api::unreachable_host;
@@ -65,7 +52,6 @@ use door::Door;
 use listener::Listeners;
 pub use listener::{Bound, CannotListen, PLAIN_CONNECTIONS_MAX};
 use rate::Rate;
-use session::Surroundings;
 pub use tls::{Tls, TlsError, check as check_certificate};
 
 /// Plain connections that scrape or probe during the drain end within this after it.

@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use tracing::warn;
 
-use super::pass::Pass;
 use crate::byte_order_mark;
 use crate::config;
 use crate::file_name::Unreadable;
+use crate::session::Pass;
 use jwt::Keys;
 use tokens::Tokens;
 pub use watch::watch;
@@ -217,7 +217,7 @@ mod tests {
 
     use super::*;
     use crate::config::JwtAlgorithm;
-    use crate::server::pass::Over;
+    use crate::session::Over;
 
     /// `printf %s secret | sha256sum`.
     const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";

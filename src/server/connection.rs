@@ -23,9 +23,9 @@ use super::handshake::{Opening, Outcome};
 use super::origin::Origins;
 use super::proxy::header;
 use super::route;
-use super::transport::Transport;
 use super::visit::Visit;
 use crate::metrics::Refusal;
+use crate::session::Transport;
 use spoken::Spoken;
 
 /// The answer to what has begun and does not come to its end.

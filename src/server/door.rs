@@ -9,11 +9,10 @@ use tracing::warn;
 use super::admission::Admission;
 use super::auth::Guard;
 use super::rate::Rate;
-use super::session::Surroundings;
-use super::sessions::Sessions;
 use super::visit::Visit;
 use crate::notices::Notices;
 use crate::readiness::Readiness;
+use crate::session::{Sessions, Surroundings};
 
 /// What every connection needs: limits, sources, and where its tasks are kept.
 pub struct Door {

@@ -23,23 +23,16 @@ use tracing::debug;
 
 use super::admission::{Admitted, NotAdmitted};
 use super::answer::Answer;
-use super::close::Cause;
 use super::cors::Readers;
 use super::door::Door;
-use super::form::Form;
 use super::origin::Origins;
-use super::outbound::Bounds;
-use super::pass::Pass;
-use super::query::{Query, Start, filter_text};
 use super::rate::TooOften;
-use super::session::{Head, Session, Wanted};
-use super::sessions::{Listed, Seen};
-use super::stream::Stream;
-use super::transport::Transport;
 use super::visit::Visit;
 use crate::config;
 use crate::frame::Wire;
 use crate::metrics::{Label, Refusal};
+use crate::protocol::{Query, Start, Stream, filter_text};
+use crate::session::{Bounds, Cause, Form, Head, Listed, Pass, Seen, Session, Transport, Wanted};
 #[cfg(test)]
 pub use head::refuse_start;
 use head::{event_stream_head, no_content, switching_head};

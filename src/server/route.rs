@@ -15,10 +15,10 @@ use super::cors::Readers;
 use super::door::Door;
 use super::handshake::Outcome;
 use super::origin::Origins;
-use super::stream::Stream;
 use super::visit::Visit;
 use super::{api, handshake, path, proxy, status};
 use crate::metrics::Refusal;
+use crate::protocol::Stream;
 
 /// RFC 9110 section 4.1 wants 8,000; the least head has room for it.
 const URL_BYTES_MAX: usize = 8 * 1_024;

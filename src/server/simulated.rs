@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use super::form::Form;
 use super::handshake::refuse_start;
-use super::outbound::Bounds;
-use super::query::{Query, Start};
-pub use super::session::Surroundings;
-use super::session::{Head, Session, StreamHead, Wanted};
-pub use super::stream::Stream;
-pub use super::transport::Transport;
 use crate::frame::GZIP_HEADER;
 pub use crate::frame::Wire;
 use crate::metrics::Disconnect;
+pub use crate::protocol::Stream;
+use crate::protocol::{Query, Start};
+use crate::session::{Bounds, Form, Head, Session, StreamHead, Wanted};
+pub use crate::session::{Surroundings, Transport};
 
 /// What a client's request says.
 #[derive(Debug, Clone)]

@@ -47,7 +47,7 @@ const ENCLOSED: [Enclosed; 6] = [
             "tokio_tungstenite",
             "http_body_util",
         ],
-        under: &["src/server", "src/client", "src/cli/publish/node"],
+        under: &["src/server", "src/session/inbound", "src/client", "src/cli/publish/node"],
     },
     Enclosed {
         words: &["rustls", "tokio_rustls"],

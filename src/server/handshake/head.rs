@@ -5,10 +5,8 @@ use hyper::header::{self, HeaderValue};
 
 use crate::frame;
 use crate::server::answer::{Answer, refusal_bytes};
-use crate::server::close::Cause;
 use crate::server::cors::Readers;
-use crate::server::form::Form;
-use crate::server::session::StreamHead;
+use crate::session::{Cause, Form, StreamHead};
 
 /// When an event stream's client comes back after the connection is lost, in milliseconds.
 const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=3_000;

@@ -10,10 +10,9 @@ use hyper_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::refused::{Refused, WEBSOCKET_VERSION};
 use crate::metrics::Refusal;
+use crate::protocol::{ACCESS_TOKEN, Start, Stream};
 use crate::server::auth::NotAuthorized;
 use crate::server::extensions;
-use crate::server::query::{ACCESS_TOKEN, Start};
-use crate::server::stream::Stream;
 
 /// A stream by its name, for clients that must have one.
 const SUBPROTOCOL: &str = "blockcast";

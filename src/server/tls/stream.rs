@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::server::transport::Transport;
+use crate::session::Transport;
 
 /// Four full records, which go out with one system call.
 const CIPHERTEXT_BYTES_MAX: usize = 64 << 10;

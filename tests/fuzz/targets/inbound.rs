@@ -5,7 +5,7 @@
 
 use std::io::{self, Cursor, Read, Write};
 
-use blockcast::server::fuzzed::{Heard, Inbound};
+use blockcast::session::fuzzed::{Heard, Inbound};
 use libfuzzer_sys::fuzz_target;
 use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 use tungstenite::{Error, Message};

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use blockcast::server::fuzzed::{Query, Start, Stream};
+use blockcast::protocol::{Query, Start, Stream};
 use libfuzzer_sys::fuzz_target;
 
 /// Names and values in a refusal are cut.

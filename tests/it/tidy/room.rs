@@ -6,13 +6,15 @@ use super::source::{Source, Violation};
 use super::token::{Token, follow};
 
 /// The rooms from the top down. Those of one line never import each other, except the leaves.
-const ROOMS: [&[&str]; 15] = [
+const ROOMS: [&[&str]; 17] = [
     &["main"],
     &["cli"],
     &["bridge"],
     &["simulation"],
     &["pipeline", "replay"],
     &["amqp", "client", "server"],
+    &["session"],
+    &["protocol"],
     &["archive"],
     &["encoder"],
     &["history"],

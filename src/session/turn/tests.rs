@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::frame::EncodedBlock;
 use crate::frame::sample::block;
-use crate::server::query::Query;
+use crate::protocol::Query;
 
 impl Transport for DuplexStream {
     fn reset_on_drop(&self) {}

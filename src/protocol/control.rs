@@ -1,5 +1,5 @@
-//! The texts of control messages, told apart by their `type`. Pure; in what shape they go out is
-//! [`super::form`]'s.
+//! The texts of control messages, told apart by their `type`. Pure; what carries them is decided
+//! elsewhere.
 
 /// A message that is not a block's.
 #[derive(Debug, Clone, PartialEq, Eq)]

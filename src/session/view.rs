@@ -5,10 +5,10 @@
 
 use std::io::IoSlice;
 
-use super::form::{Form, Part, Shape};
-use super::stream::Stream;
+use super::subscription::{Form, Part, Shape};
 use crate::frame::{self, EncodedBlock, Encoding};
 use crate::history::{ENTRIES_MAX, Kept};
+use crate::protocol::Stream;
 
 /// Slices in one vectored write; Linux takes 1,024 at most.
 const SLICES_MAX: usize = ENTRIES_MAX;

@@ -10,9 +10,9 @@ mod own;
 use crate::history::{Cursor, Entry, Kept, Needs};
 
 use super::close::Cause;
-use super::form::{Form, Part};
-use super::notice::{self, Notice};
-use super::plan::{Cut, Plan, Slices, Told};
+use super::subscription::{Form, Part};
+use super::view::{Cut, Plan, Slices, Told};
+use crate::protocol::control::{self, Notice};
 use own::Own;
 
 /// What a session keeps for the next write: a thousand matches.
@@ -379,7 +379,7 @@ impl Outbound {
         let to_height = gap.last_height().min(self.until_height.unwrap_or(u64::MAX));
         // One that begins above all that is wanted is none of this client's.
         if self.form.has_control && from_height <= to_height {
-            self.tell(&notice::gap(from_height, to_height));
+            self.tell(&control::gap(from_height, to_height));
         }
         self.cursor = self.cursor.at(to_height + 1);
     }

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::{Session, Transport};
 use crate::metrics::Disconnect;
-use crate::server::close::Cause;
-use crate::server::notice;
+use crate::protocol::control;
+use crate::session::close::Cause;
 
 /// A look that comes later than this judges nobody: this process stood still (its machine was
 /// suspended, say), and what its clients did meanwhile is still to be seen.
@@ -167,7 +167,7 @@ impl<T: Transport> Session<T> {
         // With what the client has of the block that it begins in: its cursor must not go back.
         let id = position.strip_prefix("after=").map(str::to_owned);
         match (self.outbound.form().has_control, height) {
-            (true, Some(height)) => self.outbound.tell(&notice::heartbeat(height, id)),
+            (true, Some(height)) => self.outbound.tell(&control::heartbeat(height, id)),
             // Nothing has been sent that a WebSocket client could be told of.
             (true, None) if self.inbound.is_some() => {}
             _ => {

@@ -20,20 +20,19 @@ use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 
 use super::close::{self, Cause};
-use super::feed::Feed;
-use super::form::{Form, Part};
 use super::inbound::{Fault, Heard, Inbound};
-use super::outbound::{Bounds, Ending, Outbound, Scratch};
 use super::pass::Pass;
-use super::query::Start;
 use super::sessions::Seen;
-use super::stream::Stream;
+use super::source::Feed;
+use super::subscription::{Form, Part};
 use super::transport::Transport;
+use super::writer::{Bounds, Ending, Outbound, Scratch};
 use crate::archive::Archive;
 use crate::config;
 use crate::frame::Wire;
 use crate::history::History;
 use crate::metrics::{Disconnect, Metrics};
+use crate::protocol::{Start, Stream};
 use crate::shutdown::Drain;
 
 /// What a client sends is small and rare; this much is read at a time, on the stack.

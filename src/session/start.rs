@@ -4,7 +4,7 @@
 use crate::archive::Archive;
 use crate::history::{Cursor, History, Placed};
 
-use super::query::Start;
+use crate::protocol::Start;
 
 /// What of the first block the client has already.
 #[derive(Debug, Clone, PartialEq, Eq)]

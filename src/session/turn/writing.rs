@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::{Session, Transport};
 use crate::history::{Entries, Entry, Kept, Lag};
 use crate::metrics::Disconnect;
-use crate::server::close::Cause;
-use crate::server::feed::Offer;
-use crate::server::outbound::Scratch;
-use crate::server::plan::Slices;
+use crate::session::close::Cause;
+use crate::session::source::Offer;
+use crate::session::view::Slices;
+use crate::session::writer::Scratch;
 
 /// A turn's bound: a session far behind lets others have theirs after this much.
 const TURN_BYTES_MAX: usize = 1 << 20;

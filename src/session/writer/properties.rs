@@ -12,9 +12,8 @@ use crate::filter::Filter;
 use crate::frame::sample::block;
 use crate::frame::{GZIP_HEADER, Wire};
 use crate::history::{Entries, History};
-use crate::server::query::{Query, Start};
-use crate::server::start::{self, Found, Seek};
-use crate::server::stream::Stream;
+use crate::protocol::{Query, Start, Stream};
+use crate::session::start::{self, Found, Seek};
 
 const ROUNDS: usize = 1_500;
 

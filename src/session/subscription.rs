@@ -2,11 +2,11 @@
 //! life. Nothing here knows where it is in the history.
 
 use super::close::Cause;
-use super::notice::{self, Notice};
-use super::stream::Stream;
 use crate::filter::Filter;
 use crate::frame::{self, Encoding, Wire};
 use crate::history::Needs;
+use crate::protocol::Stream;
+use crate::protocol::control::{self, Notice};
 
 const EVENTS: Made = Made {
     websocket: None,
@@ -156,7 +156,7 @@ impl Form {
                     Cause::AnotherChain => Some(""),
                     _ => place.filter(|_| reason.starts_with(position)),
                 };
-                self.own_message(&notice::close(cause.code(), &reason, id))
+                self.own_message(&control::close(cause.code(), &reason, id))
             }
         }
     }

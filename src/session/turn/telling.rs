@@ -5,11 +5,11 @@ use tokio::time::Instant;
 use super::{CLOSE_TIMEOUT, Closing, Session, Transport};
 use crate::history::{Gone, Lag};
 use crate::metrics::{Disconnect, Resume};
-use crate::server::close::Cause;
-use crate::server::feed::End;
-use crate::server::notice::{self, Beginning};
-use crate::server::outbound::Ending;
-use crate::server::start;
+use crate::protocol::control::{self, Beginning};
+use crate::session::close::Cause;
+use crate::session::source::End;
+use crate::session::start;
+use crate::session::writer::Ending;
 
 impl<T: Transport> Session<T> {
     /// Looks for the client's start, and tells where it begins once that is found.
@@ -44,7 +44,7 @@ impl<T: Transport> Session<T> {
             self.outbound.put(head.bytes);
         }
         if let Some((from_height, to_height)) = begun.skipped {
-            self.outbound.tell(&notice::gap(from_height, to_height));
+            self.outbound.tell(&control::gap(from_height, to_height));
         }
         if self.outbound.form().has_control {
             let around = &self.around;
@@ -55,7 +55,7 @@ impl<T: Transport> Session<T> {
                 first_height: start::oldest(&around.history, &around.archive),
                 tip_height: around.history.summary().tip,
             };
-            self.outbound.tell(&notice::position(beginning));
+            self.outbound.tell(&control::position(beginning));
         }
     }
 
@@ -85,7 +85,7 @@ impl<T: Transport> Session<T> {
         }
         match self.feed.fills(lag, &self.outbound) {
             Ok(fills) => {
-                fills.iter().for_each(|height| self.outbound.tell(&notice::filled(*height)));
+                fills.iter().for_each(|height| self.outbound.tell(&control::filled(*height)));
             }
             Err(_) => self.close(&Cause::TooSlow),
         }

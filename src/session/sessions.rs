@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::stream::Stream;
+use crate::protocol::Stream;
 
 /// What of a filter is kept.
 const FILTER_BYTES_MAX: usize = 512;

@@ -2,7 +2,7 @@ use super::own::FIN_PONG;
 use super::*;
 use crate::frame::sample::block;
 use crate::history::{Entries, History};
-use crate::server::stream::Stream;
+use crate::protocol::Stream;
 
 /// A client's view of a byte stream: whole unmasked frames, or a panic.
 pub fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::outbound::Outbound;
-use super::query::Start;
 use super::start::{self, Found, Seek};
+use super::writer::Outbound;
 use crate::archive::{Archive, Reading, State};
 use crate::history::{Entries, Entry, Gone, History, Lag, Needs, Placed, Watch};
+use crate::protocol::Start;
 
 /// How long a start further up than what comes next may wait for the chain to get there.
 const AHEAD_WAIT: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use crate::archive::{Request, Requests};
 use crate::frame::Wire;
 use crate::history::{Entries, Needs};
 use crate::metrics::Resume;
-use crate::server::feed;
+use crate::session::source;
 
 /// A history of the heights `from..=to`, one event each.
 fn chain(heights: std::ops::RangeInclusive<u64>) -> Arc<History> {
@@ -237,7 +237,7 @@ fn a_gap_filled_while_it_is_told_is_told_as_filled() {
     let mut entries = Entries::new();
     let mut offer = |feed: &mut Feed, outbound: &mut Outbound| {
         let offered = feed.offer(outbound, 1 << 20, &mut entries).expect("all is there");
-        let feed::Offer::Entries(lag) = offered else { panic!("{offered:?}") };
+        let source::Offer::Entries(lag) = offered else { panic!("{offered:?}") };
         lag
     };
     assert!(history.fill(block(2, 1)));
