@@ -11,9 +11,9 @@
 
 use std::io::Cursor;
 
-use hyper_tungstenite::tungstenite::protocol::frame::FrameHeader;
-use hyper_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use thiserror::Error;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 /// RFC 6455 section 5.2: 2 bytes, 8 of extended length, 4 of mask.
 const HEADER_BYTES_MAX: usize = 14;

@@ -34,19 +34,16 @@ const TOP_LEVEL: [&str; 13] = [
 ];
 
 /// Words that may stand only under some paths.
-const ENCLOSED: [Enclosed; 6] = [
+const ENCLOSED: [Enclosed; 7] = [
     Enclosed { words: &["jsonwebtoken"], under: &["src/server/auth"] },
     Enclosed { words: &["lapin", "amq_protocol", "async_rs"], under: &["src/amqp"] },
     Enclosed {
-        words: &[
-            "hyper",
-            "hyper_rustls",
-            "hyper_util",
-            "hyper_tungstenite",
-            "tungstenite",
-            "tokio_tungstenite",
-            "http_body_util",
-        ],
+        words: &["hyper", "hyper_rustls", "hyper_util", "http_body_util"],
+        under: &["src/server", "src/client", "src/cli/publish/node"],
+    },
+    // Of it a session uses the frame header only.
+    Enclosed {
+        words: &["hyper_tungstenite", "tungstenite", "tokio_tungstenite"],
         under: &["src/server", "src/session/inbound", "src/client", "src/cli/publish/node"],
     },
     Enclosed {
@@ -221,7 +218,7 @@ fn a_crate_outside_its_room_is_found() {
     check(&[("src/block.rs", "// lapin\n/* lapin */ fn f() { g(\"lapin\"); lapin_like() }")], &[]);
     let hyper = "src/amqp.rs:1: `hyper_util` stands only under src/server and src/client and src/cli/publish/node";
     check(&[("src/amqp.rs", "fn f(x: ::hyper_util::X) {}")], &[hyper]);
-    let tungstenite = "src/cli.rs:1: `tungstenite` stands only under src/server and src/client and src/cli/publish/node";
+    let tungstenite = "src/cli.rs:1: `tungstenite` stands only under src/server and src/session/inbound and src/client and src/cli/publish/node";
     check(&[("src/cli.rs", "use x::{y, tungstenite::Z};")], &[tungstenite]);
     check(&[("src/client/a.rs", "use tungstenite::X;"), ("src/server/a.rs", "use hyper::X;")], &[]);
     let rustls = "src/server/a.rs:1: `rustls` stands only under src/server/tls and src/amqp/tls and src/client";
