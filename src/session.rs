@@ -3,6 +3,7 @@
 //! Nothing here knows of HTTP, nor who may come in, nor where blocks come from.
 
 mod close;
+mod cursor;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod inbound;
@@ -19,7 +20,6 @@ mod writer;
 pub use close::Cause;
 pub use pass::{Over, Pass};
 pub use sessions::{Listed, Seen, Sessions};
-pub use subscription::Form;
+pub use subscription::Subscription;
 pub use transport::Transport;
 pub use turn::{CLOSE_TIMEOUT, Head, Session, StreamHead, Surroundings, Wanted};
-pub use writer::Bounds;

@@ -32,7 +32,7 @@ use crate::config;
 use crate::frame::Wire;
 use crate::metrics::{Label, Refusal};
 use crate::protocol::{Query, Start, Stream, filter_text};
-use crate::session::{Bounds, Cause, Form, Head, Listed, Pass, Seen, Session, Transport, Wanted};
+use crate::session::{Cause, Head, Listed, Pass, Seen, Session, Subscription, Transport, Wanted};
 #[cfg(test)]
 pub use head::refuse_start;
 use head::{event_stream_head, no_content, switching_head};
@@ -198,7 +198,7 @@ fn wanted(
         && accepts(request, header::ACCEPT_ENCODING, "gzip")
         // Such batches are put together per client, and what is compressed is shared.
         && !(query.batch && (has_filter || begins_inside));
-    let form = Form {
+    let subscription = Subscription {
         stream,
         wire: if way == Way::WebSocket { Wire::WebSocket } else { Wire::EventStream },
         is_compressed: is_deflated || is_gzip,
@@ -208,10 +208,10 @@ fn wanted(
     };
     let head = match head {
         Some(head) => Head::Now(head),
-        None => Head::WhenBegun(Box::new(event_stream_head(&form, &readers))),
+        None => Head::WhenBegun(Box::new(event_stream_head(&subscription, &readers))),
     };
-    let bounds = Bounds { until_height: query.until_height, messages_max: query.limit };
-    Wanted { form, bounds, start, fallback, pass, head }
+    let (until_height, messages_max) = (query.until_height, query.limit);
+    Wanted { subscription, until_height, messages_max, start, fallback, pass, head }
 }
 
 impl Opening {
@@ -225,7 +225,7 @@ impl Opening {
         let around = Arc::clone(&door.around);
         let (mut session, admitted) = match purpose {
             Purpose::Serve { wanted, admitted, seen } => {
-                if wanted.form.wire == Wire::EventStream {
+                if wanted.subscription.wire == Wire::EventStream {
                     find_dead_peer(&transport, &around.limits);
                 }
                 around.metrics.sessions_opened.inc();

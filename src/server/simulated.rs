@@ -8,7 +8,7 @@ pub use crate::frame::Wire;
 use crate::metrics::Disconnect;
 pub use crate::protocol::Stream;
 use crate::protocol::{Query, Start};
-use crate::session::{Bounds, Form, Head, Session, StreamHead, Wanted};
+use crate::session::{Head, Session, StreamHead, Subscription, Wanted};
 pub use crate::session::{Surroundings, Transport};
 
 /// What a client's request says.
@@ -34,7 +34,7 @@ pub fn open<T: Transport + 'static>(
     let start = last.map_or(query.start, |last| last.expect("an id of ours"));
     let begins_inside = matches!(start, Start::AfterEvent { .. } | Start::AfterTransaction { .. });
     let is_own = query.batch && (!query.filter.is_empty() || begins_inside);
-    let form = Form {
+    let subscription = Subscription {
         stream: asked.stream,
         wire: asked.wire,
         is_compressed: asked.is_compressed && (asked.wire == Wire::WebSocket || !is_own),
@@ -42,23 +42,31 @@ pub fn open<T: Transport + 'static>(
         has_control: query.control,
         filter: (!query.filter.is_empty()).then(|| Box::new(query.filter)),
     };
-    let bounds = Bounds { until_height: query.until_height, messages_max: query.limit };
+    let (until_height, messages_max) = (query.until_height, query.limit);
     let head = match asked.wire {
         Wire::WebSocket => Head::Now(Vec::new()),
         Wire::EventStream => {
-            let (bytes, common_lines) = (event_stream_head(&form), Vec::new());
+            let (bytes, common_lines) = (event_stream_head(&subscription), Vec::new());
             Head::WhenBegun(Box::new(StreamHead { bytes, common_lines, refuse: refuse_start }))
         }
     };
-    let wanted = Wanted { form, bounds, start, fallback: None, pass: None, head };
+    let wanted = Wanted {
+        subscription,
+        until_height,
+        messages_max,
+        start,
+        fallback: None,
+        pass: None,
+        head,
+    };
     Session::new(transport, around, wanted)
 }
 
 /// Without what only a browser or a proxy looks at.
-fn event_stream_head(form: &Form) -> Vec<u8> {
-    let encoding = if form.is_compressed { "Content-Encoding: gzip\r\n" } else { "" };
+fn event_stream_head(subscription: &Subscription) -> Vec<u8> {
+    let encoding = if subscription.is_compressed { "Content-Encoding: gzip\r\n" } else { "" };
     let mut head = format!("HTTP/1.1 200 OK\r\n{encoding}\r\n").into_bytes();
-    head.extend(form.is_compressed.then_some(GZIP_HEADER).into_iter().flatten());
-    head.extend(form.own_text(b"retry: 1000\n\n"));
+    head.extend(subscription.is_compressed.then_some(GZIP_HEADER).into_iter().flatten());
+    head.extend(subscription.own_text(b"retry: 1000\n\n"));
     head
 }

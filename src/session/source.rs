@@ -1,6 +1,6 @@
-//! Where one session's blocks come from: the history that all share or, for a start older than that,
-//! a reading from the broker until it has caught up with the history. The one becomes the other
-//! between two blocks, so that nothing is missing or sent twice.
+//! The source of one session's blocks, and the client's cursor on it: the history that all share or, for a
+//! start older than that, a reading from the broker until it has caught up with the history. The one becomes
+//! the other between two blocks, so that nothing is missing or sent twice.
 //!
 //! Writes nothing and holds no block: entries are handed out for the length of one write.
 
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::cursor::SessionCursor;
 use super::start::{self, Found, Seek};
-use super::writer::Outbound;
 use crate::archive::{Archive, Reading, State};
 use crate::history::{Entries, Entry, Gone, History, Lag, Needs, Placed, Watch};
 use crate::protocol::Start;
@@ -24,18 +24,20 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const FILLS_MAX: usize = 64;
 
 /// One session's source of blocks.
-pub struct Feed {
+pub struct BlockSource {
+    cursor: SessionCursor,
     /// The history that all share.
     shared: Watch,
     archive: Arc<Archive>,
-    source: Source,
+    origin: Origin,
     /// Until the client's first block is found.
     looking: Option<Box<Looking>>,
     fills_seen: u64,
-    has_changed_source: bool,
+    has_changed_origin: bool,
 }
 
-enum Source {
+/// Where blocks come from now.
+enum Origin {
     History,
     Reading(Box<DeepReading>),
     /// Its turn with the broker is over, and it asks again when its client reads.
@@ -75,9 +77,9 @@ pub struct Begun {
 pub enum Offer {
     /// Entries to write from; none at the end.
     Entries(Lag),
-    /// Nothing before the feed is woken.
+    /// Nothing before the source is woken.
     Nothing,
-    /// Nothing before the socket takes bytes; ask then with [`Feed::resume`].
+    /// Nothing before the socket takes bytes; ask then with [`BlockSource::resume`].
     Suspended,
 }
 
@@ -99,19 +101,37 @@ pub enum End {
     },
 }
 
-impl Feed {
-    pub fn new(history: Arc<History>, archive: Arc<Archive>, needs: Needs) -> Self {
+impl BlockSource {
+    /// Begins with what comes from now on, until [`BlockSource::look_for`] says otherwise. Nothing above
+    /// `until_height` is offered.
+    pub fn new(
+        history: Arc<History>,
+        archive: Arc<Archive>,
+        needs: Needs,
+        until_height: Option<u64>,
+    ) -> Self {
         Self {
+            cursor: SessionCursor::new(history.live_cursor(), until_height),
             shared: history.watch(needs),
             archive,
-            source: Source::History,
+            origin: Origin::History,
             looking: None,
             fills_seen: 0,
-            has_changed_source: false,
+            has_changed_origin: false,
         }
     }
 
-    /// Says where the client wants to begin; [`Feed::begin`] finds it.
+    /// The client's place.
+    pub fn cursor(&self) -> &SessionCursor {
+        &self.cursor
+    }
+
+    /// Takes note of how far the client is.
+    pub fn move_to(&mut self, next_height: u64) {
+        self.cursor.move_to(next_height);
+    }
+
+    /// Says where the client wants to begin; [`BlockSource::begin`] finds it.
     pub fn look_for(&mut self, start: Start, fallback: Option<Start>) {
         let looking =
             Looking { start, fallback, seek: None, ahead_since: None, look_again_at: None };
@@ -121,16 +141,16 @@ impl Feed {
     /// From now on `cx`'s task is woken when there may be more; first that, then look. Returns whether
     /// it was another task before, or none.
     pub fn wake_when_moved(&mut self, cx: &mut Context<'_>) -> bool {
-        self.has_changed_source = false;
-        if let Source::Reading(deep) = &mut self.source {
+        self.has_changed_origin = false;
+        if let Origin::Reading(deep) = &mut self.origin {
             deep.watch.enter(cx);
         }
         self.shared.enter(cx)
     }
 
-    /// Whether [`Feed::wake_when_moved`] must be called again.
-    pub fn has_changed_source(&self) -> bool {
-        self.has_changed_source
+    /// Whether [`BlockSource::wake_when_moved`] must be called again.
+    pub fn has_changed_origin(&self) -> bool {
+        self.has_changed_origin
     }
 
     /// Whether the client's first block is still looked for.
@@ -151,7 +171,7 @@ impl Feed {
 
     /// Whether its blocks are the history's that all share.
     pub fn is_shared(&self) -> bool {
-        matches!(self.source, Source::History)
+        matches!(self.origin, Origin::History)
     }
 
     /// When waiting for the chain to get to the start is over, or when to look for it again.
@@ -164,18 +184,18 @@ impl Feed {
     ///
     /// # Errors
     /// It is not to be had.
-    pub fn begin(&mut self, outbound: &mut Outbound, now: Instant) -> Result<Option<Begun>, End> {
+    pub fn begin(&mut self, now: Instant) -> Result<Option<Begun>, End> {
         let Some(looking) = &self.looking else { return Ok(None) };
-        if let Source::Reading(deep) = &self.source {
+        if let Origin::Reading(deep) = &self.origin {
             // Whether the broker has it shows only with its first block.
             return match deep.reading.state() {
                 State::NotAvailable { first_height } if looking.start.is_as_far_as_there_is() => {
                     Ok(self.look_again_above(first_height, now))
                 }
-                State::NotAvailable { first_height } => self.fall_back(first_height, outbound, now),
-                State::Reading => self.begin_behind(true, outbound),
+                State::NotAvailable { first_height } => self.fall_back(first_height, now),
+                State::Reading => self.begin_behind(true),
                 State::GivenUp => {
-                    self.ask(outbound.cursor().next_height);
+                    self.ask(self.cursor.next_height());
                     Ok(None)
                 }
                 State::Waiting => Ok(None),
@@ -184,15 +204,16 @@ impl Feed {
         match start::find(&looking.start, self.history(), &self.archive) {
             Found::Here(cursor, seek) => {
                 self.fills_seen = self.history().fills();
-                outbound.begin_at(cursor, self.events_of(seek));
-                self.begin_behind(false, outbound)
+                let events = self.events_of(seek);
+                self.cursor.begin_at(cursor, events);
+                self.begin_behind(false)
             }
             Found::Deep { height, seek } => {
                 self.wait_anew();
                 let events = self.events_of(seek);
-                outbound.begin_at(self.history().live_cursor().at(height), events);
+                self.cursor.begin_at(self.history().live_cursor().at(height), events);
                 if !self.ask(height) {
-                    return self.fall_back(self.history().first_height(), outbound, now);
+                    return self.fall_back(self.history().first_height(), now);
                 }
                 // What is known of the stream's beginning may be half a minute old, and what was there
                 // trimmed since: its first block is told when it has come.
@@ -221,43 +242,45 @@ impl Feed {
                 let since = *looking.ahead_since.get_or_insert(now);
                 match now < since + AHEAD_WAIT {
                     true => Ok(None),
-                    false if looking.fallback.is_some() => self.fall_back(None, outbound, now),
+                    false if looking.fallback.is_some() => self.fall_back(None, now),
                     false => Err(End::Ahead { tip }),
                 }
             }
-            Found::Gone { first_height } => self.fall_back(first_height, outbound, now),
+            Found::Gone { first_height } => self.fall_back(first_height, now),
         }
     }
 
-    /// Takes the next entries, such as the client can be sent.
+    /// Takes the next entries, such as the client can be sent: up to the first that has not what `needs`
+    /// says, which is told how many of a block's events the client has already.
     ///
     /// # Errors
     /// There is nothing more for this client.
     pub fn offer(
         &mut self,
-        outbound: &mut Outbound,
+        is_between_blocks: bool,
+        needs: impl Fn(u32) -> Needs,
         bytes_max: usize,
         entries: &mut Entries,
     ) -> Result<Offer, End> {
         entries.clear();
-        self.change_over(outbound)?;
-        let cursor = outbound.cursor();
-        let taken = match &self.source {
-            Source::Suspended => return Ok(Offer::Suspended),
-            Source::History => self.history().entries_from(cursor, bytes_max, entries),
-            Source::Reading(deep) => {
-                let reading = &deep.reading;
-                reading.passed(cursor.next_height);
-                let cursor = reading.history.live_cursor().at(cursor.next_height);
+        self.change_over(is_between_blocks)?;
+        let taken = match &self.origin {
+            Origin::Suspended => return Ok(Offer::Suspended),
+            Origin::History => self.history().entries_from(self.cursor.next(), bytes_max, entries),
+            Origin::Reading(deep) => {
+                let (reading, next_height) = (&deep.reading, self.cursor.next_height());
+                reading.passed(next_height);
+                let cursor = reading.history.live_cursor().at(next_height);
                 reading.history.entries_from(cursor, bytes_max, entries)
             }
         };
-        let lag = match (taken, &self.source) {
+        let lag = match (taken, &self.origin) {
             (Ok(lag), _) => lag,
-            (Err(gone), Source::History) => return Err(End::Gone(gone)),
+            (Err(gone), Origin::History) => return Err(End::Gone(gone)),
             (Err(_), _) => return Ok(Offer::Nothing),
         };
-        self.keep_ready(outbound, entries);
+        self.keep_wanted(entries);
+        self.keep_ready(needs, entries);
         Ok(Offer::Entries(lag))
     }
 
@@ -265,66 +288,76 @@ impl Feed {
     ///
     /// # Errors
     /// There were more than are remembered.
-    pub fn fills(&mut self, lag: Lag, outbound: &Outbound) -> Result<Vec<u64>, Gone> {
+    pub fn fills(&mut self, lag: Lag) -> Result<Vec<u64>, Gone> {
         if lag.fills == self.fills_seen {
             return Ok(Vec::new());
         }
-        let history = self.source_history();
+        let history = self.origin_history();
         // Not those since: the entries that the client is still to be sent may tell their gaps.
         let since = lag.fills.saturating_sub(self.fills_seen);
         let max = usize::try_from(since).unwrap_or(FILLS_MAX).min(FILLS_MAX);
         let mut fills = history.fills_after(self.fills_seen, max).ok_or(Gone::FellOff)?;
         self.fills_seen += fills.len() as u64;
-        fills.retain(|height| *height < outbound.cursor().next_height);
+        fills.retain(|height| *height < self.cursor.next_height());
         Ok(fills)
     }
 
     /// The client takes bytes again: asks for another turn with the broker.
-    pub fn resume(&mut self, outbound: &Outbound) {
-        if matches!(self.source, Source::Suspended) {
-            self.ask(outbound.cursor().next_height);
+    pub fn resume(&mut self) {
+        if matches!(self.origin, Origin::Suspended) {
+            self.ask(self.cursor.next_height());
         }
     }
 
     /// Takes note that bytes went out.
-    pub fn wrote(&self, outbound: &Outbound) {
-        if let Source::Reading(deep) = &self.source {
-            deep.reading.progress(outbound.cursor().next_height);
+    pub fn wrote(&self) {
+        if let Origin::Reading(deep) = &self.origin {
+            deep.reading.progress(self.cursor.next_height());
         }
     }
 
     /// From the reading to the history when that has what comes next, or back to waiting.
-    fn change_over(&mut self, outbound: &Outbound) -> Result<(), End> {
-        if matches!(self.source, Source::History) {
+    fn change_over(&mut self, is_between_blocks: bool) -> Result<(), End> {
+        if matches!(self.origin, Origin::History) {
             return Ok(());
         }
-        let cursor = outbound.cursor();
-        if !self.history().is_of(cursor) {
+        if !self.history().is_of(self.cursor.next()) {
             return Err(End::Gone(Gone::AnotherChain));
         }
-        if outbound.is_between_blocks()
-            && matches!(self.history().place(cursor.next_height), Placed::At(_))
+        if is_between_blocks
+            && matches!(self.history().place(self.cursor.next_height()), Placed::At(_))
         {
             self.fills_seen = self.history().fills();
-            self.change_source(Source::History);
+            self.change_origin(Origin::History);
             return Ok(());
         }
-        let Source::Reading(deep) = &self.source else { return Ok(()) };
+        let Origin::Reading(deep) = &self.origin else { return Ok(()) };
         match deep.reading.state() {
             State::Waiting | State::Reading => {}
-            State::GivenUp => self.change_source(Source::Suspended),
+            State::GivenUp => self.change_origin(Origin::Suspended),
             State::NotAvailable { first_height } => return Err(End::NotAvailable { first_height }),
         }
         Ok(())
     }
 
+    /// Leaves the entries that begin where the client wants them. What lies between the client and the end
+    /// of what it wants is behind it when that is nothing.
+    fn keep_wanted(&mut self, entries: &mut Entries) {
+        let Some(until) = self.cursor.until_height() else { return };
+        let wanted = entries.iter().take_while(|entry| entry.first_height() <= until).count();
+        if wanted == 0 && !entries.is_empty() {
+            self.cursor.move_to(until + 1);
+        }
+        entries.truncate(wanted);
+    }
+
     /// Leaves the entries up to the first that is not made ready, and has the others made.
-    fn keep_ready(&self, outbound: &Outbound, entries: &mut Entries) {
-        let history = self.source_history();
+    fn keep_ready(&self, needs: impl Fn(u32) -> Needs, entries: &mut Entries) {
+        let history = self.origin_history();
         let mut ready = None;
         for (place, entry) in entries.iter().enumerate() {
             let Entry::Block(kept) = entry else { continue };
-            let needs = outbound.needs(kept.block.height);
+            let needs = needs(self.cursor.events_before(kept.block.height));
             if !kept.has(needs) {
                 ready.get_or_insert(place);
                 history.order(kept, needs);
@@ -337,34 +370,30 @@ impl Feed {
         self.shared.history()
     }
 
-    fn source_history(&self) -> &History {
-        match &self.source {
-            Source::Reading(deep) => &deep.reading.history,
-            Source::History | Source::Suspended => self.history(),
+    fn origin_history(&self) -> &History {
+        match &self.origin {
+            Origin::Reading(deep) => &deep.reading.history,
+            Origin::History | Origin::Suspended => self.history(),
         }
     }
 
     /// Begins behind the transaction that was named, if one was: that shows when its block is there.
-    fn begin_behind(
-        &mut self,
-        is_deep: bool,
-        outbound: &mut Outbound,
-    ) -> Result<Option<Begun>, End> {
+    fn begin_behind(&mut self, is_deep: bool) -> Result<Option<Begun>, End> {
         let seek = self.looking.as_ref().and_then(|looking| looking.seek.as_ref());
         let Some(id) = seek else { return Ok(Some(self.begun(is_deep))) };
-        let (history, cursor) = (self.source_history(), outbound.cursor());
+        let (history, next) = (self.origin_history(), self.cursor.next());
         let mut entries = Entries::new();
-        let here = history.live_cursor().at(cursor.next_height);
+        let here = history.live_cursor().at(next.next_height);
         if history.entries_from(here, 0, &mut entries).is_err() {
             return Ok(None);
         }
         let is_within_gap = match entries.first() {
             None => return Ok(None),
-            Some(Entry::Block(kept)) if kept.block.height == cursor.next_height => {
+            Some(Entry::Block(kept)) if kept.block.height == next.next_height => {
                 let fields = &kept.block.fields;
                 let event = (0..fields.len()).find(|event| fields.transaction_id(*event) == &**id);
-                let event = event.ok_or(End::NotInBlock { height: cursor.next_height })?;
-                outbound.begin_at(cursor, event as u32 + 1);
+                let event = event.ok_or(End::NotInBlock { height: next.next_height })?;
+                self.cursor.begin_at(next, event as u32 + 1);
                 false
             }
             // Its block never came to this replica: what follows comes next.
@@ -377,13 +406,13 @@ impl Feed {
         let Some(reading) = self.archive.read(height) else { return false };
         let watch = reading.history.watch(self.shared.needs());
         self.fills_seen = 0;
-        self.change_source(Source::Reading(Box::new(DeepReading { reading, watch })));
+        self.change_origin(Origin::Reading(Box::new(DeepReading { reading, watch })));
         true
     }
 
-    fn change_source(&mut self, source: Source) {
-        self.source = source;
-        self.has_changed_source = true;
+    fn change_origin(&mut self, origin: Origin) {
+        self.origin = origin;
+        self.has_changed_origin = true;
     }
 
     /// What was waited for is no longer ahead.
@@ -415,7 +444,7 @@ impl Feed {
         if first_height.is_some() {
             self.archive.set_first_height(first_height);
         }
-        self.change_source(Source::History);
+        self.change_origin(Origin::History);
         if let Some(looking) = &mut self.looking {
             looking.look_again_at = Some(now + LOOK_AGAIN);
         }
@@ -423,21 +452,16 @@ impl Feed {
     }
 
     /// Begins where the request says instead, if it does.
-    fn fall_back(
-        &mut self,
-        first_height: Option<u64>,
-        outbound: &mut Outbound,
-        now: Instant,
-    ) -> Result<Option<Begun>, End> {
+    fn fall_back(&mut self, first_height: Option<u64>, now: Instant) -> Result<Option<Begun>, End> {
         let looking = self.looking.as_mut().filter(|looking| looking.fallback.is_some());
         let Some(looking) = looking else { return Err(End::NotAvailable { first_height }) };
         let wanted = looking.start.first_wanted();
         if let Some(fallback) = looking.fallback.take() {
             (looking.start, looking.seek, looking.ahead_since) = (fallback, None, None);
         }
-        self.change_source(Source::History);
-        let begun = self.begin(outbound, now)?;
-        let next = outbound.cursor().next_height;
+        self.change_origin(Origin::History);
+        let begun = self.begin(now)?;
+        let next = self.cursor.next_height();
         let skipped = wanted.filter(|wanted| *wanted < next).map(|wanted| (wanted, next - 1));
         Ok(begun.map(|begun| Begun { skipped, ..begun }))
     }

@@ -1,5 +1,5 @@
-//! What a client wants to be sent, and in what shape: decided at its handshake, the same for all its
-//! life. Nothing here knows where it is in the history.
+//! A client's subscription: what it wants to be sent, and in what shape. It is decided at the handshake and
+//! never changes. Nothing here knows where the client is in the history.
 
 use super::close::Cause;
 use crate::filter::Filter;
@@ -36,9 +36,9 @@ const BLOCK_END: Made = Made {
     gzip: Encoding::GzipBlockEnd,
 };
 
-/// The shape of a client's messages.
+/// What a client is sent, and in what shape.
 #[derive(Debug, Clone)]
-pub struct Form {
+pub struct Subscription {
     pub stream: Stream,
     pub wire: Wire,
     /// What is compressed is shared, so messages that are put together for one client go out plain:
@@ -52,7 +52,7 @@ pub struct Form {
     pub filter: Option<Box<Filter>>,
 }
 
-/// How much of a block is wanted, beside what the form says.
+/// How much of a block is wanted, beside what the subscription says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Part {
     /// Events before this one are not.
@@ -80,7 +80,7 @@ struct Made {
     gzip: Encoding,
 }
 
-impl Form {
+impl Subscription {
     /// The plain stream over a WebSocket, as BigchainDB sends it.
     pub fn plain(stream: Stream) -> Self {
         Self {

@@ -23,10 +23,11 @@ use super::close::{self, Cause};
 use super::inbound::{Fault, Heard, Inbound};
 use super::pass::Pass;
 use super::sessions::Seen;
-use super::source::Feed;
-use super::subscription::{Form, Part};
+use super::source::BlockSource;
+use super::subscription::{Part, Subscription};
 use super::transport::Transport;
-use super::writer::{Bounds, Ending, Outbound, Scratch};
+use super::view::Selection;
+use super::writer::{Ending, Writer};
 use crate::archive::Archive;
 use crate::config;
 use crate::frame::Wire;
@@ -53,8 +54,11 @@ pub struct Surroundings {
 
 /// What a client asked for, and what it is answered first.
 pub struct Wanted {
-    pub form: Form,
-    pub bounds: Bounds,
+    pub subscription: Subscription,
+    /// The last block wanted.
+    pub until_height: Option<u64>,
+    /// Data messages wanted at most.
+    pub messages_max: Option<u64>,
     pub start: Start,
     /// Where to begin when that is not to be had.
     pub fallback: Option<Start>,
@@ -89,10 +93,10 @@ pub type Refuse = fn(&Cause, &str, &[u8]) -> Vec<u8>;
 #[repr(C)]
 pub struct Session<T> {
     around: Arc<Surroundings>,
-    feed: Feed,
-    outbound: Outbound,
-    /// None for a form that needs none.
-    scratch: Option<Box<Scratch>>,
+    source: BlockSource,
+    writer: Writer,
+    /// None for a subscription that needs none.
+    selection: Option<Box<Selection>>,
     /// Where others see how far it is.
     seen: Option<Arc<Seen>>,
     /// When the clock has something for it, at the earliest.
@@ -149,25 +153,28 @@ enum Turn {
 impl<T: Transport> Session<T> {
     pub fn new(transport: T, around: Arc<Surroundings>, wanted: Wanted) -> Self {
         let now = Instant::now();
-        let Wanted { form, bounds, start, fallback, pass, head } = wanted;
-        let inbound = (form.wire == Wire::WebSocket)
-            .then(|| Inbound::new(around.limits.max_message_bytes.as_u64(), form.is_compressed));
-        let needs = form.needs(Part { first_event: 0, is_limited: bounds.messages_max.is_some() });
+        let Wanted { subscription, until_height, messages_max, start, fallback, pass, head } =
+            wanted;
+        let inbound = (subscription.wire == Wire::WebSocket).then(|| {
+            let message_bytes_max = around.limits.max_message_bytes.as_u64();
+            Inbound::new(message_bytes_max, subscription.is_compressed)
+        });
+        let part = Part { first_event: 0, is_limited: messages_max.is_some() };
+        let needs = subscription.needs(part);
         let (head_now, head) = match head {
             Head::Now(head) => (head, None),
             Head::WhenBegun(head) => (Vec::new(), Some(head)),
         };
         let (history, archive) = (Arc::clone(&around.history), Arc::clone(&around.archive));
         let is_resumed = start != Start::Live;
-        let scratch = (form.filter.is_some() || form.is_batch).then(Box::default);
-        let mut feed = Feed::new(history, archive, needs);
-        feed.look_for(start, fallback);
-        let cursor = around.history.live_cursor();
+        let has_selection = subscription.filter.is_some() || subscription.is_batch;
+        let mut source = BlockSource::new(history, archive, needs, until_height);
+        source.look_for(start, fallback);
         let mut session = Self {
             around,
-            feed,
-            outbound: Outbound::new(form, cursor, bounds, head_now),
-            scratch,
+            source,
+            writer: Writer::new(subscription, messages_max, head_now),
+            selection: has_selection.then(Box::default),
             seen: None,
             due_at: now,
             blocked_since: None,
@@ -195,8 +202,9 @@ impl<T: Transport> Session<T> {
     /// A session that is only opened to tell why it is refused.
     pub fn refused(transport: T, around: Arc<Surroundings>, cause: &Cause, head: Vec<u8>) -> Self {
         let wanted = Wanted {
-            form: Form::plain(Stream::Transactions),
-            bounds: Bounds::default(),
+            subscription: Subscription::plain(Stream::Transactions),
+            until_height: None,
+            messages_max: None,
             start: Start::Live,
             fallback: None,
             pass: None,
@@ -221,12 +229,12 @@ impl<T: Transport> Session<T> {
         self.fetch();
         loop {
             // First: what comes after the look wakes this task again.
-            if self.feed.wake_when_moved(cx) {
+            if self.source.wake_when_moved(cx) {
                 (self.is_timer_set, self.is_read_set) = (false, false);
             }
             let turn = self.turn(cx);
-            if let Some(seen) = self.seen.as_ref().filter(|_| !self.feed.is_looking()) {
-                seen.is_at(self.outbound.cursor().next_height);
+            if let Some(seen) = self.seen.as_ref().filter(|_| !self.source.is_looking()) {
+                seen.is_at(self.source.cursor().next_height());
             }
             match turn {
                 Turn::Ended(disconnect) => return Poll::Ready(disconnect),
@@ -235,7 +243,7 @@ impl<T: Transport> Session<T> {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Turn::Waits if self.feed.has_changed_source() => continue,
+                Turn::Waits if self.source.has_changed_origin() => continue,
                 Turn::Waits => {}
             }
             if self.is_timer_set {
@@ -252,7 +260,7 @@ impl<T: Transport> Session<T> {
     /// Asks for the memory of a turn all at once, where one line after the other would be waited for.
     fn fetch(&self) {
         let seen = self.seen.as_ref().map(|seen| seen.next_height());
-        let own = (self.outbound.cursor(), self.due_at, self.began_at, self.is_read_set);
+        let own = (self.source.cursor().next(), self.due_at, self.began_at, self.is_read_set);
         black_box((own, seen, self.transport.may_be_read()));
     }
 
@@ -260,7 +268,7 @@ impl<T: Transport> Session<T> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let read = self.poll_read(cx);
         if let Poll::Ready(Read::Ended(disconnect)) = read {
-            if self.outbound.is_closing() {
+            if self.writer.is_closing() {
                 // A client that closed and shut its side at once may still read our answer.
                 let _ = self.poll_write(cx);
             }
@@ -273,13 +281,7 @@ impl<T: Transport> Session<T> {
         {
             return Turn::Ended(disconnect);
         }
-        let write = self.poll_write(cx);
-        if write.is_pending()
-            && let Some(scratch) = &mut self.scratch
-        {
-            scratch.let_go();
-        }
-        match write {
+        match self.poll_write(cx) {
             Poll::Ready(Err(disconnect)) => Turn::Ended(disconnect),
             Poll::Ready(Ok(())) => Turn::More,
             Poll::Pending if read.is_ready() => Turn::More,
@@ -323,7 +325,7 @@ impl<T: Transport> Session<T> {
             match inbound.next(&mut bytes) {
                 Ok(None) => return,
                 Ok(Some(Heard::Pong)) => {}
-                Ok(Some(Heard::Ping(payload))) => self.outbound.pong(payload),
+                Ok(Some(Heard::Ping(payload))) => self.writer.pong(payload),
                 Ok(Some(Heard::Close(code))) => {
                     let ending = Ending::Bytes(close::echo_frame(code));
                     self.begin_close(ending, close::by_client(code));
@@ -333,6 +335,11 @@ impl<T: Transport> Session<T> {
                 Err(Fault::TooBig) => self.close(&Cause::TooBig),
             }
         }
+    }
+
+    /// Where this client would go on, as a URL's query says it.
+    fn position(&self) -> String {
+        self.source.cursor().position(self.writer.told())
     }
 
     /// The client's end of stream: the answer to our close, or its own end without one.

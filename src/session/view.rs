@@ -1,40 +1,51 @@
-//! What of one block goes to one client: which bytes, in which order, and where its messages end.
+//! What of a portion of the history goes to one client: which bytes, in which order, and where its messages
+//! end.
 //!
-//! Made when it is needed and gone with the write: it borrows the block's shared bytes, and copies
-//! none of them. Nothing is kept per client.
+//! Made once for a portion, and gone with the turn: a view borrows the block's shared bytes, and copies none
+//! of them. Nothing is kept per client.
 
-use std::io::IoSlice;
+mod data;
+mod selection;
 
-use super::subscription::{Form, Part, Shape};
-use crate::frame::{self, EncodedBlock, Encoding};
-use crate::history::{ENTRIES_MAX, Kept};
-use crate::protocol::Stream;
+use arrayvec::ArrayVec;
 
-/// Slices in one vectored write; Linux takes 1,024 at most.
-const SLICES_MAX: usize = ENTRIES_MAX;
+use super::cursor::SessionCursor;
+use super::subscription::{Part, Subscription};
+use crate::history::{ENTRIES_MAX, Entry, Kept};
+pub use data::Slices;
+use data::{Data, Run};
+pub use selection::Selection;
 
-/// Up to [`SLICES_MAX`] slices of one vectored write.
-pub type Slices<'a> = arrayvec::ArrayVec<IoSlice<'a>, SLICES_MAX>;
+/// The views of a portion, oldest first.
+pub struct Views<'a> {
+    views: ArrayVec<View<'a>, ENTRIES_MAX>,
+    /// How many of them are behind the client.
+    passed: usize,
+    next_height: u64,
+}
 
-/// What of a block is wanted, beside what the form says.
-#[derive(Debug, Clone, Copy)]
-pub struct Cut {
-    pub part: Part,
-    /// Data messages that may still go to this client.
-    pub messages_max: Option<u64>,
+/// What one entry is for a client.
+pub enum View<'a> {
+    Block(BlockView<'a>),
+    /// As much of a gap as the client wants, both ends included.
+    Gap {
+        from_height: u64,
+        to_height: u64,
+    },
 }
 
 /// Whole messages back to back: data, then the mark of the block's end, if there is one.
-pub struct Plan<'e, 'p> {
-    data: Data<'e, 'p>,
-    end: &'e [u8],
+pub struct BlockView<'a> {
+    pub kept: &'a Kept,
+    data: Data<'a>,
+    end: &'a [u8],
     /// Nothing goes to this client after it.
     pub is_last: bool,
     /// Data of the block is left out at its end.
     is_cut: bool,
 }
 
-/// What the first messages of a plan have told.
+/// What the first messages of a block have told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     Nothing,
@@ -43,46 +54,101 @@ pub enum Told {
     All,
 }
 
-enum Data<'e, 'p> {
-    /// Messages `from..to` of a run.
-    Run { run: Run<'e>, from: usize, to: usize },
-    /// These messages of a run.
-    Picked { run: Run<'e>, picked: &'p [u32] },
-    /// One message: a head of this client's own, the payloads of these events, an end.
-    Batch { block: &'e EncodedBlock, head_len: usize, picked: &'p [u32], tail: &'static [u8] },
-}
-
-/// Messages back to back, and where each ends.
-#[derive(Clone, Copy)]
-struct Run<'e> {
-    bytes: &'e [u8],
-    ends: &'e [u32],
-    /// Messages that each of these counts for.
-    weight: usize,
-}
-
-impl<'e, 'p> Plan<'e, 'p> {
-    /// What the client of this form gets of the block, which has what [`Form::needs`] says.
+impl<'a> Views<'a> {
+    /// What a client at `cursor` is sent of `entries`, which begin there and have what
+    /// [`Subscription::needs`] says, in `messages_max` data messages at most.
     ///
-    /// `picked` and `head` are room for what is this client's own.
+    /// `selection` takes what is this client's own.
     pub fn of(
-        form: &Form,
-        kept: &'e Kept,
-        cut: Cut,
-        picked: &'p mut Vec<u32>,
-        head: &mut Vec<u8>,
+        subscription: &Subscription,
+        entries: &'a [Entry],
+        cursor: &SessionCursor,
+        messages_max: Option<u64>,
+        selection: &'a mut Selection,
     ) -> Self {
-        let data = Data::of(form, kept, cut.part, picked, head);
-        let end = match form.block_end() {
-            Some(encoding) => Run::of(kept, Some(encoding), form.stream).bytes,
+        let part = |height| Part {
+            first_event: cursor.events_before(height),
+            is_limited: messages_max.is_some(),
+        };
+        selection.select(subscription, entries, part);
+        let selection = &*selection;
+        let next_height = cursor.next_height();
+        let mut views = Self { views: ArrayVec::new(), passed: 0, next_height };
+        let mut messages_left = messages_max;
+        for (at, entry) in entries.iter().enumerate() {
+            let kept = match entry {
+                Entry::Block(kept) => kept,
+                Entry::Gap { from_height, to_height } => {
+                    views.views.push(View::Gap {
+                        from_height: next_height.max(*from_height),
+                        to_height: cursor
+                            .until_height()
+                            .map_or(*to_height, |it| it.min(*to_height)),
+                    });
+                    continue;
+                }
+            };
+            let data = Data::of(subscription, kept, part(kept.block.height), selection.of(at));
+            let view = BlockView::of(subscription, kept, data, messages_left);
+            messages_left =
+                messages_left.map(|left| left.saturating_sub(view.data_messages() as u64));
+            let is_last = view.is_last;
+            views.views.push(View::Block(view));
+            if is_last {
+                break;
+            }
+        }
+        views
+    }
+
+    /// Those that are not behind the client.
+    pub fn ahead(&self) -> &[View<'a>] {
+        &self.views[self.passed..]
+    }
+
+    /// Whether all are behind the client.
+    pub fn is_passed(&self) -> bool {
+        self.ahead().is_empty()
+    }
+
+    /// The height that comes next for the client, or is under way.
+    pub fn next_height(&self) -> u64 {
+        self.next_height
+    }
+
+    /// Takes note that the client is inside the first block ahead.
+    pub fn enter(&mut self, height: u64) {
+        self.next_height = height;
+    }
+
+    /// Takes note that the first ahead is behind the client.
+    pub fn pass(&mut self, next_height: u64) {
+        self.passed += 1;
+        self.next_height = next_height;
+    }
+}
+
+impl<'a> BlockView<'a> {
+    fn of(
+        subscription: &Subscription,
+        kept: &'a Kept,
+        data: Data<'a>,
+        messages_max: Option<u64>,
+    ) -> Self {
+        let end = match subscription.block_end() {
+            Some(encoding) => Run::of(kept, Some(encoding), subscription.stream).bytes(),
             None => &[],
         };
-        let left = cut.messages_max.map_or(usize::MAX, |max| max.try_into().unwrap_or(usize::MAX));
+        let left = messages_max.map_or(usize::MAX, |max| max.try_into().unwrap_or(usize::MAX));
         if data.messages() < left {
-            return Self { data, end, is_last: false, is_cut: false };
+            return Self { kept, data, end, is_last: false, is_cut: false };
         }
         let is_cut = data.messages() > left;
-        Self { data: data.truncated(left), end: &[], is_last: true, is_cut }
+        Self { kept, data: data.truncated(left), end: &[], is_last: true, is_cut }
+    }
+
+    pub fn height(&self) -> u64 {
+        self.kept.block.height
     }
 
     /// All bytes.
@@ -136,193 +202,7 @@ impl<'e, 'p> Plan<'e, 'p> {
     }
 
     /// Adds slices of the bytes `from..to` as long as there is room. Returns whether all fitted.
-    /// `head` is the one that [`Plan::of`] wrote.
-    pub fn push<'a>(&self, from: usize, to: usize, head: &'a [u8], slices: &mut Slices<'a>) -> bool
-    where
-        'e: 'a,
-    {
-        let mut at = 0;
-        let mut fits = true;
-        self.each_piece(head, |piece| {
-            let (start, end) = (at, at + piece.len());
-            at = end;
-            let wanted = from.max(start)..to.min(end);
-            if wanted.is_empty() {
-                return start < to;
-            }
-            fits = slices
-                .try_push(IoSlice::new(&piece[wanted.start - start..wanted.end - start]))
-                .is_ok();
-            fits
-        });
-        fits
-    }
-
-    /// Whether it has bytes that are this client's own, in `head`.
-    pub fn has_head(&self) -> bool {
-        matches!(self.data, Data::Batch { .. })
-    }
-
-    /// Calls `each` with the bytes in order until it returns false; neighbours come as one piece.
-    fn each_piece<'a>(&self, head: &'a [u8], mut each: impl FnMut(&'a [u8]) -> bool)
-    where
-        'e: 'a,
-    {
-        let goes_on = match &self.data {
-            Data::Run { run, from, to } => each(&run.bytes[run.start_of(*from)..run.start_of(*to)]),
-            Data::Picked { run, picked } => picked.chunk_by(|a, b| a + 1 == *b).all(|chunk| {
-                let (first, last) = (chunk[0] as usize, chunk[chunk.len() - 1] as usize);
-                each(&run.bytes[run.start_of(first)..run.start_of(last + 1)])
-            }),
-            Data::Batch { block, picked, tail, .. } => {
-                each(head)
-                    && picked.iter().enumerate().all(|(place, event)| {
-                        (place == 0 || each(frame::SEPARATOR))
-                            && each(block.payload(*event as usize))
-                    })
-                    && each(tail)
-            }
-        };
-        if goes_on {
-            each(self.end);
-        }
-    }
-}
-
-impl<'e, 'p> Data<'e, 'p> {
-    fn of(
-        form: &Form,
-        kept: &'e Kept,
-        part: Part,
-        picked: &'p mut Vec<u32>,
-        head: &mut Vec<u8>,
-    ) -> Self {
-        let (block, stream) = (&kept.block, form.stream);
-        let shape = form.shape(part);
-        let (run, from) = match shape {
-            Shape::Whole(encoding) => {
-                let run = Run::of(kept, encoding, stream);
-                let weight = match encoding {
-                    Some(Encoding::GzipBlock) => block.events_len(),
-                    _ => 1,
-                };
-                (Run { weight, ..run }, 0)
-            }
-            Shape::Single(encoding) => (Run::of(kept, encoding, stream), part.first_event as usize),
-            Shape::Own => (Run::of(kept, None, stream), part.first_event as usize),
-        };
-        let to = run.ends.len();
-        let from = from.min(to);
-        match (&form.filter, shape) {
-            (None, Shape::Whole(_) | Shape::Single(_)) => return Self::Run { run, from, to },
-            (None, Shape::Own) => {
-                picked.clear();
-                picked.extend(from as u32..to as u32);
-            }
-            (Some(filter), _) => {
-                let index = kept.index().expect("bug: a filter's block has no index");
-                filter.matches(index, picked);
-                picked.retain(|event| *event as usize >= from);
-            }
-        }
-        if shape != Shape::Own || picked.is_empty() {
-            return Self::Picked { run, picked };
-        }
-        *head = frame::batch_head(block, picked, form.wire);
-        let tail = frame::batch_tail(form.wire);
-        Self::Batch { block, head_len: head.len(), picked, tail }
-    }
-
-    fn truncated(self, messages_max: usize) -> Self {
-        match self {
-            Self::Run { run, from, to } => {
-                Self::Run { run, from, to: to.min(from.saturating_add(messages_max)) }
-            }
-            Self::Picked { run, picked } => {
-                Self::Picked { run, picked: &picked[..picked.len().min(messages_max)] }
-            }
-            whole @ Self::Batch { .. } => whole,
-        }
-    }
-
-    fn messages(&self) -> usize {
-        match self {
-            Self::Run { from, to, .. } => to - from,
-            Self::Picked { picked, .. } => picked.len(),
-            Self::Batch { .. } => 1,
-        }
-    }
-
-    fn weight(&self) -> usize {
-        match self {
-            Self::Run { run, .. } | Self::Picked { run, .. } => run.weight,
-            Self::Batch { .. } => 1,
-        }
-    }
-
-    fn start_of(&self, index: usize) -> usize {
-        match self {
-            Self::Run { run, from, .. } => run.start_of(from + index) - run.start_of(*from),
-            Self::Picked { run, picked } => {
-                picked[..index].iter().map(|event| run.len_of(*event as usize)).sum()
-            }
-            Self::Batch { .. } if index == 0 => 0,
-            Self::Batch { block, head_len, picked, tail } => {
-                let payloads = picked.iter().map(|event| block.payload(*event as usize).len());
-                let separators = frame::SEPARATOR.len() * picked.len().saturating_sub(1);
-                head_len + payloads.sum::<usize>() + separators + tail.len()
-            }
-        }
-    }
-
-    fn ended_at(&self, offset: usize) -> usize {
-        match self {
-            Self::Run { run, from, to } => {
-                let offset = offset + run.start_of(*from);
-                run.ends[*from..*to].partition_point(|end| *end as usize <= offset)
-            }
-            Self::Picked { run, picked } => {
-                let mut end = 0;
-                let ended = picked.iter().take_while(|event| {
-                    end += run.len_of(**event as usize);
-                    end <= offset
-                });
-                ended.count()
-            }
-            Self::Batch { .. } => usize::from(offset >= self.start_of(1)),
-        }
-    }
-
-    /// The event that the message at `index` tells; never asked of one that tells several.
-    fn event_of(&self, index: usize) -> u32 {
-        match self {
-            Self::Run { from, .. } => (from + index) as u32,
-            Self::Picked { picked, .. } => picked[index],
-            Self::Batch { picked, .. } => picked[picked.len() - 1],
-        }
-    }
-}
-
-impl<'e> Run<'e> {
-    /// None: the plain frames of `stream`.
-    fn of(kept: &'e Kept, encoding: Option<Encoding>, stream: Stream) -> Self {
-        let block = &kept.block;
-        let (bytes, ends): (&[u8], &[u32]) = match (encoding, stream) {
-            (Some(encoding), _) => {
-                let made = kept.encoded(encoding).expect("bug: what a form needs was not made");
-                (&made.bytes, &made.ends)
-            }
-            (None, Stream::Transactions) => (&block.events, &block.event_ends),
-            (None, Stream::Blocks) => (&block.summary, std::slice::from_ref(&block.summary_end)),
-        };
-        Self { bytes, ends, weight: 1 }
-    }
-
-    fn start_of(&self, index: usize) -> usize {
-        index.checked_sub(1).map_or(0, |before| self.ends[before] as usize)
-    }
-
-    fn len_of(&self, index: usize) -> usize {
-        self.start_of(index + 1) - self.start_of(index)
+    pub fn push(&self, from: usize, to: usize, slices: &mut Slices<'a>) -> bool {
+        self.data.push(self.end, from, to, slices)
     }
 }

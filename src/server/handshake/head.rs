@@ -6,7 +6,7 @@ use hyper::header::{self, HeaderValue};
 use crate::frame;
 use crate::server::answer::{Answer, refusal_bytes};
 use crate::server::cors::Readers;
-use crate::session::{Cause, Form, StreamHead};
+use crate::session::{Cause, StreamHead, Subscription};
 
 /// When an event stream's client comes back after the connection is lost, in milliseconds.
 const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=3_000;
@@ -27,9 +27,9 @@ pub fn switching_head(accept: &str, extension: Option<&str>, protocol: Option<&s
 }
 
 /// The head of an answer that ends with its connection, and when to come back after that.
-pub fn event_stream_head(form: &Form, readers: &Readers) -> StreamHead {
+pub fn event_stream_head(subscription: &Subscription, readers: &Readers) -> StreamHead {
     let common_lines = readers.lines();
-    let encoding = if form.is_compressed { "Content-Encoding: gzip\r\n" } else { "" };
+    let encoding = if subscription.is_compressed { "Content-Encoding: gzip\r\n" } else { "" };
     let mut head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{encoding}\
          Vary: Accept-Encoding\r\nCache-Control: no-store, no-transform\r\n\
@@ -38,12 +38,12 @@ pub fn event_stream_head(form: &Form, readers: &Readers) -> StreamHead {
     .into_bytes();
     head.extend_from_slice(&common_lines);
     head.extend(b"\r\n");
-    if form.is_compressed {
+    if subscription.is_compressed {
         head.extend(frame::GZIP_HEADER);
     }
     // Drawn for each, so that those who lose a replica do not return all at once.
     let retry_ms = fastrand::u32(RETRY_MS);
-    head.extend(form.own_text(format!("retry: {retry_ms}\n\n").as_bytes()));
+    head.extend(subscription.own_text(format!("retry: {retry_ms}\n\n").as_bytes()));
     StreamHead { bytes: head, common_lines, refuse: refuse_start }
 }
 

@@ -89,7 +89,7 @@ impl<T: Transport> Session<T> {
             self.drained_at = self.around.drain.draw_close_time();
         }
         let heartbeat_interval = limits.heartbeat_interval;
-        if self.feed.deadline().is_some_and(|at| now >= at) {
+        if self.source.deadline().is_some_and(|at| now >= at) {
             self.begin(now);
         }
         if self.is_told_of_life() && now >= self.told_at + heartbeat_interval {
@@ -112,7 +112,7 @@ impl<T: Transport> Session<T> {
         } else if !self.pinged && now >= self.alive_at + limits.ping_interval {
             // The answer has its whole time, also when this process stood still before it asked.
             (self.alive_at, self.pinged) = (now - limits.ping_interval, true);
-            self.outbound.ping();
+            self.writer.ping();
         }
         None
     }
@@ -131,7 +131,7 @@ impl<T: Transport> Session<T> {
         let stalled_at = self.blocked_since.map(|since| since + limits.write_stall_timeout);
         let told_at = self.is_told_of_life().then(|| self.told_at + limits.heartbeat_interval);
         let expires_at = self.pass.as_ref().and_then(|pass| pass.until);
-        [pinged_at, stalled_at, told_at, expires_at, self.drained_at, self.feed.deadline()]
+        [pinged_at, stalled_at, told_at, expires_at, self.drained_at, self.source.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -140,39 +140,39 @@ impl<T: Transport> Session<T> {
 
     /// Whether the rest of a message is still to come from the broker, though the socket takes bytes.
     fn is_owed_a_message_end(&self) -> bool {
-        !self.outbound.may_write_own() && self.blocked_since.is_none()
+        !self.writer.may_write_queued() && self.blocked_since.is_none()
     }
 
     /// Whether silence towards this client is broken by a heartbeat.
     pub(super) fn is_told_of_life(&self) -> bool {
-        self.inbound.is_none() || self.outbound.form().has_control
+        self.inbound.is_none() || self.writer.subscription().has_control
     }
 
     /// Says that there is nothing to say, and up to where that is so.
     fn beat(&mut self, now: Instant) {
         self.told_at = now;
-        if self.inbound.is_none() && self.feed.is_looking() {
+        if self.inbound.is_none() && self.source.is_looking() {
             // A proxy would take the silence for a dead server: what is wrong with the start is told
             // behind the head then.
             if let Some(head) = self.head.take() {
-                self.outbound.put(head.bytes);
+                self.writer.put(head.bytes);
             }
-            return self.outbound.put(self.outbound.form().silent_heartbeat(None));
+            return self.writer.put(self.writer.subscription().silent_heartbeat(None));
         }
-        if self.feed.is_looking() || !self.outbound.is_between_blocks() {
+        if self.source.is_looking() || !self.writer.is_between_blocks() {
             return;
         }
-        let height = self.outbound.cursor().next_height.checked_sub(1);
-        let position = self.outbound.position();
+        let height = self.source.cursor().next_height().checked_sub(1);
+        let position = self.position();
         // With what the client has of the block that it begins in: its cursor must not go back.
         let id = position.strip_prefix("after=").map(str::to_owned);
-        match (self.outbound.form().has_control, height) {
-            (true, Some(height)) => self.outbound.tell(&control::heartbeat(height, id)),
+        match (self.writer.subscription().has_control, height) {
+            (true, Some(height)) => self.writer.tell(&control::heartbeat(height, id)),
             // Nothing has been sent that a WebSocket client could be told of.
             (true, None) if self.inbound.is_some() => {}
             _ => {
-                let heartbeat = self.outbound.form().silent_heartbeat(id.as_deref());
-                self.outbound.put(heartbeat);
+                let heartbeat = self.writer.subscription().silent_heartbeat(id.as_deref());
+                self.writer.put(heartbeat);
             }
         }
     }

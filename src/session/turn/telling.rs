@@ -17,12 +17,12 @@ impl<T: Transport> Session<T> {
         if self.closing.is_some() {
             return;
         }
-        if self.feed.first_wanted().is_some_and(|first| self.outbound.ends_before(first)) {
+        if self.source.first_wanted().is_some_and(|first| self.source.cursor().ends_before(first)) {
             return self.close(&Cause::Done);
         }
-        let begun = match self.feed.begin(&mut self.outbound, now) {
+        let begun = match self.source.begin(now) {
             Ok(None) => {
-                if let Some(at) = self.feed.deadline() {
+                if let Some(at) = self.source.deadline() {
                     self.look_by(at);
                 }
                 return;
@@ -41,21 +41,21 @@ impl<T: Transport> Session<T> {
         }
         self.told_at = now;
         if let Some(head) = self.head.take() {
-            self.outbound.put(head.bytes);
+            self.writer.put(head.bytes);
         }
         if let Some((from_height, to_height)) = begun.skipped {
-            self.outbound.tell(&control::gap(from_height, to_height));
+            self.writer.tell(&control::gap(from_height, to_height));
         }
-        if self.outbound.form().has_control {
+        if self.writer.subscription().has_control {
             let around = &self.around;
             let beginning = Beginning {
                 // The client is in that block already; the gap that is told next names it.
-                next_height: self.outbound.cursor().next_height + u64::from(begun.is_within_gap),
-                events_before: self.outbound.events_before_start(),
+                next_height: self.source.cursor().next_height() + u64::from(begun.is_within_gap),
+                events_before: self.source.cursor().events_before_start(),
                 first_height: start::oldest(&around.history, &around.archive),
                 tip_height: around.history.summary().tip,
             };
-            self.outbound.tell(&control::position(beginning));
+            self.writer.tell(&control::position(beginning));
         }
     }
 
@@ -63,7 +63,7 @@ impl<T: Transport> Session<T> {
     /// is nothing left to say.
     pub(super) fn let_go(&mut self, end: End) -> Result<(), Disconnect> {
         let cause = cause_of(end);
-        if !self.outbound.is_at_message_end() {
+        if !self.writer.is_at_message_end() {
             self.transport.reset_on_drop();
             return Err(self.closing.map_or(cause.disconnect(), |closing| closing.disconnect));
         }
@@ -80,12 +80,12 @@ impl<T: Transport> Session<T> {
 
     /// Tells of gaps behind the cursor that were filled, if this client is told such things.
     pub(super) fn tell_fills(&mut self, lag: Lag) {
-        if !self.outbound.form().has_control || self.outbound.is_closing() {
+        if !self.writer.subscription().has_control || self.writer.is_closing() {
             return;
         }
-        match self.feed.fills(lag, &self.outbound) {
+        match self.source.fills(lag) {
             Ok(fills) => {
-                fills.iter().for_each(|height| self.outbound.tell(&control::filled(*height)));
+                fills.iter().for_each(|height| self.writer.tell(&control::filled(*height)));
             }
             Err(_) => self.close(&Cause::TooSlow),
         }
@@ -93,13 +93,13 @@ impl<T: Transport> Session<T> {
 
     pub(super) fn close(&mut self, cause: &Cause) {
         // Before the start is found the cursor means nothing.
-        let asked = self.feed.asked();
+        let asked = self.source.asked();
         let ending = match (self.head.take(), asked) {
             (None, None) => Ending::Cause(cause.clone()),
-            (None, Some(asked)) => Ending::Bytes(self.outbound.form().ending(cause, &asked)),
+            (None, Some(asked)) => Ending::Bytes(self.writer.subscription().ending(cause, &asked)),
             // It has not begun: a status is what its client understands.
             (Some(head), asked) => {
-                let position = asked.unwrap_or_else(|| self.outbound.position());
+                let position = asked.unwrap_or_else(|| self.position());
                 Ending::Bytes((head.refuse)(cause, &position, &head.common_lines))
             }
         };
@@ -108,7 +108,7 @@ impl<T: Transport> Session<T> {
 
     pub(super) fn begin_close(&mut self, ending: Ending, disconnect: Disconnect) {
         if self.closing.is_none() {
-            self.outbound.close(ending);
+            self.writer.close(ending);
             let until = Instant::now() + CLOSE_TIMEOUT;
             self.closing = Some(Closing { disconnect, until });
             self.look_by(until);

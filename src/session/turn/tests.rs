@@ -31,7 +31,7 @@ fn wanted(query: &str, way: Way) -> Wanted {
     let query = Query::parse(query, Stream::Transactions, &[]).expect("a query");
     let is_websocket = way == Way::WebSocket;
     Wanted {
-        form: Form {
+        subscription: Subscription {
             stream: Stream::Transactions,
             wire: if is_websocket { Wire::WebSocket } else { Wire::EventStream },
             is_compressed: false,
@@ -39,7 +39,8 @@ fn wanted(query: &str, way: Way) -> Wanted {
             has_control: query.control,
             filter: (!query.filter.is_empty()).then(|| Box::new(query.filter)),
         },
-        bounds: Bounds { until_height: query.until_height, messages_max: query.limit },
+        until_height: query.until_height,
+        messages_max: query.limit,
         start: query.start,
         fallback: None,
         pass: None,

@@ -11,32 +11,54 @@ use crate::history::{Entries, Entry, Kept, Lag};
 use crate::metrics::Disconnect;
 use crate::session::close::Cause;
 use crate::session::source::Offer;
-use crate::session::view::Slices;
-use crate::session::writer::Scratch;
+use crate::session::view::{Selection, Slices, Views};
 
 /// A turn's bound: a session far behind lets others have theirs after this much.
 const TURN_BYTES_MAX: usize = 1 << 20;
-/// Portions of the history without a byte on this stream (empty blocks) that one turn passes over.
-const TURN_EMPTY_PORTIONS_MAX: usize = 16;
+/// Looks at the source that one turn takes at most without a byte to write: portions of empty blocks, say.
+const TURN_EMPTY_LOOKS_MAX: usize = 16;
 
-/// What the history gave.
-enum Borrowed {
-    /// Entries to write from; none at the end, or when only a close is to be written.
+/// What a look at the source came to.
+enum Look {
+    /// Entries to write from; none at the end.
     Entries(Lag),
-    /// A turn's worth of entries without a byte on this stream; there may be more.
-    OnlyEmpty,
+    /// No entries are wanted, or none are there before the source wakes this task.
+    Nothing,
+    /// The next look comes to something else.
+    Again,
 }
 
 impl<T: Transport> Session<T> {
-    /// Writes one portion. Pending: the socket is full, or all is written.
+    /// Writes one turn's worth. Pending: the socket is full, or all is written.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Disconnect>> {
+        // Lent for the turn: views borrow it while the session changes.
+        let mut selection = self.selection.take();
+        let written = match &mut selection {
+            Some(selection) => self.poll_portions(cx, selection),
+            None => self.poll_portions(cx, &mut Selection::default()),
+        };
+        if written.is_pending()
+            && let Some(selection) = &mut selection
+        {
+            selection.let_go();
+        }
+        self.selection = selection;
+        written
+    }
+
+    /// Takes and writes one portion of the history after the other.
+    fn poll_portions(
+        &mut self,
+        cx: &mut Context<'_>,
+        selection: &mut Selection,
+    ) -> Poll<Result<(), Disconnect>> {
         let mut entries = Entries::new();
-        let mut left = TURN_BYTES_MAX;
-        loop {
+        let (mut bytes_left, mut empty_looks) = (TURN_BYTES_MAX, 0);
+        while empty_looks < TURN_EMPTY_LOOKS_MAX {
             if self.is_write_shut {
                 return Poll::Pending;
             }
-            if self.outbound.is_close_written() {
+            if self.writer.is_close_written() {
                 // The peer's own close, or its end of stream, is awaited by poll_read.
                 let shut = Pin::new(&mut self.transport).poll_shutdown(cx);
                 self.is_write_shut = ready!(shut).is_ok();
@@ -45,15 +67,95 @@ impl<T: Transport> Session<T> {
                     false => Poll::Ready(Err(self.lost())),
                 };
             }
-            let lag = match ready!(self.poll_entries(cx, &mut entries)) {
-                Ok(Borrowed::Entries(lag)) => lag,
-                Ok(Borrowed::OnlyEmpty) => return Poll::Ready(Ok(())),
+            let lag = match ready!(self.poll_look(cx, &mut entries)) {
+                Ok(Look::Entries(lag)) => Some(lag),
+                Ok(Look::Nothing) => None,
+                Ok(Look::Again) => {
+                    empty_looks += 1;
+                    continue;
+                }
                 Err(disconnect) => return Poll::Ready(Err(disconnect)),
             };
+            let mut views = self.writer.views(&entries, self.source.cursor(), selection);
+            if let Some(lag) = lag {
+                if !self.writer.goes_on_in(&views) {
+                    return Poll::Ready(Err(self.break_off()));
+                }
+                self.writer.pass_empty(&mut views);
+                self.source.move_to(views.next_height());
+                self.tell_fills(lag);
+                let is_passed = !entries.is_empty() && views.is_passed();
+                if (is_passed || self.is_done()) && !self.writer.has_queued() {
+                    empty_looks += 1;
+                    continue;
+                }
+            }
+            let lag = lag.unwrap_or_default();
+            match ready!(self.poll_views(cx, &entries, &mut views, lag, &mut bytes_left)) {
+                Ok(()) if bytes_left > 0 => {}
+                ended => return Poll::Ready(ended),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes the next entries; a client that cannot be served further begins to be closed. Pending: its
+    /// turn with the broker is over until the socket takes bytes.
+    fn poll_look(
+        &mut self,
+        cx: &mut Context<'_>,
+        entries: &mut Entries,
+    ) -> Poll<Result<Look, Disconnect>> {
+        entries.clear();
+        if self.source.is_looking() {
+            self.begin(Instant::now());
+        }
+        // While its start is looked for its cursor is anywhere, also behind its end.
+        if self.is_done() && !self.writer.is_closing() && !self.source.is_looking() {
+            self.close(&Cause::Done);
+        }
+        if !self.wants_blocks() || self.source.is_looking() {
+            return Poll::Ready(Ok(Look::Nothing));
+        }
+        let (writer, is_between) = (&self.writer, self.writer.is_between_blocks());
+        let needs = |events_before| writer.needs(events_before);
+        match self.source.offer(is_between, needs, TURN_BYTES_MAX, entries) {
+            Ok(Offer::Entries(lag)) => Poll::Ready(Ok(Look::Entries(lag))),
+            Ok(Offer::Nothing) => Poll::Ready(Ok(Look::Nothing)),
+            Ok(Offer::Suspended) => {
+                if self.writer.has_queued() && self.writer.may_write_queued() {
+                    return Poll::Ready(Ok(Look::Nothing));
+                }
+                if self.transport.poll_writable(cx).is_pending() {
+                    self.is_blocked();
+                    return Poll::Pending;
+                }
+                self.is_unblocked();
+                self.source.resume();
+                Poll::Ready(Ok(Look::Again))
+            }
+            Err(end) => {
+                entries.clear();
+                Poll::Ready(self.let_go(end).map(|()| Look::Again))
+            }
+        }
+    }
+
+    /// Writes what there is of the views. Pending: the socket is full, or all is written. Ready: what comes
+    /// next is to be looked for, or `bytes_left` is used up.
+    fn poll_views(
+        &mut self,
+        cx: &mut Context<'_>,
+        entries: &[Entry],
+        views: &mut Views<'_>,
+        lag: Lag,
+        bytes_left: &mut usize,
+    ) -> Poll<Result<(), Disconnect>> {
+        loop {
             let write = {
-                let (mut none, mut slices) = (Scratch::default(), Slices::new());
-                let scratch = self.scratch.as_deref_mut().unwrap_or(&mut none);
-                self.outbound.slices(&entries, scratch, &mut slices);
+                let (source, mut slices) = (&self.source, Slices::new());
+                let position = |told| source.cursor().position(told);
+                self.writer.slices(views, position, &mut slices);
                 if slices.is_empty() {
                     self.blocked_since = None;
                     return Poll::Pending;
@@ -67,12 +169,12 @@ impl<T: Transport> Session<T> {
             };
             match write {
                 Poll::Ready(Ok(written)) if written > 0 => {
-                    self.take_note(&entries, written, lag);
-                    if self.has_written_all(&entries, lag) {
+                    self.take_note(views, written, lag);
+                    if self.has_written_all(entries, lag) {
                         return Poll::Pending;
                     }
-                    left = left.saturating_sub(written);
-                    if left == 0 {
+                    *bytes_left = bytes_left.saturating_sub(written);
+                    if *bytes_left == 0 || views.is_passed() || self.writer.is_closing() {
                         return Poll::Ready(Ok(()));
                     }
                 }
@@ -85,90 +187,39 @@ impl<T: Transport> Session<T> {
         }
     }
 
-    /// Takes the next entries; a client that cannot be served further begins to be closed. Pending:
-    /// its turn with the broker is over until the socket takes bytes.
-    fn poll_entries(
-        &mut self,
-        cx: &mut Context<'_>,
-        entries: &mut Entries,
-    ) -> Poll<Result<Borrowed, Disconnect>> {
-        let nothing = Borrowed::Entries(Lag::default());
-        for _ in 0..TURN_EMPTY_PORTIONS_MAX {
-            entries.clear();
-            if self.feed.is_looking() {
-                self.begin(Instant::now());
-            }
-            // While its start is looked for its cursor is anywhere, also behind its end.
-            if self.outbound.is_done() && !self.outbound.is_closing() && !self.feed.is_looking() {
-                self.close(&Cause::Done);
-            }
-            if !self.outbound.wants_blocks() || self.feed.is_looking() {
-                return Poll::Ready(Ok(nothing));
-            }
-            let lag = match self.feed.offer(&mut self.outbound, TURN_BYTES_MAX, entries) {
-                Ok(Offer::Entries(lag)) => lag,
-                Ok(Offer::Nothing) => return Poll::Ready(Ok(nothing)),
-                Ok(Offer::Suspended) => {
-                    if self.outbound.has_own() && self.outbound.may_write_own() {
-                        return Poll::Ready(Ok(nothing));
-                    }
-                    if self.transport.poll_writable(cx).is_pending() {
-                        self.is_blocked();
-                        return Poll::Pending;
-                    }
-                    self.is_unblocked();
-                    self.feed.resume(&self.outbound);
-                    continue;
-                }
-                Err(end) => {
-                    entries.clear();
-                    match self.let_go(end) {
-                        Ok(()) => continue,
-                        Err(disconnect) => return Poll::Ready(Err(disconnect)),
-                    }
-                }
-            };
-            let mut none = Scratch::default();
-            let scratch = self.scratch.as_deref_mut().unwrap_or(&mut none);
-            if !self.outbound.goes_on_in(entries, scratch) {
-                entries.clear();
-                return Poll::Ready(Err(self.break_off()));
-            }
-            self.outbound.pass_empty(entries, scratch);
-            self.tell_fills(lag);
-            let next_height = self.outbound.cursor().next_height;
-            let is_passed = entries.last().is_some_and(|last| last.last_height() < next_height);
-            if !is_passed && !self.outbound.is_done() || self.outbound.has_own() {
-                return Poll::Ready(Ok(Borrowed::Entries(lag)));
-            }
-        }
-        Poll::Ready(Ok(Borrowed::OnlyEmpty))
+    /// Whether the client has all that it wanted.
+    pub(super) fn is_done(&self) -> bool {
+        self.writer.is_done() || self.source.cursor().is_over()
+    }
+
+    /// Whether blocks may still be written: not once an end waits, but for a message under way.
+    fn wants_blocks(&self) -> bool {
+        self.writer.wants_blocks() && !self.source.cursor().is_over()
     }
 
     /// Whether that was all there is: what comes after the look wakes this task.
     fn has_written_all(&self, entries: &[Entry], lag: Lag) -> bool {
-        let next_height = self.outbound.cursor().next_height;
-        self.feed.is_shared()
+        let next_height = self.source.cursor().next_height();
+        self.source.is_shared()
             && entries.len() == lag.blocks_behind
             && entries.last().is_some_and(|last| last.last_height() < next_height)
-            && !self.outbound.has_own()
-            && self.outbound.wants_blocks()
+            && !self.writer.has_queued()
+            && self.wants_blocks()
     }
 
-    fn take_note(&mut self, entries: &[Entry], written: usize, lag: Lag) {
+    fn take_note(&mut self, views: &mut Views<'_>, written: usize, lag: Lag) {
         let metrics = &self.around.metrics;
         let began_at = self.began_at.into_std();
         // What is read back was appended to a history of its own, and only just.
-        let is_shared = self.feed.is_shared();
+        let is_shared = self.source.is_shared();
         let mut finished = |kept: &Kept| {
             if is_shared && kept.appended_at >= began_at {
                 metrics.append_to_write_seconds.observe(kept.appended_at.elapsed().as_secs_f64());
             }
         };
-        let mut none = Scratch::default();
-        let scratch = self.scratch.as_deref_mut().unwrap_or(&mut none);
-        let messages = self.outbound.advance(entries, written, scratch, &mut finished);
-        self.feed.wrote(&self.outbound);
+        let messages = self.writer.advance(views, written, &mut finished);
+        self.source.move_to(views.next_height());
+        self.source.wrote();
         metrics.sent_messages.inc_by(messages as u64);
         metrics.sent_bytes.inc_by(written as u64);
         if let Some(seen) = &self.seen {

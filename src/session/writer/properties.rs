@@ -5,13 +5,13 @@ use std::io::Read;
 
 use fastrand::Rng;
 
-use super::tests::frames;
+use super::tests::{Client, frames};
 use super::*;
 use crate::archive::Archive;
 use crate::filter::Filter;
 use crate::frame::sample::block;
 use crate::frame::{GZIP_HEADER, Wire};
-use crate::history::{Entries, History};
+use crate::history::History;
 use crate::protocol::{Query, Start, Stream};
 use crate::session::start::{self, Found, Seek};
 
@@ -122,11 +122,11 @@ impl Case {
     }
 
     /// A session that begins where `start` says.
-    fn session(&self, start: &Start) -> Outbound {
+    fn session(&self, start: &Start) -> Client {
         let query = self.query();
         let is_inside = matches!(start, Start::AfterEvent { .. });
         let filter = Some(query.filter).filter(|filter: &Filter| !filter.is_empty());
-        let form = Form {
+        let subscription = Subscription {
             stream: self.stream,
             wire: self.wire,
             is_compressed: self.is_compressed
@@ -140,9 +140,9 @@ impl Case {
         else {
             panic!("{start:?} is in the history")
         };
-        let mut outbound = Outbound::new(form, cursor, Bounds::default(), Vec::new());
-        outbound.begin_at(cursor, events);
-        outbound
+        let mut place = SessionCursor::new(cursor, None);
+        place.begin_at(cursor, events);
+        Client::new(subscription, place)
     }
 
     /// What the whole messages among the bytes say.
@@ -233,39 +233,16 @@ fn inflated(pieces: &[u8]) -> Vec<u8> {
 }
 
 /// Writes up to `bytes_max` in random steps.
-fn write(case: &Case, outbound: &mut Outbound, bytes_max: usize, random: &mut Rng) -> Vec<u8> {
+fn write(case: &Case, client: &mut Client, bytes_max: usize, random: &mut Rng) -> Vec<u8> {
     let mut written = Vec::new();
     loop {
-        let (mut entries, mut scratch) = (Entries::new(), Scratch::default());
-        let portion = random.usize(1..2_000);
-        if outbound.wants_blocks() {
-            case.history.entries_from(outbound.cursor(), portion, &mut entries).expect("there");
-        }
-        for entry in &entries {
-            if let Entry::Block(kept) = entry {
-                kept.make(outbound.needs(kept.block.height));
-            }
-        }
-        outbound.pass_empty(&entries, &mut scratch);
-        let offered: Vec<u8> = {
-            let mut slices = Slices::new();
-            outbound.slices(&entries, &mut scratch, &mut slices);
-            slices.iter().flat_map(|slice| slice.iter().copied()).collect()
-        };
-        if offered.is_empty() {
-            let is_passed = |last: &Entry| last.last_height() < outbound.cursor().next_height;
-            match entries.last() {
-                Some(last) if is_passed(last) => continue,
-                _ => return written,
-            }
-        }
-        let room = bytes_max - written.len();
-        let taken = random.usize(1..=offered.len()).min(room);
-        if taken == 0 {
+        let (portion, room) = (random.usize(1..2_000), bytes_max - written.len());
+        let taken = |offered: usize| random.usize(1..=offered).min(room);
+        let (bytes, _, is_passed) = client.write(&case.history, portion, taken);
+        if bytes.is_empty() && !is_passed {
             return written;
         }
-        written.extend_from_slice(&offered[..taken]);
-        outbound.advance(&entries, taken, &mut scratch, &mut |_| ());
+        written.extend(bytes);
     }
 }
 
@@ -292,15 +269,15 @@ fn what_was_received_joined_at_its_cursors_is_the_chain() {
         let case = Case::random(&mut random);
         let (mut start, mut facts, mut cuts) = (Start::Oldest, Vec::new(), Vec::new());
         loop {
-            let mut outbound = case.session(&start);
-            let is_compressed = outbound.form().is_compressed;
+            let mut client = case.session(&start);
+            let is_compressed = client.writer.subscription().is_compressed;
             let bytes_max = if cuts.len() < 6 { random.usize(0..3_000) } else { usize::MAX };
-            let mut bytes = write(&case, &mut outbound, bytes_max, &mut random);
+            let mut bytes = write(&case, &mut client, bytes_max, &mut random);
             let is_cut = bytes.len() == bytes_max;
             // A client of a WebSocket is told its place when the server closes.
             let told = (is_cut && case.wire == Wire::WebSocket).then(|| {
-                outbound.close(Ending::Cause(Cause::Draining));
-                bytes.extend(write(&case, &mut outbound, usize::MAX, &mut random));
+                client.writer.close(Ending::Cause(Cause::Draining));
+                bytes.extend(write(&case, &mut client, usize::MAX, &mut random));
                 let (_, close) = frames(&bytes).pop().expect("a close");
                 bytes.truncate(bytes.len() - close.len() - 2);
                 String::from_utf8(close[2..].to_vec()).expect("a reason")
@@ -345,11 +322,11 @@ fn uncut_every_block_has_its_end_in_its_place() {
     let mut random = Rng::with_seed(seed);
     for _ in 0..ROUNDS {
         let case = Case::random(&mut random);
-        let mut outbound = case.session(&Start::Oldest);
-        let is_compressed = outbound.form().is_compressed;
-        let bytes = write(&case, &mut outbound, usize::MAX, &mut random);
+        let mut client = case.session(&Start::Oldest);
+        let is_compressed = client.writer.subscription().is_compressed;
+        let bytes = write(&case, &mut client, usize::MAX, &mut random);
         assert_eq!(case.facts(&bytes, is_compressed), case.expected());
         let tip = case.chain.last().expect("a tip").0;
-        assert_eq!(outbound.position(), format!("after={tip}"));
+        assert_eq!(client.position(), format!("after={tip}"));
     }
 }

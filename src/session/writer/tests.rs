@@ -1,4 +1,4 @@
-use super::own::FIN_PONG;
+use super::control_queue::FIN_PONG;
 use super::*;
 use crate::frame::sample::block;
 use crate::history::{Entries, History};
@@ -20,48 +20,89 @@ pub fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     frames
 }
 
-/// Writes what there is in steps of `step` bytes; before each, `between` may owe control frames.
+/// A writer, and the place that its source would keep.
+pub struct Client {
+    pub writer: Writer,
+    pub cursor: SessionCursor,
+}
+
+impl Client {
+    pub fn new(subscription: Subscription, cursor: SessionCursor) -> Self {
+        Self { writer: Writer::new(subscription, None, Vec::new()), cursor }
+    }
+
+    pub fn position(&self) -> String {
+        self.cursor.position(self.writer.told())
+    }
+
+    /// One look at the history and one write of what `taken` says of what is offered. Returns what went
+    /// out, the messages that ended, and whether entries without a byte were passed.
+    pub fn write(
+        &mut self,
+        history: &History,
+        portion_bytes: usize,
+        taken: impl FnOnce(usize) -> usize,
+    ) -> (Vec<u8>, usize, bool) {
+        let (mut entries, mut selection) = (Entries::new(), Selection::default());
+        if self.writer.wants_blocks() && !self.cursor.is_over() {
+            history.entries_from(self.cursor.next(), portion_bytes, &mut entries).expect("there");
+        }
+        let wanted = entries.iter().take_while(|it| !self.cursor.ends_before(it.first_height()));
+        let wanted = wanted.count();
+        if let (0, false, Some(until)) = (wanted, entries.is_empty(), self.cursor.until_height()) {
+            self.cursor.move_to(until + 1);
+        }
+        entries.truncate(wanted);
+        for entry in &entries {
+            if let Entry::Block(kept) = entry {
+                let events_before = self.cursor.events_before(kept.block.height);
+                kept.make(self.writer.needs(events_before));
+            }
+        }
+        let mut views = self.writer.views(&entries, &self.cursor, &mut selection);
+        assert!(self.writer.goes_on_in(&views));
+        self.writer.pass_empty(&mut views);
+        self.cursor.move_to(views.next_height());
+        let offered: Vec<u8> = {
+            let mut slices = Slices::new();
+            self.writer.slices(&views, |told| self.cursor.position(told), &mut slices);
+            slices.iter().flat_map(|slice| slice.iter().copied()).collect()
+        };
+        let taken = if offered.is_empty() { 0 } else { taken(offered.len()) };
+        let messages = match taken {
+            0 => 0,
+            taken => self.writer.advance(&mut views, taken, &mut |_| ()),
+        };
+        self.cursor.move_to(views.next_height());
+        let is_passed = !entries.is_empty() && views.is_passed();
+        (offered[..taken].to_vec(), messages, is_passed)
+    }
+}
+
+/// Writes what there is in steps of `step` bytes; before each, `between` may queue control frames.
 fn write_all(
     history: &History,
-    outbound: &mut Outbound,
+    client: &mut Client,
     step: impl Fn() -> usize,
-    mut between: impl FnMut(&mut Outbound),
+    mut between: impl FnMut(&mut Client),
 ) -> (Vec<u8>, usize) {
     let (mut written, mut messages) = (Vec::new(), 0);
     loop {
-        between(outbound);
-        let (mut entries, mut scratch) = (Entries::new(), Scratch::default());
-        if outbound.wants_blocks() {
-            history.entries_from(outbound.cursor(), 1 << 20, &mut entries).expect("all is there");
+        between(client);
+        let taken = |offered: usize| step().clamp(1, offered);
+        let (bytes, ended, _) = client.write(history, 1 << 20, taken);
+        if bytes.is_empty() {
+            return (written, messages);
         }
-        for entry in &entries {
-            if let Entry::Block(kept) = entry {
-                kept.make(outbound.needs(kept.block.height));
-            }
-        }
-        outbound.pass_empty(&entries, &mut scratch);
-        let offered: Vec<u8> = {
-            let mut slices = Slices::new();
-            outbound.slices(&entries, &mut scratch, &mut slices);
-            if slices.is_empty() {
-                return (written, messages);
-            }
-            slices.iter().flat_map(|slice| slice.iter().copied()).collect()
-        };
-        assert!(!offered.is_empty(), "what is offered can be written");
-        let taken = step().clamp(1, offered.len());
-        written.extend_from_slice(&offered[..taken]);
-        messages += outbound.advance(&entries, taken, &mut scratch, &mut |_| ());
+        written.extend_from_slice(&bytes);
+        messages += ended;
     }
 }
 
 /// A client of the plain stream that begins with the first block.
-fn plain(stream: Stream, history: &History) -> Outbound {
-    of_form(Form::plain(stream), history)
-}
-
-fn of_form(form: Form, history: &History) -> Outbound {
-    Outbound::new(form, history.live_cursor().at(0), Bounds::default(), Vec::new())
+fn plain(stream: Stream, history: &History) -> Client {
+    let cursor = SessionCursor::new(history.live_cursor().at(0), None);
+    Client::new(Subscription::plain(stream), cursor)
 }
 
 fn chain() -> (History, Vec<u8>, Vec<u8>) {
@@ -91,11 +132,11 @@ fn every_write_boundary_yields_the_same_bytes() {
         [(Stream::Transactions, &events, 13), (Stream::Blocks, &summaries, 7)]
     {
         for step in (1..=400).chain([expected.len() - 1, expected.len()]) {
-            let mut outbound = plain(stream, &history);
-            let (written, messages) = write_all(&history, &mut outbound, || step, |_| ());
+            let mut client = plain(stream, &history);
+            let (written, messages) = write_all(&history, &mut client, || step, |_| ());
             assert_eq!(&written, expected, "{stream:?}, {step} bytes at a time");
             assert_eq!(messages, count);
-            assert_eq!(outbound.position(), "after=9");
+            assert_eq!(client.position(), "after=9");
         }
     }
 }
@@ -109,19 +150,19 @@ fn control_frames_never_start_inside_a_data_frame_at_any_boundary() {
     let random = std::cell::RefCell::new(fastrand::Rng::with_seed(seed));
     for step_max in [1, 2, 3, 50, 180, 190, 2_000] {
         for chance in [0, 30, 255] {
-            let mut outbound = plain(Stream::Transactions, &history);
+            let mut client = plain(Stream::Transactions, &history);
             let mut owed = 0_u32;
             let (written, _) = write_all(
                 &history,
-                &mut outbound,
+                &mut client,
                 || random.borrow_mut().usize(1..=step_max),
-                |outbound| {
+                |client| {
                     // A bounded number: each step may owe another.
                     if owed < 500 && random.borrow_mut().u8(..) < chance {
                         owed += 1;
-                        outbound.pong(owed.to_be_bytes().to_vec());
+                        client.writer.pong(owed.to_be_bytes().to_vec());
                         if random.borrow_mut().bool() {
-                            outbound.ping();
+                            client.writer.ping();
                         }
                     }
                 },
@@ -145,15 +186,15 @@ fn a_close_ends_the_frame_under_way_and_nothing_follows() {
     let (history, events, _) = chain_of(&[(1, 2), (2, 0), (3, 1)]);
     let length = events.len();
     for closed_after in (0..length).step_by(3) {
-        let mut outbound = plain(Stream::Transactions, &history);
+        let mut client = plain(Stream::Transactions, &history);
         let mut seen = 0;
         let (written, _) = write_all(
             &history,
-            &mut outbound,
+            &mut client,
             || 1,
-            |outbound| {
+            |client| {
                 if seen == closed_after {
-                    outbound.close(Ending::Cause(Cause::Draining));
+                    client.writer.close(Ending::Cause(Cause::Draining));
                 }
                 seen += 1;
             },
@@ -161,7 +202,7 @@ fn a_close_ends_the_frame_under_way_and_nothing_follows() {
         let written = frames(&written);
         let (close, data) = written.split_last().expect("a close");
         assert_eq!(close.0, 0x88);
-        assert!(outbound.is_close_written());
+        assert!(client.writer.is_close_written());
         assert_eq!(data, &frames(&events)[..data.len()], "closed after {closed_after} bytes");
         let place = ["from_height=oldest", "after=1.0", "after=1", "after=3"][data.len()];
         // Passed over when it was closed in between: an empty block.
@@ -174,10 +215,10 @@ fn a_close_ends_the_frame_under_way_and_nothing_follows() {
 #[test]
 fn the_position_tells_where_to_go_on() {
     let (history, ..) = chain();
-    let mut outbound = plain(Stream::Transactions, &history);
-    assert_eq!(outbound.position(), "from_height=oldest");
+    let mut client = plain(Stream::Transactions, &history);
+    assert_eq!(client.position(), "from_height=oldest");
     let mut positions = Vec::new();
-    write_all(&history, &mut outbound, || 1, |outbound| positions.push(outbound.position()));
+    write_all(&history, &mut client, || 1, |client| positions.push(client.position()));
     positions.dedup();
     assert_eq!(
         positions,
@@ -206,8 +247,8 @@ fn the_position_tells_where_to_go_on() {
 fn a_live_client_on_a_history_that_begins_is_at_its_beginning() {
     let history = History::new(usize::MAX);
     let live = |history: &History| {
-        let form = Form::plain(Stream::Transactions);
-        Outbound::new(form, history.live_cursor(), Bounds::default(), Vec::new())
+        let cursor = SessionCursor::new(history.live_cursor(), None);
+        Client::new(Subscription::plain(Stream::Transactions), cursor)
     };
     assert_eq!(live(&history).position(), "from_height=oldest");
     history.append(block(41, 1));
@@ -220,12 +261,12 @@ fn a_gap_is_told_as_far_as_it_is_wanted_and_not_above() {
         let history = History::new(usize::MAX);
         history.append_gap(101, 109);
         history.append(block(110, 1));
-        let form = Form { has_control: true, ..Form::plain(Stream::Transactions) };
-        let bounds = Bounds { until_height: Some(until_height), messages_max: None };
-        let cursor = history.live_cursor().at(0);
-        let mut outbound = Outbound::new(form, cursor, bounds, Vec::new());
-        let (written, _) = write_all(&history, &mut outbound, || usize::MAX, |_| ());
-        assert!(outbound.is_done() && outbound.cursor().next_height == until_height + 1);
+        let plain = Subscription::plain(Stream::Transactions);
+        let subscription = Subscription { has_control: true, ..plain };
+        let cursor = SessionCursor::new(history.live_cursor().at(0), Some(until_height));
+        let mut client = Client::new(subscription, cursor);
+        let (written, _) = write_all(&history, &mut client, || usize::MAX, |_| ());
+        assert!(client.cursor.is_over() && client.cursor.next_height() == until_height + 1);
         let texts = frames(&written).into_iter().map(|(_, text)| String::from_utf8(text));
         texts.collect::<Result<Vec<_>, _>>().expect("text")
     };
@@ -233,4 +274,17 @@ fn a_gap_is_told_as_far_as_it_is_wanted_and_not_above() {
     assert_eq!(told(100), [""; 0]);
     assert_eq!(told(101), [r#"{"type": "gap", "from_height": 101, "to_height": 101}"#]);
     assert_eq!(told(105), [r#"{"type": "gap", "from_height": 101, "to_height": 105}"#]);
+}
+
+#[test]
+fn a_limit_inside_a_block_behind_heights_that_are_left_out_ends_inside_it() {
+    let history = History::new(usize::MAX);
+    history.append(block(5, 1));
+    history.append(block(9, 3));
+    let cursor = SessionCursor::new(history.live_cursor().at(6), None);
+    let writer = Writer::new(Subscription::plain(Stream::Transactions), Some(2), Vec::new());
+    let mut client = Client { writer, cursor };
+    let (_, messages) = write_all(&history, &mut client, || usize::MAX, |_| ());
+    assert!(client.writer.is_done() && messages == 2);
+    assert_eq!(client.position(), "after=9.1");
 }

@@ -229,25 +229,24 @@ fn a_gap_filled_while_it_is_told_is_told_as_filled() {
     history.append(block(4, 1));
     history.append_gap(5, 6);
     history.append(block(7, 1));
-    let mut feed = Feed::new(Arc::clone(&history), Arc::new(Archive::none()), Needs::NONE);
-    let form = Form { has_control: true, ..Form::plain(Stream::Transactions) };
-    let cursor = history.live_cursor();
-    let mut outbound = Outbound::new(form, cursor, Bounds::default(), Vec::new());
-    outbound.begin_at(cursor.at(4), 0);
+    let archive = Arc::new(Archive::none());
+    let mut source = BlockSource::new(Arc::clone(&history), archive, Needs::NONE, None);
+    source.move_to(4);
     let mut entries = Entries::new();
-    let mut offer = |feed: &mut Feed, outbound: &mut Outbound| {
-        let offered = feed.offer(outbound, 1 << 20, &mut entries).expect("all is there");
+    let mut offer = |source: &mut BlockSource| {
+        let offered = source.offer(true, |_| Needs::NONE, 1 << 20, &mut entries);
+        let offered = offered.expect("all is there");
         let source::Offer::Entries(lag) = offered else { panic!("{offered:?}") };
         lag
     };
     assert!(history.fill(block(2, 1)));
     // With the gap of 5 and 6, which the client is told of from these entries.
-    let lag = offer(&mut feed, &mut outbound);
+    let lag = offer(&mut source);
     assert!(history.fill(block(5, 1)));
-    assert_eq!(feed.fills(lag, &outbound), Ok(vec![2]));
-    outbound.begin_at(cursor.at(8), 0);
-    let lag = offer(&mut feed, &mut outbound);
-    assert_eq!(feed.fills(lag, &outbound), Ok(vec![5]));
+    assert_eq!(source.fills(lag), Ok(vec![2]));
+    source.move_to(8);
+    let lag = offer(&mut source);
+    assert_eq!(source.fills(lag), Ok(vec![5]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,15 +269,15 @@ async fn an_idle_session_keeps_no_room_for_a_large_block() {
     let bench = Bench::of(history, 1 << 20, wanted("", Way::WebSocket));
     let (client, server) = duplex(16 << 20);
     let wanted = wanted("after=4.0&batch=block", Way::WebSocket);
-    assert_eq!(wanted.form.wire, Wire::WebSocket);
+    assert_eq!(wanted.subscription.wire, Wire::WebSocket);
     let mut session = Session::new(server, Arc::clone(&bench.around), wanted);
     // Each poll writes as much as tokio lets a task do in one turn.
     for _ in 0..1_000 {
         let _ = poll_fn(|cx| Poll::Ready(session.turn(cx))).await;
         tokio::task::yield_now().await;
     }
-    assert_eq!(session.outbound.position(), "after=4");
-    let bytes = session.scratch.as_ref().expect("it filters").bytes();
+    assert_eq!(session.position(), "after=4");
+    let bytes = session.selection.as_ref().expect("it filters").bytes();
     assert!(bytes <= 4_096, "{bytes} bytes");
     drop(client);
 }

@@ -157,7 +157,7 @@ async fn a_socket_that_takes_a_byte_at_a_time_gets_every_form_in_whole_messages(
         for is_compressed in [false, true] {
             let wanted = || {
                 let mut wanted = wanted(&query, Way::WebSocket);
-                wanted.form.is_compressed = is_compressed;
+                wanted.subscription.is_compressed = is_compressed;
                 wanted
             };
             let mut wide = Bench::of(filled(), 1 << 20, wanted());

@@ -1,17 +1,17 @@
-//! What a session owes its client beside blocks, in the order in which it goes out: control frames,
-//! control messages, the end. Looks at no block, and has no room of its own while nothing is owed.
+//! The queue of what goes to a client beside blocks: control frames, control messages, the close. Looks at
+//! no block, and takes no memory while it is empty.
 
 use super::Ending;
 
 const FIN_PING: u8 = 0x89;
 pub(super) const FIN_PONG: u8 = 0x8a;
 
-/// Messages of a session's own; most of the time there are none.
+/// Most of the time nothing is in it.
 #[derive(Debug)]
-pub(super) struct Own(Option<Box<Owed>>);
+pub(super) struct ControlQueue(Option<Box<Queued>>);
 
 #[derive(Debug, Default)]
-struct Owed {
+struct Queued {
     /// Whole messages, and how much of them is written.
     bytes: Vec<u8>,
     written: usize,
@@ -34,122 +34,122 @@ enum Close {
     Written,
 }
 
-impl Own {
+impl ControlQueue {
     pub fn of(bytes: Vec<u8>) -> Self {
-        let owed = (!bytes.is_empty()).then(|| Box::new(Owed { bytes, ..Owed::default() }));
-        Self(owed)
+        let queued = (!bytes.is_empty()).then(|| Box::new(Queued { bytes, ..Queued::default() }));
+        Self(queued)
     }
 
     /// Whether anything waits, but for an end that is only wanted.
     pub fn is_waiting(&self) -> bool {
         self.0
             .as_ref()
-            .is_some_and(|owed| !owed.bytes.is_empty() || owed.pong.is_some() || owed.ping)
+            .is_some_and(|queued| !queued.bytes.is_empty() || queued.pong.is_some() || queued.ping)
     }
 
     /// Whether it is partly written.
     pub fn is_under_way(&self) -> bool {
-        self.0.as_ref().is_some_and(|owed| owed.written > 0)
+        self.0.as_ref().is_some_and(|queued| queued.written > 0)
     }
 
     /// What goes out next of that which was [collected](Self::collect).
     pub fn bytes(&self) -> &[u8] {
-        self.0.as_ref().map_or(&[], |owed| &owed.bytes[owed.written..])
+        self.0.as_ref().map_or(&[], |queued| &queued.bytes[queued.written..])
     }
 
     pub fn is_closing(&self) -> bool {
-        self.0.as_ref().is_some_and(|owed| owed.close != Close::None)
+        self.0.as_ref().is_some_and(|queued| queued.close != Close::None)
     }
 
     pub fn is_close_written(&self) -> bool {
-        self.0.as_ref().is_some_and(|owed| owed.close == Close::Written)
+        self.0.as_ref().is_some_and(|queued| queued.close == Close::Written)
     }
 
     pub fn pong(&mut self, payload: Vec<u8>) {
-        self.owed().pong = Some(payload);
+        self.queued().pong = Some(payload);
     }
 
     pub fn ping(&mut self) {
-        self.owed().ping = true;
+        self.queued().ping = true;
     }
 
     /// Bytes that are a message already; not behind the end.
     pub fn put(&mut self, mut message: Vec<u8>) {
         if !self.is_closing() {
-            self.owed().bytes.append(&mut message);
+            self.queued().bytes.append(&mut message);
         }
     }
 
     /// Only the first end counts.
     pub fn close(&mut self, ending: Ending) {
-        let owed = self.owed();
-        if owed.close == Close::None {
-            owed.close = Close::Wanted(ending);
+        let queued = self.queued();
+        if queued.close == Close::None {
+            queued.close = Close::Wanted(ending);
         }
     }
 
-    /// Moves what is owed to the protocol among the bytes when these are written. Yields the end when
+    /// Moves pong and ping among the bytes when these are written. Yields the end when
     /// its turn has come: what it is in bytes must be [put last](Self::put_last).
     pub fn collect(&mut self, has_data: bool, is_at_message_end: bool) -> Option<Ending> {
-        let owed = self.0.as_mut()?;
-        if !owed.bytes.is_empty() || matches!(owed.close, Close::Under | Close::Written) {
+        let queued = self.0.as_mut()?;
+        if !queued.bytes.is_empty() || matches!(queued.close, Close::Under | Close::Written) {
             return None;
         }
         // A client that pings all the time gets its blocks all the same.
-        let may_pong = !(owed.has_ponged && has_data) || owed.close != Close::None;
-        if let Some(payload) = owed.pong.take_if(|_| may_pong) {
-            owed.has_ponged = true;
-            owed.bytes.extend([FIN_PONG, payload.len() as u8]);
-            owed.bytes.extend(payload);
+        let may_pong = !(queued.has_ponged && has_data) || queued.close != Close::None;
+        if let Some(payload) = queued.pong.take_if(|_| may_pong) {
+            queued.has_ponged = true;
+            queued.bytes.extend([FIN_PONG, payload.len() as u8]);
+            queued.bytes.extend(payload);
         }
-        if std::mem::take(&mut owed.ping) {
-            owed.bytes.extend([FIN_PING, 0]);
+        if std::mem::take(&mut queued.ping) {
+            queued.bytes.extend([FIN_PING, 0]);
         }
         // Not before the message under way has ended: it counts for where the client goes on.
-        if !is_at_message_end || !matches!(owed.close, Close::Wanted(_)) {
+        if !is_at_message_end || !matches!(queued.close, Close::Wanted(_)) {
             return None;
         }
-        match std::mem::replace(&mut owed.close, Close::Under) {
+        match std::mem::replace(&mut queued.close, Close::Under) {
             Close::Wanted(ending) => Some(ending),
             _ => None,
         }
     }
 
     pub fn put_last(&mut self, mut bytes: Vec<u8>) {
-        self.owed().bytes.append(&mut bytes);
+        self.queued().bytes.append(&mut bytes);
     }
 
     /// Takes note that so much of the bytes went out.
     pub fn advance(&mut self, written: usize) {
-        let Some(owed) = &mut self.0 else { return };
-        owed.written += written;
-        if owed.written < owed.bytes.len() {
+        let Some(queued) = &mut self.0 else { return };
+        queued.written += written;
+        if queued.written < queued.bytes.len() {
             return;
         }
-        owed.bytes = Vec::new();
-        owed.written = 0;
-        if owed.close == Close::Under {
-            owed.close = Close::Written;
+        queued.bytes = Vec::new();
+        queued.written = 0;
+        if queued.close == Close::Under {
+            queued.close = Close::Written;
         }
         self.let_go();
     }
 
     /// Takes note that data went out.
     pub fn passed_data(&mut self) {
-        if let Some(owed) = &mut self.0 {
-            owed.has_ponged = false;
+        if let Some(queued) = &mut self.0 {
+            queued.has_ponged = false;
             self.let_go();
         }
     }
 
-    fn owed(&mut self) -> &mut Owed {
+    fn queued(&mut self) -> &mut Queued {
         self.0.get_or_insert_default()
     }
 
     fn let_go(&mut self) {
-        self.0.take_if(|owed| {
-            let is_owed = !owed.bytes.is_empty() || owed.pong.is_some() || owed.ping;
-            !is_owed && !owed.has_ponged && owed.close == Close::None
+        self.0.take_if(|queued| {
+            let is_queued = !queued.bytes.is_empty() || queued.pong.is_some() || queued.ping;
+            !is_queued && !queued.has_ponged && queued.close == Close::None
         });
     }
 }
