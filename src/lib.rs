@@ -14,7 +14,7 @@
 //! What has left the history but is still in the RabbitMQ stream, `replay` reads back through the same
 //! rooms into a small history for the one client that asked for it (`archive`).
 //!
-//! What always holds (`tests/it/tidy.rs` keeps what can be read off the source):
+//! What always holds (`tests/tidy/sources.rs` keeps what can be read off the source):
 //!
 //! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in
 //!    `client`, and where `publish` asks a node); `rustls` only where a connection begins.
