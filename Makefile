@@ -66,6 +66,7 @@ lint: ## clippy, warnings are errors
 
 unit: ## unit tests and checks of the checkout, without a broker
 	cargo test --locked --lib --test tidy
+	cargo test --locked --doc
 
 it: rabbitmq promtool haproxy faketime ## integration tests, with private brokers
 	RUST_TEST_THREADS=$(IT_THREADS) cargo test --locked --bin blockcast --test it

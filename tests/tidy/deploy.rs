@@ -14,7 +14,7 @@ fn text(name: &str) -> String {
 }
 
 /// The keys of a table and of all tables in it, `section.key`.
-fn keys(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
+pub fn keys(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
     for (name, value) in table {
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         match value {
