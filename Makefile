@@ -64,8 +64,9 @@ lint: ## clippy, warnings are errors
 	RUSTFLAGS='--cfg fuzzing' cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml \
 		--target-dir $(FUZZ_DIRECTORY) -- -D warnings
 
-unit: ## unit tests, without a broker
-	cargo test --locked --lib
+unit: ## unit tests and checks of the checkout, without a broker
+	cargo test --locked --lib --test tidy
+	cargo test --locked --doc
 
 it: rabbitmq promtool haproxy faketime ## integration tests, with private brokers
 	RUST_TEST_THREADS=$(IT_THREADS) cargo test --locked --bin blockcast --test it

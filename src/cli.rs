@@ -13,7 +13,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tracing::error;
 
 use crate::config::Config;
@@ -63,6 +63,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         say(&format!("blockcast: {error}"));
     }
     ExitCode::from(code)
+}
+
+/// The commands and their options, as they are parsed.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 fn run(arguments: Arguments) -> Outcome {

@@ -1,35 +1,6 @@
 //! A client of the streams: follows one over cuts and restarts, yields every event once and in
 //! order, and always knows the cursor to go on from.
-//!
-//! ```no_run
-//! use blockcast::client::{Builder, Filter, Message, Start};
-//!
-//! # async fn follow() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut stream = Builder::new("ws://127.0.0.1:9985/api/v1/streams/valid_transactions")?
-//!     .start(Start::Oldest)
-//!     .filter(Filter::Operation("TRANSFER".into()))
-//!     .state_file("transfers.state")
-//!     .build()?;
-//! while let Some(message) = stream.next().await? {
-//!     match message {
-//!         Message::Event(event) => { /* book event.transaction_id at event.height */ }
-//!         Message::Gap { from_height, to_height } => { /* these blocks never came */ }
-//!         Message::BlockEnd { .. } => stream.save()?,
-//!         _ => {}
-//!     }
-//! }
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! After a cut it connects again, with growing waits, and asks for what comes behind its cursor, on
-//! whichever replica answers. What never came is told as a gap; what can no longer be had, and all
-//! else that waiting does not mend, is an [`Error`]. Nothing is skipped in silence, and nothing is
-//! yielded twice by one `Stream`. There is no task of its own and no queue: it reads when it is asked
-//! for the next message, so a caller that does not ask for long is cut by the server, and catches up.
-//!
-//! A BigchainDB or Planetmint node serves the same streams without cursors. It is followed live;
-//! [`Stream::resumes`] tells.
+#![doc = include_str!("client/README.md")]
 
 mod address;
 mod connection;

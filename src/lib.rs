@@ -14,7 +14,7 @@
 //! What has left the history but is still in the RabbitMQ stream, `replay` reads back through the same
 //! rooms into a small history for the one client that asked for it (`archive`).
 //!
-//! What always holds (`tests/it/tidy.rs` keeps what can be read off the source):
+//! What always holds (`tests/tidy/sources.rs` keeps what can be read off the source):
 //!
 //! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in
 //!    `client`, and where `publish` asks a node); `rustls` only where a connection begins.
@@ -27,6 +27,33 @@
 //! 5. Every queue, buffer and loop has a bound; what happens at the bound is named and counted.
 //! 6. No task outlives `Bridge::run`.
 //! 7. No metric label is derived from input.
+//!
+//! # Words
+//!
+//! One idea has one word everywhere: type, file, configuration key, metric and log field.
+//!
+//! - **block**: What the chain commits at one height: transactions in an order, and perhaps a hash.
+//! - **transaction**: One entry of a block, of which only the `id` is required.
+//! - **event**: What one message of the stream `valid_transactions` says: that one transaction is committed.
+//! - **height**: The number of a block on its chain.
+//! - **index**: The place of an event among all events of its block, from 0, filtered or not.
+//! - **tip**: The newest height.
+//! - **delivery**: One message that the broker hands to a replica.
+//! - **duplicate**: A delivery with a block that is known, which nodes of one network publish side by side.
+//! - **conflict**: A delivery with other content for a height that is known.
+//! - **gap**: Heights that were waited for and did not come.
+//! - **dead letter**: A bad message, put aside at the broker with its body unchanged and the reason.
+//! - **frame**: One encoded WebSocket message.
+//! - **encoding**: One form of a block's bytes: plain frames, deflate, batch, event stream, gzip.
+//! - **history**: A replica's bounded memory of encoded blocks (never "log", which is what tracing writes).
+//! - **cursor**: The place in the history that one client has come to.
+//! - **position**: A place in the chain that a URL can name: `H`, `H.I` or `H.T`.
+//! - **stream**: What clients follow at one path of the WebSocket API; the queue type is always a "RabbitMQ stream".
+//! - **subscription**: What one client asked for: stream, filter, encoding, control messages.
+//! - **session**: One client's connection to a stream.
+//! - **backfill**: Blocks read back from the RabbitMQ stream because memory no longer has them.
+//! - **replica**: One running Blockcast, among others on the same RabbitMQ stream.
+//! - **drain**: The end of a replica in good order: it turns unready, then closes its sessions over a while.
 //!
 //! Imports run downwards in the list below, and the edges never import each other.
 

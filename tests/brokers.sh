@@ -15,7 +15,7 @@ readonly ROOTS=target/brokers
 # Rooms that are left to this machine's broker. Those of the first line use none. Those of the second
 # are about requests, and their replicas need a broker only to become ready.
 readonly ELSEWHERE=(
-    tidy:: deploy:: commands::check:: following:: rfc6455::
+    commands::check:: following:: rfc6455::
     access:: limits:: memory:: proxied:: tls::
 )
 

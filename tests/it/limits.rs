@@ -19,7 +19,7 @@ use crate::left_out;
 use crate::process::Process;
 use crate::replica::{Answer, Replica, config, metric_in, request};
 
-/// Of each listener, beside the sessions, as README has it.
+/// Of each listener, beside the sessions, as `deploy/README.md` has it.
 const PLAIN_CONNECTIONS_MAX: usize = 1_024;
 const STREAM: &str = "/api/v1/streams/valid_blocks";
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\

@@ -58,7 +58,3 @@ mod soak;
 mod streaming;
 mod tls;
 mod unreadable;
-
-// The checkout.
-mod deploy;
-mod tidy;

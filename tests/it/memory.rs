@@ -33,7 +33,7 @@ const BLOCK_BYTES: usize = TRANSACTIONS * 180;
 const FILLING_BLOCKS: u64 = 2 * HISTORY.0 / BLOCK_BYTES as u64;
 /// Less than is kept, so that nobody is cut for being slow: what is owed to each that does not read.
 const OWED_BLOCKS: u64 = 60;
-/// The allocator's share of what is kept, and of the README's sum what is neither history nor session:
+/// The allocator's share of what is kept, and of the sum in `deploy/README.md` what is neither history nor session:
 /// blocks under way, plain connections for the metrics, log lines. The process itself is not in it.
 const SLACK_BYTES: f64 = 12e6;
 /// Beside what is sent and received: a page that either side of a connection may keep in reserve.
@@ -45,7 +45,7 @@ const RECEIVE_BUFFER_BYTES: u64 = 64 << 10;
 /// Sockets are counted for the whole machine: what other tests' may come to while this one looks.
 const OTHERS_BYTES: u64 = 32 << 20;
 const PLAIN: Crowd = Crowd { connections: 1_000, stalled: 100, session_bytes: 8_192.0 };
-/// What the README says of a session with TLS that does not read.
+/// What `deploy/README.md` says of a session with TLS that does not read.
 const WITH_TLS: Crowd = Crowd { connections: 300, stalled: 100, session_bytes: 90.0 * 1_024.0 };
 
 /// Who is connected.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use blockcast::cli::command;
 use blockcast::config::{Config, Layers};
 
 fn deployed(name: &str) -> PathBuf {
@@ -14,7 +15,7 @@ fn text(name: &str) -> String {
 }
 
 /// The keys of a table and of all tables in it, `section.key`.
-fn keys(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
+pub fn keys(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
     for (name, value) in table {
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         match value {
@@ -64,6 +65,17 @@ fn the_compose_file_sets_keys_that_exist() {
     }
     let loaded = Config::load(&Layers { environment, ..Layers::default() }).expect("loads");
     assert_eq!(loaded.amqp.uris[0].expose(), "amqp://blockcast:blockcast@rabbitmq:5672/%2f");
+}
+
+#[test]
+fn the_compose_file_runs_a_command_that_parses() {
+    let text = text("compose.yaml");
+    let words =
+        text.lines().find_map(|line| line.trim().strip_prefix("command: [")?.strip_suffix(']'));
+    let words =
+        words.expect("the publisher has one").split(", ").map(|word| word.trim_matches('"'));
+    let words = std::iter::once("blockcast").chain(words);
+    command().try_get_matches_from(words).expect("parses");
 }
 
 #[test]
