@@ -1,6 +1,4 @@
-//! The words of the wire, for whoever speaks them: a stream's parameters and control messages.
-//!
-//! Nothing here knows of a socket.
+#![doc = include_str!("protocol/README.md")]
 
 pub mod control;
 mod query;
