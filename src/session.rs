@@ -22,4 +22,4 @@ pub use pass::{Over, Pass};
 pub use sessions::{Listed, Seen, Sessions};
 pub use subscription::Subscription;
 pub use transport::Transport;
-pub use turn::{CLOSE_TIMEOUT, Head, Session, StreamHead, Surroundings, Wanted};
+pub use turn::{CLOSE_TIMEOUT, Head, Session, SessionRequest, StreamHead, Surroundings};

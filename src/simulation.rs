@@ -3,7 +3,7 @@
 //! received, joined over its resumes, is a contiguous slice of the chain: what is left out was missing,
 //! and told where that was asked for; nothing comes twice; and every end says why.
 //!
-//! Absent: AMQP, HTTP's requests, deep reads, threads, and time that passes by itself. So a seed is a story, and
+//! Absent: AMQP, HTTP's connections, deep reads, threads, and time that passes by itself. So a seed is a story, and
 //! the same one each time.
 //!
 //! By itself it tells the same stories each time. `BLOCKCAST_SIMULATION_STEPS` makes it longer and tells

@@ -6,7 +6,7 @@
 
 mod head;
 mod refused;
-mod way;
+mod request;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -14,14 +14,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hyper::body::Incoming;
-use hyper::header;
-use hyper::{Request, StatusCode};
+use hyper::Request;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::admission::{Admitted, NotAdmitted};
+use super::admission::Admitted;
 use super::answer::Answer;
 use super::cors::Readers;
 use super::door::Door;
@@ -30,21 +28,13 @@ use super::rate::TooOften;
 use super::visit::Visit;
 use crate::config;
 use crate::frame::Wire;
-use crate::metrics::{Label, Refusal};
-use crate::protocol::{Query, Start, Stream, filter_text};
-use crate::session::{Cause, Head, Listed, Pass, Seen, Session, Subscription, Transport, Wanted};
-#[cfg(test)]
-pub use head::refuse_start;
-use head::{event_stream_head, no_content, switching_head};
+use crate::metrics::Label;
+use crate::protocol::Stream;
+use crate::session::{Cause, Listed, Seen, Session, SessionRequest, Transport};
+use head::no_content;
 use refused::Refused;
-use way::{Way, accept_key, accepts, credential, extension, last_event_id, subprotocol, way};
-
-const NO_UPGRADE: &str = "this is a WebSocket: the request has no `Connection: Upgrade` and \
-    `Upgrade: websocket` headers. If your client sent them, a proxy on the way removed them \
-    (nginx: proxy_http_version 1.1 and proxy_set_header Upgrade and Connection). For Server-Sent \
-    Events send `Accept: text/event-stream`";
-const OTHER_ORIGIN: &str = "web pages of this origin may not open a stream here: list it in \
-    server.allowed_origins, or set server.advertised_host if it is this service's own";
+pub use request::StreamRequest;
+use request::Upgrade;
 
 /// A session to be: what HTTP hands the connection over for.
 pub struct Opening {
@@ -60,158 +50,91 @@ pub enum Outcome {
 
 /// What the session is to do.
 enum Purpose {
-    Serve { wanted: Wanted, admitted: Admitted, seen: Arc<Seen> },
+    Serve { request: SessionRequest, admitted: Admitted, seen: Arc<Seen> },
     Refuse { cause: Cause, head: Vec<u8> },
 }
 
 /// Answers a request for `stream`: a session, or a refusal.
-pub fn answer(
-    request: &Request<Incoming>,
-    stream: Stream,
-    door: &Arc<Door>,
-    visit: Visit,
-) -> Outcome {
-    let way = way(request);
-    let refused = match check(request, stream, way, door, &visit) {
-        Ok(Checked::Serve(wanted, admitted)) => {
-            let filter = filter_text(request.uri().query().unwrap_or(""));
-            let seen = Arc::new(Seen::new(visit.peer.ip().to_canonical(), stream, &filter));
-            let purpose = Purpose::Serve { wanted, admitted, seen };
-            return Outcome::Open(Opening { purpose, visit });
+pub fn answer<B>(request: &Request<B>, stream: Stream, door: &Arc<Door>, visit: Visit) -> Outcome {
+    let limits = &door.around.limits;
+    let origins = Origins::new(limits, &visit);
+    if let Err(refused) = may_ask(request, origins, door, &visit) {
+        return refuse(refused, None, door, visit);
+    }
+    let asked = StreamRequest::of(request, stream, &limits.ignored_parameters);
+    let page_upgrade = asked.page_upgrade();
+    match check(asked, Readers::of(request, origins), door, &visit) {
+        Ok(Checked::Serve { request, seen, admitted }) => {
+            let purpose = Purpose::Serve { request, admitted, seen };
+            Outcome::Open(Opening { purpose, visit })
         }
-        Ok(Checked::NothingLeft) => return Outcome::Answer(no_content()),
-        Err(refused) => refused,
-    };
-    door.around.metrics.handshakes_refused.add(refused.label);
-    debug!(peer = %visit.peer, status = refused.status.as_u16(), message = refused.message, "stream refused");
-    let is_browser = request.headers().contains_key(header::ORIGIN);
-    match accept_key(request) {
-        Ok(accept) if refused.is_told_in_band && is_browser && way == Way::WebSocket => {
-            let (cause, head) =
-                (refused.cause(), switching_head(&accept, None, subprotocol(request)));
-            Outcome::Open(Opening { purpose: Purpose::Refuse { cause, head }, visit })
-        }
-        _ => Outcome::Answer(refused.into_answer()),
+        Ok(Checked::NothingLeft) => Outcome::Answer(no_content()),
+        Err(refused) => refuse(refused, page_upgrade, door, visit),
     }
 }
 
 /// What the checks come to.
 enum Checked {
-    Serve(Wanted, Admitted),
+    Serve {
+        request: SessionRequest,
+        seen: Arc<Seen>,
+        admitted: Admitted,
+    },
     /// A browser that comes back after all that it asked for.
     NothingLeft,
 }
 
-/// The checks, cheapest and most telling first.
+/// The checks that come before a request is read.
+fn may_ask<B>(
+    request: &Request<B>,
+    origins: Origins<'_>,
+    door: &Door,
+    visit: &Visit,
+) -> Result<(), Refused> {
+    if !origins.allow(request) {
+        return Err(Refused::other_origin());
+    }
+    door.rate.take(visit.peer.ip(), Instant::now()).map_err(|TooOften| Refused::too_often())
+}
+
+/// The checks of what was read, cheapest and most telling first.
 fn check(
-    request: &Request<Incoming>,
-    stream: Stream,
-    way: Way,
+    request: StreamRequest<'_>,
+    readers: Readers,
     door: &Door,
     visit: &Visit,
 ) -> Result<Checked, Refused> {
-    let limits = &door.around.limits;
-    let origins = Origins::new(limits, visit);
-    if !origins.allow(request) {
-        return Err(Refused::new(StatusCode::FORBIDDEN, Refusal::Origin, OTHER_ORIGIN));
-    }
-    door.rate.take(visit.peer.ip(), Instant::now()).map_err(|TooOften| {
-        let message = "your address asks for streams too often (server.handshakes_per_second)";
-        Refused::new(StatusCode::TOO_MANY_REQUESTS, Refusal::Rate, message)
-    })?;
     let pass = match door.guard.is_off() {
         true => None,
         false => {
-            let credential = credential(request).map_err(Refused::not_authorized)?;
+            let credential = request.credential.map_err(Refused::not_authorized)?;
             door.guard.admit(credential.as_deref()).map_err(Refused::not_authorized)?
         }
     };
-    let ignored = &limits.ignored_parameters;
-    let query = Query::parse(request.uri().query().unwrap_or(""), stream, ignored)
-        .map_err(Refused::bad_query)?;
-    let last_event_id = last_event_id(request, stream, way)?;
+    let asked = request.asked.map_err(Refused::bad_query)?;
     door.readiness.takes_clients().map_err(Refused::not_now)?;
-    let extension = extension(request, way);
-    let head = match way {
-        Way::WebSocket => {
-            let protocol = subprotocol(request);
-            Some(switching_head(&accept_key(request)?, extension.as_deref(), protocol))
-        }
-        Way::EventStream => None,
-        Way::None => {
-            let (status, label) = (StatusCode::UPGRADE_REQUIRED, Refusal::NoUpgrade);
-            return Err(Refused::new(status, label, NO_UPGRADE));
-        }
-    };
-    let is_over = |start: &Start| {
-        query.until_height.zip(start.first_wanted()).is_some_and(|(until, next)| next > until)
-    };
-    if last_event_id.as_ref().is_some_and(is_over) {
+    let accepted = request.transport.accept(readers)?;
+    if asked.is_over() {
         return Ok(Checked::NothingLeft);
     }
-    let admitted = door.admission.admit(Some(visit.peer.ip())).map_err(|reason| match reason {
-        NotAdmitted::Full => Refused::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Refusal::Full,
-            "all places are taken; try again, or another replica",
-        ),
-        NotAdmitted::TooManyFromAddress => Refused::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            Refusal::Address,
-            "too many connections from your address",
-        ),
-    })?;
-    let is_deflated = extension.is_some();
-    let readers = Readers::of(request, origins);
-    let asked = Asked { request, stream, way, is_deflated, pass, readers };
-    let wanted = wanted(query, last_event_id, head, asked);
-    Ok(Checked::Serve(wanted, admitted))
+    let address = visit.peer.ip();
+    let admitted = door.admission.admit(Some(address)).map_err(Refused::not_admitted)?;
+    let seen = Arc::new(Seen::new(address.to_canonical(), asked.stream, &asked.filter_text));
+    Ok(Checked::Serve { request: asked.session(accepted, pass), seen, admitted })
 }
 
-/// A request, and what it was found to ask for.
-struct Asked<'a> {
-    request: &'a Request<Incoming>,
-    stream: Stream,
-    way: Way,
-    /// permessage-deflate is agreed on.
-    is_deflated: bool,
-    pass: Option<Pass>,
-    readers: Readers,
-}
-
-/// `head` is a WebSocket's.
-fn wanted(
-    query: Query,
-    last_event_id: Option<Start>,
-    head: Option<Vec<u8>>,
-    asked: Asked<'_>,
-) -> Wanted {
-    let Asked { request, stream, way, is_deflated, pass, readers } = asked;
-    let (start, fallback) = match (last_event_id, query.start) {
-        (Some(last), start @ (Start::Oldest | Start::Latest)) => (last, Some(start)),
-        (Some(last), _) => (last, None),
-        (None, start) => (start, None),
-    };
-    let begins_inside = matches!(start, Start::AfterEvent { .. } | Start::AfterTransaction { .. });
-    let has_filter = !query.filter.is_empty();
-    let is_gzip = way == Way::EventStream
-        && accepts(request, header::ACCEPT_ENCODING, "gzip")
-        // Such batches are put together per client, and what is compressed is shared.
-        && !(query.batch && (has_filter || begins_inside));
-    let subscription = Subscription {
-        stream,
-        wire: if way == Way::WebSocket { Wire::WebSocket } else { Wire::EventStream },
-        is_compressed: is_deflated || is_gzip,
-        is_batch: query.batch,
-        has_control: query.control,
-        filter: has_filter.then(|| Box::new(query.filter)),
-    };
-    let head = match head {
-        Some(head) => Head::Now(head),
-        None => Head::WhenBegun(Box::new(event_stream_head(&subscription, &readers))),
-    };
-    let (until_height, messages_max) = (query.until_height, query.limit);
-    Wanted { subscription, until_height, messages_max, start, fallback, pass, head }
+/// Refuses over plain HTTP, or in-band where a page can read only that.
+fn refuse(refused: Refused, page_upgrade: Option<Upgrade>, door: &Door, visit: Visit) -> Outcome {
+    door.around.metrics.handshakes_refused.add(refused.label);
+    debug!(peer = %visit.peer, status = refused.status.as_u16(), message = refused.message, "stream refused");
+    let upgrade = page_upgrade.filter(|_| refused.is_told_in_band);
+    match upgrade.and_then(|upgrade| upgrade.refusal_head()) {
+        Some(head) => {
+            let purpose = Purpose::Refuse { cause: refused.cause(), head };
+            Outcome::Open(Opening { purpose, visit })
+        }
+        None => Outcome::Answer(refused.into_answer()),
+    }
 }
 
 impl Opening {
@@ -224,13 +147,13 @@ impl Opening {
         let Self { purpose, visit } = self;
         let around = Arc::clone(&door.around);
         let (mut session, admitted) = match purpose {
-            Purpose::Serve { wanted, admitted, seen } => {
-                if wanted.subscription.wire == Wire::EventStream {
+            Purpose::Serve { request, admitted, seen } => {
+                if request.subscription.wire == Wire::EventStream {
                     find_dead_peer(&transport, &around.limits);
                 }
                 around.metrics.sessions_opened.inc();
                 let listed = door.sessions.list(&seen);
-                let mut session = Session::new(transport, around, wanted);
+                let mut session = Session::new(transport, around, request);
                 session.show_in(seen);
                 (session, Some((admitted, listed)))
             }

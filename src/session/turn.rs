@@ -53,7 +53,7 @@ pub struct Surroundings {
 }
 
 /// What a client asked for, and what it is answered first.
-pub struct Wanted {
+pub struct SessionRequest {
     pub subscription: Subscription,
     /// The last block wanted.
     pub until_height: Option<u64>,
@@ -151,10 +151,17 @@ enum Turn {
 }
 
 impl<T: Transport> Session<T> {
-    pub fn new(transport: T, around: Arc<Surroundings>, wanted: Wanted) -> Self {
+    pub fn new(transport: T, around: Arc<Surroundings>, wanted: SessionRequest) -> Self {
         let now = Instant::now();
-        let Wanted { subscription, until_height, messages_max, start, fallback, pass, head } =
-            wanted;
+        let SessionRequest {
+            subscription,
+            until_height,
+            messages_max,
+            start,
+            fallback,
+            pass,
+            head,
+        } = wanted;
         let inbound = (subscription.wire == Wire::WebSocket).then(|| {
             let message_bytes_max = around.limits.max_message_bytes.as_u64();
             Inbound::new(message_bytes_max, subscription.is_compressed)
@@ -201,7 +208,7 @@ impl<T: Transport> Session<T> {
 
     /// A session that is only opened to tell why it is refused.
     pub fn refused(transport: T, around: Arc<Surroundings>, cause: &Cause, head: Vec<u8>) -> Self {
-        let wanted = Wanted {
+        let wanted = SessionRequest {
             subscription: Subscription::plain(Stream::Transactions),
             until_height: None,
             messages_max: None,

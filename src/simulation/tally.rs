@@ -29,6 +29,7 @@ pub enum Seen {
     Cut,
     Ids,
     LastEventIds,
+    Fallbacks,
 }
 
 impl Tally {
@@ -45,7 +46,7 @@ impl Tally {
 }
 
 impl Seen {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Messages,
         Self::Pongs,
         Self::Resumes,
@@ -65,5 +66,6 @@ impl Seen {
         Self::Cut,
         Self::Ids,
         Self::LastEventIds,
+        Self::Fallbacks,
     ];
 }

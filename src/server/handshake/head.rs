@@ -1,4 +1,4 @@
-//! The heads of answers that begin a stream, and the answer that ends one for good.
+//! The heads of answers that begin a stream, and the answers in their place.
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
@@ -6,10 +6,35 @@ use hyper::header::{self, HeaderValue};
 use crate::frame;
 use crate::server::answer::{Answer, refusal_bytes};
 use crate::server::cors::Readers;
-use crate::session::{Cause, StreamHead, Subscription};
+use crate::session::{Cause, Head, StreamHead, Subscription};
 
 /// When an event stream's client comes back after the connection is lost, in milliseconds.
 const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=3_000;
+
+/// A transport that this server and the client agree on.
+pub enum Accepted {
+    WebSocket {
+        head: Vec<u8>,
+        /// permessage-deflate is agreed on.
+        is_deflated: bool,
+    },
+    EventStream {
+        accepts_gzip: bool,
+        readers: Readers,
+    },
+}
+
+impl Accepted {
+    /// The head of the answer.
+    pub fn head(self, subscription: &Subscription) -> Head {
+        match self {
+            Self::WebSocket { head, .. } => Head::Now(head),
+            Self::EventStream { readers, .. } => {
+                Head::WhenBegun(Box::new(event_stream_head(subscription, &readers)))
+            }
+        }
+    }
+}
 
 /// The head of the answer that makes a connection a WebSocket (RFC 6455 section 4.2.2).
 pub fn switching_head(accept: &str, extension: Option<&str>, protocol: Option<&str>) -> Vec<u8> {
@@ -27,7 +52,7 @@ pub fn switching_head(accept: &str, extension: Option<&str>, protocol: Option<&s
 }
 
 /// The head of an answer that ends with its connection, and when to come back after that.
-pub fn event_stream_head(subscription: &Subscription, readers: &Readers) -> StreamHead {
+fn event_stream_head(subscription: &Subscription, readers: &Readers) -> StreamHead {
     let common_lines = readers.lines();
     let encoding = if subscription.is_compressed { "Content-Encoding: gzip\r\n" } else { "" };
     let mut head = format!(
@@ -49,7 +74,7 @@ pub fn event_stream_head(subscription: &Subscription, readers: &Readers) -> Stre
 
 /// The answer, whole, to a request for Server-Sent Events that cannot begin: a status stops a browser from
 /// asking again, which a close within the stream does not. `common_lines` say who may read it.
-pub fn refuse_start(cause: &Cause, position: &str, common_lines: &[u8]) -> Vec<u8> {
+fn refuse_start(cause: &Cause, position: &str, common_lines: &[u8]) -> Vec<u8> {
     let reason = cause.reason(position);
     let (status, message) = match cause {
         Cause::NotAvailable { .. } => {

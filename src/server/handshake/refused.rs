@@ -3,9 +3,11 @@
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 
+use super::request::BadUpgrade;
 use crate::metrics::Refusal;
 use crate::protocol::QueryError;
 use crate::readiness::State;
+use crate::server::admission::NotAdmitted;
 use crate::server::answer::{Answer, refusal};
 use crate::server::auth::NotAuthorized;
 use crate::server::status;
@@ -13,6 +15,13 @@ use crate::session::Cause;
 
 /// RFC 6455 section 4.1.
 pub const WEBSOCKET_VERSION: HeaderValue = HeaderValue::from_static("13");
+
+const NO_UPGRADE: &str = "this is a WebSocket: the request has no `Connection: Upgrade` and \
+    `Upgrade: websocket` headers. If your client sent them, a proxy on the way removed them \
+    (nginx: proxy_http_version 1.1 and proxy_set_header Upgrade and Connection). For Server-Sent \
+    Events send `Accept: text/event-stream`";
+const OTHER_ORIGIN: &str = "web pages of this origin may not open a stream here: list it in \
+    server.allowed_origins, or set server.advertised_host if it is this service's own";
 
 /// Why a stream is refused.
 pub struct Refused {
@@ -37,7 +46,49 @@ impl Refused {
         Self { is_told_in_band: true, ..refused }
     }
 
-    pub fn new(status: StatusCode, label: Refusal, message: impl Into<String>) -> Self {
+    pub fn other_origin() -> Self {
+        Self::new(StatusCode::FORBIDDEN, Refusal::Origin, OTHER_ORIGIN)
+    }
+
+    pub fn too_often() -> Self {
+        let message = "your address asks for streams too often (server.handshakes_per_second)";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, Refusal::Rate, message)
+    }
+
+    pub fn no_upgrade() -> Self {
+        Self::new(StatusCode::UPGRADE_REQUIRED, Refusal::NoUpgrade, NO_UPGRADE)
+    }
+
+    pub fn bad_upgrade(fault: BadUpgrade) -> Self {
+        let label = Refusal::BadRequest;
+        match fault {
+            BadUpgrade::Version => {
+                let message = "only version 13 of the WebSocket protocol is spoken here";
+                Self::new(StatusCode::UPGRADE_REQUIRED, label, message)
+            }
+            BadUpgrade::Key => {
+                let message = "Sec-WebSocket-Key must be 16 bytes in base64";
+                Self::new(StatusCode::BAD_REQUEST, label, message)
+            }
+        }
+    }
+
+    pub fn not_admitted(reason: NotAdmitted) -> Self {
+        match reason {
+            NotAdmitted::Full => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Refusal::Full,
+                "all places are taken; try again, or another replica",
+            ),
+            NotAdmitted::TooManyFromAddress => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                Refusal::Address,
+                "too many connections from your address",
+            ),
+        }
+    }
+
+    fn new(status: StatusCode, label: Refusal, message: impl Into<String>) -> Self {
         Self { status, label, message: message.into(), is_told_in_band: false }
     }
 

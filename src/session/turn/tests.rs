@@ -27,10 +27,10 @@ enum Way {
     EventStream,
 }
 
-fn wanted(query: &str, way: Way) -> Wanted {
+fn wanted(query: &str, way: Way) -> SessionRequest {
     let query = Query::parse(query, Stream::Transactions, &[]).expect("a query");
     let is_websocket = way == Way::WebSocket;
-    Wanted {
+    SessionRequest {
         subscription: Subscription {
             stream: Stream::Transactions,
             wire: if is_websocket { Wire::WebSocket } else { Wire::EventStream },
@@ -89,11 +89,16 @@ impl Bench {
         Self::of(history, 1 << 20, wanted(query, way))
     }
 
-    fn of(history: Arc<History>, pipe_bytes: usize, wanted: Wanted) -> Self {
+    fn of(history: Arc<History>, pipe_bytes: usize, wanted: SessionRequest) -> Self {
         Self::with(history, Archive::none(), pipe_bytes, wanted)
     }
 
-    fn with(history: Arc<History>, archive: Archive, pipe_bytes: usize, wanted: Wanted) -> Self {
+    fn with(
+        history: Arc<History>,
+        archive: Archive,
+        pipe_bytes: usize,
+        wanted: SessionRequest,
+    ) -> Self {
         let around = surroundings(history, archive);
         let (client, server) = duplex(pipe_bytes);
         let session = Session::new(server, Arc::clone(&around), wanted);

@@ -28,7 +28,7 @@ struct Queued {
 enum Close {
     #[default]
     None,
-    Wanted(Ending),
+    SessionRequest(Ending),
     /// Among the bytes; nothing goes after it.
     Under,
     Written,
@@ -84,7 +84,7 @@ impl ControlQueue {
     pub fn close(&mut self, ending: Ending) {
         let queued = self.queued();
         if queued.close == Close::None {
-            queued.close = Close::Wanted(ending);
+            queued.close = Close::SessionRequest(ending);
         }
     }
 
@@ -106,11 +106,11 @@ impl ControlQueue {
             queued.bytes.extend([FIN_PING, 0]);
         }
         // Not before the message under way has ended: it counts for where the client goes on.
-        if !is_at_message_end || !matches!(queued.close, Close::Wanted(_)) {
+        if !is_at_message_end || !matches!(queued.close, Close::SessionRequest(_)) {
             return None;
         }
         match std::mem::replace(&mut queued.close, Close::Under) {
-            Close::Wanted(ending) => Some(ending),
+            Close::SessionRequest(ending) => Some(ending),
             _ => None,
         }
     }

@@ -28,7 +28,11 @@ pub struct Connection {
     pub gaps: Vec<(u64, u64)>,
     pub filled: Vec<u64>,
     pub pings: Vec<Vec<u8>>,
+    /// Whether it may begin elsewhere if its start is not to be had. Then a gap says so, before all else.
+    pub has_fallback: bool,
     pub buffer: Vec<u8>,
+    /// Whether the answer's head is read, of a WebSocket.
+    pub is_open: bool,
 }
 
 /// Where a connection has all that it asked for.
@@ -61,7 +65,9 @@ impl Connection {
             gaps: Vec::new(),
             filled: Vec::new(),
             pings: Vec::new(),
+            has_fallback: false,
             buffer: Vec::new(),
+            is_open: false,
         }
     }
 
@@ -86,6 +92,12 @@ impl Connection {
 
     /// The next whole frame.
     pub fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        if !self.is_open {
+            let end = self.buffer.windows(4).position(|it| it == b"\r\n\r\n")?;
+            let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
+            assert!(head.starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
+            self.is_open = true;
+        }
         let (head, len) = match self.buffer.get(1)? {
             126 => {
                 let len = self.buffer.get(2..4)?;

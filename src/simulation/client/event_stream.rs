@@ -38,7 +38,8 @@ impl EventStream {
             let Some(end) = head.windows(4).position(|it| it == b"\r\n\r\n") else { return };
             bytes = head.split_off(end + 4);
             self.refusal = (!head.starts_with(b"HTTP/1.1 200 OK\r\n")).then(Vec::new);
-            let is_gzip = head.ends_with(b"Content-Encoding: gzip\r\n\r\n");
+            let gzip = b"\r\nContent-Encoding: gzip\r\n";
+            let is_gzip = head.windows(gzip.len()).any(|line| line == gzip);
             self.gunzip = is_gzip.then(|| GzDecoder::new(Vec::new()));
             self.head = None;
         }

@@ -16,6 +16,7 @@ impl Client {
             Some(kind) => self.hear_control(kind, text, stamp, chains, tally),
             None => self.hear_data(text, stamp, chains, tally),
         }
+        self.connection.iter_mut().for_each(|connection| connection.has_fallback = false);
         // The others may have waited, since when they were true, for room.
         if let (None | Some("block"), Some(connection)) = (kind, &mut self.connection) {
             connection.seen = stamp;
@@ -66,6 +67,9 @@ impl Client {
         chains: &[Chain],
         tally: &mut Tally,
     ) {
+        if kind == "gap" && self.falls_back(text, tally) {
+            return;
+        }
         assert!(self.taste.has_control, "control messages are asked for: {text}");
         let bounds = self.bounds();
         let last = number(text, if kind == "gap" { "to_height" } else { "height" });
@@ -151,6 +155,19 @@ impl Client {
             }
             _ => panic!("what is {text}?"),
         }
+    }
+
+    /// Whether this gap, the first message of all, says that the start was not to be had, and where the
+    /// connection begins instead.
+    fn falls_back(&mut self, text: &str, tally: &mut Tally) -> bool {
+        let (from, to) = (number(text, "from_height"), number(text, "to_height"));
+        let connection = self.connection.as_mut().expect("bug: it has read");
+        if !connection.has_fallback || from.is_none() || from != self.next.map(|next| next.0) {
+            return false;
+        }
+        self.next = to.map(|to| (to + 1, 0));
+        tally.note(Seen::Fallbacks);
+        true
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{CLIENTS_MAX, World};
 use crate::metrics::Disconnect;
-use crate::server::simulated::{Asked, Stream, Wire, open};
+use crate::server::simulated::{Asking, Stream, Wire, open};
 use crate::simulation::client::{
     Bounds, Client, Closed, Connection, EventStream, Place, Taste, place_after,
 };
@@ -16,6 +16,7 @@ struct Start {
     query: String,
     last_event_id: Option<String>,
     next: Option<Place>,
+    has_fallback: bool,
     /// It begins at once, on the chain that is here.
     is_here: bool,
 }
@@ -91,11 +92,13 @@ impl World {
         let (end, server_end) = pipe(self.random.fork(), self.step.clone(), room);
         let Taste { stream, wire, is_compressed, .. } = self.clients[at].taste;
         let last_event_id = start.last_event_id.as_deref();
-        let asked = Asked { stream, query: &query, wire, is_compressed, last_event_id };
-        let session = tokio::spawn(open(server_end, self.replica.around.clone(), asked));
+        let asking = Asking { stream, query: &query, wire, is_compressed, last_event_id };
+        let session = tokio::spawn(open(server_end, self.replica.around.clone(), asking));
         let now = self.now();
         let events = (wire == Wire::EventStream).then(EventStream::new);
-        let connection = Connection { bounds, events, ..Connection::new(query, end, session, now) };
+        let has_fallback = start.has_fallback;
+        let connection = Connection::new(query, end, session, now);
+        let connection = Connection { bounds, events, has_fallback, ..connection };
         self.clients[at].connection = Some(connection);
     }
 
@@ -125,7 +128,7 @@ impl World {
             _ => (String::new(), Some(live), true),
         };
         let next = next.map(|height| (height, 0));
-        Start { query, last_event_id: None, next, is_here }
+        Start { query, last_event_id: None, next, has_fallback: false, is_here }
     }
 
     /// Where a connection that begins at `next` has enough, if it is to end by itself.
@@ -150,9 +153,16 @@ impl World {
         if let Some(place) = client.place_of_id(chain) {
             self.tally.note(Seen::LastEventIds);
             let last_event_id = client.last_event_id.clone();
+            let is_here = is_here(place);
             // What the URL says was so when it was new.
-            let query = "after=0".to_owned();
-            return Start { query, last_event_id, next: Some(place), is_here: is_here(place) };
+            let has_fallback = is_here && self.random.bool();
+            let query = match has_fallback {
+                true if self.random.bool() => "from_height=oldest",
+                true => "from_height=latest",
+                false => "after=0",
+            };
+            let (query, next) = (query.to_owned(), Some(place));
+            return Start { query, last_event_id, next, has_fallback, is_here };
         }
         let query = match next {
             (0, 0) => "from_height=0".to_owned(),
@@ -163,7 +173,8 @@ impl World {
             }
             (height, inside) => format!("after={height}.{}", inside - 1),
         };
-        Start { query, last_event_id: None, next: Some(next), is_here: is_here(next) }
+        let (is_here, next) = (is_here(next), Some(next));
+        Start { query, last_event_id: None, next, has_fallback: false, is_here }
     }
 
     /// A client reads something, everything, or nothing because it is stalled.

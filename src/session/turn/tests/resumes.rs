@@ -199,7 +199,7 @@ async fn an_event_streams_start_that_is_gone_is_refused_unless_the_url_says_wher
     bench.client.read_to_string(&mut text).await.expect("text");
     assert_eq!(text, "4009\ncommon: line\nfrom_height=3");
 
-    let wanted = Wanted {
+    let wanted = SessionRequest {
         start: Start::AfterEvent { height: 1, index: 5 },
         fallback: Some(Start::Oldest),
         ..wanted("from_height=oldest", Way::EventStream)
