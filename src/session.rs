@@ -7,6 +7,7 @@ mod cursor;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod inbound;
+mod liveness;
 mod pass;
 mod sessions;
 mod source;

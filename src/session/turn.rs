@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::close::{self, Cause};
 use super::inbound::{Fault, Heard, Inbound};
+use super::liveness::Liveness;
 use super::pass::Pass;
 use super::sessions::Seen;
 use super::source::BlockSource;
@@ -99,17 +100,14 @@ pub struct Session<T> {
     selection: Option<Box<Selection>>,
     /// Where others see how far it is.
     seen: Option<Arc<Seen>>,
-    /// When the clock has something for it, at the earliest.
-    due_at: Instant,
-    /// Since when the socket takes nothing though there is something.
-    blocked_since: Option<Instant>,
     pass: Option<Pass>,
     began_at: Instant,
-    /// Whether the timer wakes this task at [`Self::due_at`].
+    /// Whether the timer wakes this task when [`Liveness`] is due.
     is_timer_set: bool,
     /// Whether the transport wakes this task when it may be read.
     is_read_set: bool,
     is_write_shut: bool,
+    liveness: Liveness,
     transport: T,
     timer: Pin<Box<Sleep>>,
     /// None for Server-Sent Events: what such a client sends has no meaning.
@@ -118,11 +116,7 @@ pub struct Session<T> {
     head: Option<Box<StreamHead>>,
     /// Whether the client named a place to begin at.
     is_resumed: bool,
-    /// When bytes last came, or went although the socket had been full.
-    alive_at: Instant,
-    /// When a message last went out, or began to.
-    told_at: Instant,
-    pinged: bool,
+    /// When the drain closes it.
     drained_at: Option<Instant>,
     /// Set with the close frame; its end is the session's.
     closing: Option<Closing>,
@@ -183,21 +177,17 @@ impl<T: Transport> Session<T> {
             writer: Writer::new(subscription, messages_max, head_now),
             selection: has_selection.then(Box::default),
             seen: None,
-            due_at: now,
-            blocked_since: None,
             pass,
             began_at: now,
             is_timer_set: false,
             is_read_set: false,
             is_write_shut: false,
+            liveness: Liveness::new(now),
             transport,
             timer: Box::pin(tokio::time::sleep_until(now)),
             inbound,
             head,
             is_resumed,
-            alive_at: now,
-            told_at: now,
-            pinged: false,
             drained_at: None,
             closing: None,
         };
@@ -256,7 +246,7 @@ impl<T: Transport> Session<T> {
             if self.is_timer_set {
                 return Poll::Pending;
             }
-            self.timer.as_mut().reset(self.due_at);
+            self.timer.as_mut().reset(self.liveness.due_at());
             // Without budget the timer only has this task polled again.
             self.is_timer_set = coop::has_budget_remaining();
             ready!(self.timer.as_mut().poll(cx));
@@ -267,7 +257,8 @@ impl<T: Transport> Session<T> {
     /// Asks for the memory of a turn all at once, where one line after the other would be waited for.
     fn fetch(&self) {
         let seen = self.seen.as_ref().map(|seen| seen.next_height());
-        let own = (self.source.cursor().next(), self.due_at, self.began_at, self.is_read_set);
+        let own =
+            (self.source.cursor().next(), self.liveness.due_at(), self.began_at, self.is_read_set);
         black_box((own, seen, self.transport.may_be_read()));
     }
 
@@ -325,8 +316,7 @@ impl<T: Transport> Session<T> {
         if bytes.is_empty() {
             return;
         }
-        self.alive_at = Instant::now();
-        self.pinged = false;
+        self.liveness.hear(Instant::now());
         while self.closing.is_none() {
             let Some(inbound) = &mut self.inbound else { return };
             match inbound.next(&mut bytes) {

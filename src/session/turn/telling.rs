@@ -39,7 +39,7 @@ impl<T: Transport> Session<T> {
             let outcome = if begun.is_deep { Resume::Deep } else { Resume::Served };
             self.around.metrics.resumes.add(outcome);
         }
-        self.told_at = now;
+        self.liveness.tell(now);
         if let Some(head) = self.head.take() {
             self.writer.put(head.bytes);
         }

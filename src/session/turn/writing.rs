@@ -157,7 +157,7 @@ impl<T: Transport> Session<T> {
                 let position = |told| source.cursor().position(told);
                 self.writer.slices(views, position, &mut slices);
                 if slices.is_empty() {
-                    self.blocked_since = None;
+                    self.liveness.finish();
                     return Poll::Pending;
                 }
                 let transport = Pin::new(&mut self.transport);
@@ -229,7 +229,7 @@ impl<T: Transport> Session<T> {
             metrics.session_lag_blocks.observe((lag.blocks_behind - 1) as f64);
         }
         if self.is_told_of_life() && messages > 0 {
-            self.told_at = Instant::now();
+            self.liveness.tell(Instant::now());
         }
         self.is_unblocked();
     }

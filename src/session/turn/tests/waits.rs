@@ -39,7 +39,7 @@ async fn a_wait_for_a_height_of_a_chain_that_is_gone_is_not_looked_at_all_the_ti
     bench.around.history.start_over();
     tokio::time::advance(Duration::from_secs(11)).await;
     assert!(session.look_at_clock(Instant::now()).is_none());
-    assert!(session.due_at > Instant::now(), "else its task never sleeps");
+    assert!(session.liveness.due_at() > Instant::now(), "else its task never sleeps");
 }
 
 #[tokio::test(start_paused = true)]
