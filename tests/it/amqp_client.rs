@@ -74,18 +74,23 @@ impl Client {
         exchange: &str,
         messages: impl IntoIterator<Item = (Vec<u8>, BasicProperties)>,
     ) {
+        // A channel of its own: RabbitMQ 4.3.6 confirms what a channel publishes to a queue that it still
+        // takes for the deleted one of that name, and loses it.
+        let channel = self.connection.create_channel().await.expect("a channel");
+        let options = ConfirmSelectOptions { nowait: false };
+        channel.confirm_select(options).await.expect("confirm mode");
         let mut confirms = Vec::new();
         for (body, properties) in messages {
             let options = BasicPublishOptions { mandatory: true, immediate: false };
             let (exchange, key) = (exchange.into(), "block.valid".into());
-            let confirm =
-                self.channel.basic_publish(exchange, key, options, &body, properties).await;
+            let confirm = channel.basic_publish(exchange, key, options, &body, properties).await;
             confirms.push(confirm.expect("sent"));
         }
         for confirm in confirms {
             let confirmation = confirm.await.expect("confirmed");
             assert!(confirmation.is_ack() && confirmation.take_message().is_none(), "routed");
         }
+        channel.close(200, "published".into()).await.expect("closed");
     }
 
     /// Publishes each body and waits until all are confirmed, whether a queue has them or not.
