@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::amqp::{self, DeadLetters, Dialer, Reader, Signs, Source, SourceError};
-use crate::archive::Archive;
+use crate::backfill::{self, Replay};
 use crate::config::{Config, QueueMode};
 use crate::encoder;
 use crate::history::History;
@@ -22,10 +22,10 @@ use crate::notices::Notices;
 use crate::pipeline::{Parts, Pipeline};
 use crate::readiness::Readiness;
 use crate::reload::Reload;
-use crate::replay::{self, Replay};
 use crate::server::{self, Server, Sources};
 use crate::shutdown::Drain;
 use crate::telemetry;
+use crate::tickets::Archive;
 
 /// From the source (sender) to the pipeline (receiver). When it is full the source waits, the broker
 /// is not given credit, and deliveries stop at `amqp.prefetch`: that is the bound.
@@ -49,7 +49,7 @@ pub struct Bridge {
 
 /// What reads back what has left the history, before it runs.
 struct ReadBack {
-    parts: replay::Parts,
+    parts: backfill::Parts,
     reader: Reader,
     dialer: Dialer,
 }
@@ -139,7 +139,7 @@ impl Bridge {
         let read_back = requests.and_then(|requests| {
             // What is wrong with the configuration, the source says.
             let (reader, dialer) = Reader::beside(Arc::clone(&amqp), &link).ok()?;
-            let parts = replay::Parts {
+            let parts = backfill::Parts {
                 blocks: config.blocks.clone(),
                 encoded_bytes_max: history_bytes_max,
                 turns_max: config.history.deep_reads,

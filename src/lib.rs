@@ -11,8 +11,8 @@
 //!                '------- ack or dead-letter: pipeline, and nowhere else
 //! ```
 //!
-//! What has left the history but is still in the RabbitMQ stream, `replay` reads back through the same
-//! rooms into a small history for the one client that asked for it (`archive`).
+//! What has left the history but is still in the RabbitMQ stream, `backfill` reads back through the same
+//! rooms into a small history for the one client that asked for it (`tickets`).
 //!
 //! What always holds (`tests/it/tidy.rs` keeps what can be read off the source):
 //!
@@ -20,7 +20,7 @@
 //!    `client`, and where `publish` asks a node); `rustls` only where a connection begins.
 //! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `client`, a node's where
 //!    `publish` asks it); events are encoded only in `frame`, once per block, never per client.
-//! 3. Appending to the history never waits for a client. (One that `replay` fills has a single reader,
+//! 3. Appending to the history never waits for a client. (One that `backfill` fills has a single reader,
 //!    and is filled as fast as that reads.)
 //! 4. A delivery is settled exactly once, in `pipeline`: from a RabbitMQ stream, where an ack is only
 //!    credit, when the sequencer has taken it; from a queue, when its block is in the history.
@@ -39,7 +39,8 @@ pub mod bridge;
 mod simulation;
 
 pub mod pipeline;
-pub mod replay;
+
+pub mod backfill;
 
 // The edges: the broker's side, the clients', and a client.
 pub mod amqp;
@@ -47,7 +48,7 @@ pub mod client;
 pub mod server;
 
 // Between them: what sessions ask of the broker's stream.
-pub mod archive;
+pub mod tickets;
 
 // What only some clients need: made of blocks once, off everyone's way.
 pub mod encoder;

@@ -45,7 +45,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::archive::Archive;
 use crate::config;
 use crate::history::History;
 use crate::metrics::Metrics;
@@ -53,6 +52,7 @@ use crate::notices::Notices;
 use crate::readiness::Readiness;
 use crate::reload::Reload;
 use crate::shutdown::Drain;
+use crate::tickets::Archive;
 use admission::Admission;
 pub use api::unreachable_host;
 pub use auth::AuthError;

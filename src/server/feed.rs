@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::outbound::Outbound;
 use super::query::Start;
 use super::start::{self, Found, Seek};
-use crate::archive::{Archive, Reading, State};
 use crate::history::{Entries, Entry, Gone, History, Lag, Needs, Placed, Watch};
+use crate::tickets::{Archive, Reading, State};
 
 /// How long a start further up than what comes next may wait for the chain to get there.
 const AHEAD_WAIT: Duration = Duration::from_secs(10);

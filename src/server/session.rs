@@ -28,12 +28,12 @@ use super::outbound::{Bounds, Ending, Outbound, Scratch};
 use super::query::Start;
 use super::sessions::Seen;
 use super::transport::Transport;
-use crate::archive::Archive;
 use crate::config;
 use crate::frame::Wire;
 use crate::history::History;
 use crate::metrics::{Disconnect, Metrics};
 use crate::shutdown::Drain;
+use crate::tickets::Archive;
 
 /// What a client sends is small and rare; this much is read at a time, on the stack.
 const READ_BYTES: usize = 1_024;

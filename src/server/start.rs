@@ -1,8 +1,8 @@
 //! Where a client begins: what its request asks for, found in the history or in the broker, or not
 //! there yet, or gone. Pure but for looking at both.
 
-use crate::archive::Archive;
 use crate::history::{Cursor, History, Placed};
+use crate::tickets::Archive;
 
 use super::query::Start;
 

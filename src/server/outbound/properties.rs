@@ -7,7 +7,6 @@ use fastrand::Rng;
 
 use super::tests::frames;
 use super::*;
-use crate::archive::Archive;
 use crate::filter::Filter;
 use crate::frame::sample::block;
 use crate::frame::{GZIP_HEADER, Wire};
@@ -15,6 +14,7 @@ use crate::history::{Entries, History};
 use crate::server::form::Stream;
 use crate::server::query::{Query, Start};
 use crate::server::start::{self, Found, Seek};
+use crate::tickets::Archive;
 
 const ROUNDS: usize = 1_500;
 

@@ -9,7 +9,6 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio_util::sync::CancellationToken;
 
 use crate::amqp::{DeadLetters, Input, Signs, Source};
-use crate::archive::Archive;
 use crate::config::{self, Blocks, Config};
 use crate::history::History;
 use crate::metrics::Metrics;
@@ -18,6 +17,7 @@ use crate::pipeline::{Parts, Pipeline};
 use crate::readiness::Readiness;
 use crate::server::simulated::Surroundings;
 use crate::shutdown::Drain;
+use crate::tickets::Archive;
 
 /// What all replicas of a world are made with.
 #[derive(Debug, Clone)]

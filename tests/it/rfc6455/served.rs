@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use blockcast::archive::Archive;
 use blockcast::config;
 use blockcast::history::History;
 use blockcast::metrics::Metrics;
@@ -12,6 +11,7 @@ use blockcast::notices::Notices;
 use blockcast::readiness::Readiness;
 use blockcast::server::{Server, Sources};
 use blockcast::shutdown::Drain;
+use blockcast::tickets::Archive;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;

@@ -5,11 +5,11 @@ use std::future::poll_fn;
 use tokio::io::AsyncWrite;
 
 use super::*;
-use crate::archive::{Request, Requests};
 use crate::frame::Wire;
 use crate::history::{Entries, Needs};
 use crate::metrics::Resume;
 use crate::server::feed;
+use crate::tickets::{Request, Requests};
 
 /// A history of the heights `from..=to`, one event each.
 fn chain(heights: std::ops::RangeInclusive<u64>) -> Arc<History> {
@@ -73,7 +73,7 @@ async fn a_start_that_is_not_to_be_had_is_counted_once() {
 async fn new_blocks_are_no_life_of_a_client_that_reads_nothing() {
     let (bench, mut requests) = deep("from_height=1", 10);
     let mut request = requests.take().expect("a reading");
-    request.set_state(crate::archive::State::Reading);
+    request.set_state(crate::tickets::State::Reading);
     request.history().append(block(1, 1));
     let brief = Duration::from_millis(100);
     while tokio::time::timeout(brief, request.progressed()).await.is_ok() {}
@@ -86,9 +86,9 @@ async fn a_client_that_waits_for_its_turn_in_the_middle_of_a_message_owes_no_pon
     let (mut bench, mut requests) = deep("from_height=1", 10);
     let request = requests.take().expect("a reading");
     request.history().append(block(1, 1));
-    request.set_state(crate::archive::State::Reading);
+    request.set_state(crate::tickets::State::Reading);
     settle().await;
-    request.set_state(crate::archive::State::GivenUp);
+    request.set_state(crate::tickets::State::GivenUp);
     request.history().start_over();
     let expected = block(1, 1).events;
     let mut seen = vec![0; expected.len()];
@@ -97,7 +97,7 @@ async fn a_client_that_waits_for_its_turn_in_the_middle_of_a_message_owes_no_pon
     assert!(!bench.session.is_finished());
     let request = requests.take().expect("it asked again");
     request.history().append(block(1, 1));
-    request.set_state(crate::archive::State::Reading);
+    request.set_state(crate::tickets::State::Reading);
     bench.client.read_exact(&mut seen[10..]).await.expect("the rest");
     assert_eq!(seen, expected);
 }
@@ -116,7 +116,7 @@ impl Unread {
         if self.left == 0
             && let Some(turn) = self.turn.take()
         {
-            turn.set_state(crate::archive::State::GivenUp);
+            turn.set_state(crate::tickets::State::GivenUp);
             turn.history().start_over();
         }
         if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
@@ -174,7 +174,7 @@ async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_
     let mut session = Session::new(transport, Arc::new(around), wanted);
     let turn = requests.take().expect("a reading");
     turn.history().append(block(1, 1));
-    turn.set_state(crate::archive::State::Reading);
+    turn.set_state(crate::tickets::State::Reading);
     session.transport.turn = Some(turn);
     let began = Instant::now();
     let ended = tokio::time::timeout(Duration::from_secs(1_000), &mut session).await;
@@ -191,7 +191,7 @@ async fn who_wants_the_oldest_gets_what_is_the_oldest_when_its_turn_comes() {
         let request = requests.take().expect("a reading");
         assert_eq!(request.from_height(), 1, "{query}");
         // The broker has trimmed its stream since it was asked where that begins.
-        request.set_state(crate::archive::State::NotAvailable { first_height: Some(5) });
+        request.set_state(crate::tickets::State::NotAvailable { first_height: Some(5) });
         settle().await;
         drop(request);
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -200,7 +200,7 @@ async fn who_wants_the_oldest_gets_what_is_the_oldest_when_its_turn_comes() {
         let read_back = Arc::clone(request.history());
         tokio::spawn(crate::encoder::run(read_back, CancellationToken::new()));
         request.history().append(block(5, 1));
-        request.set_state(crate::archive::State::Reading);
+        request.set_state(crate::tickets::State::Reading);
         let position = String::from_utf8(bench.frame().await.1).expect("text");
         let expected = r#"{"type": "position", "height": 4, "first_height": 5, "tip_height": 20}"#;
         assert_eq!(position, expected, "{query}");
@@ -213,7 +213,7 @@ async fn what_is_read_back_is_neither_late_nor_near() {
     let (mut bench, mut requests) = deep("from_height=1", 1 << 20);
     let request = requests.take().expect("a reading");
     request.history().append(block(1, 1));
-    request.set_state(crate::archive::State::Reading);
+    request.set_state(crate::tickets::State::Reading);
     bench.frame().await;
     settle().await;
     let text = bench.around.metrics.to_text();

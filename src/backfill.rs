@@ -21,13 +21,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::amqp::{Bounds, Message, ReadError};
-use crate::archive::{Archive, Request, Requests};
 use crate::backoff::Backoff;
 use crate::block;
 use crate::config::{Blocks, Heights, Hold};
 use crate::encoder;
 use crate::metrics::Metrics;
 use crate::sequence;
+use crate::tickets::{Archive, Request, Requests};
 use scan::Scanned;
 pub use stream::{Messages, Stream};
 use turn::Turn;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blockcast::amqp::Reader;
-use blockcast::archive::{Archive, Reading, State};
+use blockcast::backfill::{Parts, Replay};
 use blockcast::config::{AmqpUri, Config};
 use blockcast::history::{Entries, Entry};
 use blockcast::metrics::Metrics;
-use blockcast::replay::{Parts, Replay};
+use blockcast::tickets::{Archive, Reading, State};
 use bytesize::ByteSize;
 use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::timeout;

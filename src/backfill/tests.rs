@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::tape::{Client, Tape, body};
 use super::*;
-use crate::archive::State;
+use crate::tickets::State;
 
 /// A replay room that reads from a tape.
 struct Bench {

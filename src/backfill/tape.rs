@@ -6,9 +6,9 @@ use tokio::sync::watch;
 
 use super::stream::{Messages, Stream};
 use crate::amqp::{Bounds, Message, ReadError};
-use crate::archive::{Archive, Reading, State};
 use crate::history::{Entries, Entry};
 use crate::packing::Packing;
+use crate::tickets::{Archive, Reading, State};
 
 /// As many as RabbitMQ's reader yields for a look.
 const PEEKED: usize = 32;

@@ -14,11 +14,11 @@ use super::pace::{Cost, Pace};
 use super::scan::{Known, Scan};
 use super::{Around, HOLD_MESSAGES, Messages, Stream, TICK, search};
 use crate::amqp::{Bounds, Message, ReadError};
-use crate::archive::{Request, State};
 use crate::backoff::Backoff;
 use crate::block::{self, Block};
 use crate::frame::{self, EncodedBlock};
 use crate::sequence::{Offer, Sequencer, Start, Step};
+use crate::tickets::{Request, State};
 
 /// What the session has not read yet may take, or one block if that is larger: a socket's buffer
 /// several times over, so that a client that reads does not wait for us.
