@@ -18,7 +18,7 @@ use crate::config::{Config, QueueMode};
 use crate::encoder;
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::notices::Notices;
+use crate::operator_status::Notices;
 use crate::pipeline::{Parts, Pipeline};
 use crate::readiness::Readiness;
 use crate::reload::Reload;

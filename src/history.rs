@@ -8,9 +8,9 @@
 //! run of newest blocks that fits [`History::new`]'s bound. (What only some clients want of a block
 //! counts too, from when one wants it.)
 
-mod kept;
-mod needs;
-mod orders;
+mod cached_block;
+mod encode_queue;
+mod required_encodings;
 mod run;
 mod watch;
 
@@ -20,10 +20,10 @@ use std::time::SystemTime;
 use arrayvec::ArrayVec;
 
 use crate::frame::EncodedBlock;
-pub use kept::Kept;
-pub use needs::Needs;
-pub use orders::Order;
-use orders::Orders;
+pub use cached_block::Kept;
+pub use encode_queue::Order;
+use encode_queue::Orders;
+pub use required_encodings::Needs;
 use run::Run;
 use watch::Readers;
 pub use watch::Watch;

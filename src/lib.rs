@@ -72,7 +72,7 @@ pub mod byte_order_mark;
 pub mod config;
 pub mod file_name;
 pub mod metrics;
-pub mod notices;
+pub mod operator_status;
 pub mod packing;
 pub mod pem;
 pub mod readiness;

@@ -19,7 +19,7 @@ use crate::config::{Blocks, QUEUE_UNACKED_MAX, QueueMode};
 use crate::frame;
 use crate::history::History;
 use crate::metrics::{DeadLetterReason, Metrics, Outcome};
-use crate::notices::Notices;
+use crate::operator_status::Notices;
 use crate::readiness::Readiness;
 use crate::sequence::{GapCause, Offer, Rules, Sequencer, Start, Step};
 use rejection::Rejections;

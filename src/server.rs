@@ -48,7 +48,7 @@ use tracing::{info, warn};
 use crate::config;
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::notices::Notices;
+use crate::operator_status::Notices;
 use crate::readiness::Readiness;
 use crate::reload::Reload;
 use crate::shutdown::Drain;

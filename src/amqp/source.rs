@@ -25,7 +25,7 @@ use super::unreadable::Unreadable;
 use super::unreadable::lanes::Lanes;
 use crate::config;
 use crate::metrics::Metrics;
-use crate::notices::Notices;
+use crate::operator_status::Notices;
 use crate::readiness::Readiness;
 use feed::{Feed, Place};
 

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use crate::metrics::Metrics;
-use crate::notices::Notices;
+use crate::operator_status::Notices;
 
 /// Runs kept; beyond it the oldest part of the stream is forgotten, to be proven again when read.
 const RUNS_MAX: usize = 1_024;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use slab::Slab;
 
 use super::History;
-use super::needs::Needs;
+use super::required_encodings::Needs;
 
 /// The readers that the same moves concern.
 #[derive(Debug, Default)]

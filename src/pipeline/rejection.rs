@@ -11,7 +11,7 @@ use super::Parts;
 use crate::amqp::{DeadLetter, DeadLetterError, DeadLetters, Delivery};
 use crate::config::QueueMode;
 use crate::metrics::{DeadLetterReason, DecodeErrorKind, Label, Metrics, Outcome};
-use crate::notices::Notices;
+use crate::operator_status::Notices;
 
 /// After a letter that took its whole deadline: as long as the feed was held up it goes on undisturbed.
 const PAUSE: Duration = Duration::from_secs(10);

@@ -22,7 +22,7 @@ use crate::amqp::unreadable::Unreadable;
 use crate::amqp::unreadable::lanes::Lanes;
 use crate::config::{self, QueueMode};
 use crate::metrics::Metrics;
-use crate::notices::Notices;
+use crate::operator_status::Notices;
 use crate::readiness::{Readiness, State};
 
 /// Reasons already logged since the last attachment: several brokers may fail each in its own way.

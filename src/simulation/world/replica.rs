@@ -12,7 +12,7 @@ use crate::amqp::{DeadLetters, Input, Signs, Source};
 use crate::config::{self, Blocks, Config};
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::notices::Notices;
+use crate::operator_status::Notices;
 use crate::pipeline::{Parts, Pipeline};
 use crate::readiness::Readiness;
 use crate::server::simulated::Surroundings;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use blockcast::config;
 use blockcast::history::History;
 use blockcast::metrics::Metrics;
-use blockcast::notices::Notices;
+use blockcast::operator_status::Notices;
 use blockcast::readiness::Readiness;
 use blockcast::server::{Server, Sources};
 use blockcast::shutdown::Drain;

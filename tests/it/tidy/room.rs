@@ -29,7 +29,7 @@ const LEAVES: &[&str] = &[
     "config",
     "file_name",
     "metrics",
-    "notices",
+    "operator_status",
     "packing",
     "pem",
     "readiness",

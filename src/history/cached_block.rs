@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 use super::Entry;
-use super::needs::Needs;
+use super::required_encodings::Needs;
 use crate::filter::Index;
 use crate::frame::{EncodedBlock, Encoding, Messages, encode_as};
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use tokio::sync::Notify;
 
 use super::Kept;
-use super::needs::{NEEDS_MAX, Needs};
+use super::required_encodings::{NEEDS_MAX, Needs};
 
 /// Orders that are made at a time: what comes in meanwhile need not wait for a long queue.
 const BATCH_MAX: usize = 16;
