@@ -27,7 +27,7 @@ use crate::config::{Blocks, Heights, Hold};
 use crate::encoder;
 use crate::metrics::Metrics;
 use crate::sequence;
-use crate::tickets::{Archive, Request, Requests};
+use crate::tickets::{CalledTicket, TicketQueue, Tickets};
 use scan::Scanned;
 pub use stream::{Messages, Stream};
 use turn::Turn;
@@ -51,22 +51,22 @@ pub struct Parts {
     pub encoded_bytes_max: u64,
     /// `history.deep_reads`.
     pub turns_max: usize,
-    pub archive: Arc<Archive>,
-    pub requests: Requests,
+    pub tickets: Arc<Tickets>,
+    pub queue: TicketQueue,
     pub metrics: Arc<Metrics>,
 }
 
 /// The readings of one replica.
 pub struct Replay<S> {
     around: Arc<Around<S>>,
-    requests: Requests,
+    queue: TicketQueue,
     turns_max: usize,
 }
 
 /// What every reading works with.
 struct Around<S> {
     stream: S,
-    archive: Arc<Archive>,
+    tickets: Arc<Tickets>,
     metrics: Arc<Metrics>,
     blocks: Blocks,
     decode_rules: block::Rules,
@@ -77,7 +77,7 @@ struct Around<S> {
 
 impl<S: Stream> Replay<S> {
     pub fn new(parts: Parts, stream: S) -> Self {
-        let Parts { blocks, encoded_bytes_max, turns_max, archive, requests, metrics } = parts;
+        let Parts { blocks, encoded_bytes_max, turns_max, tickets, queue, metrics } = parts;
         let sequence_rules = sequence::Rules {
             heights: blocks.heights,
             hold: match blocks.hold {
@@ -91,14 +91,14 @@ impl<S: Stream> Replay<S> {
         let decode_rules = block::Rules::of(&blocks, encoded_bytes_max);
         let around = Around {
             stream,
-            archive,
+            tickets,
             metrics,
             blocks,
             decode_rules,
             sequence_rules,
             scanned: Mutex::default(),
         };
-        Self { around: Arc::new(around), requests, turns_max: turns_max.max(1) }
+        Self { around: Arc::new(around), queue, turns_max: turns_max.max(1) }
     }
 
     /// Serves readings until `shutdown`; then none is left.
@@ -118,15 +118,15 @@ impl<S: Stream> Replay<S> {
     async fn serve(&mut self, turns: &mut JoinSet<()>) {
         loop {
             while turns.len() < self.turns_max
-                && let Some(request) = self.requests.take()
+                && let Some(ticket) = self.queue.take()
             {
                 let around = Arc::clone(&self.around);
-                turns.spawn(around.turn(request, self.requests.watch()));
+                turns.spawn(around.turn(ticket, self.queue.watch()));
             }
             self.around.metrics.deep_reads.set(turns.len() as i64);
-            self.around.metrics.deep_reads_waiting.set(self.requests.waiting() as i64);
+            self.around.metrics.deep_reads_waiting.set(self.queue.waiting() as i64);
             tokio::select! {
-                () = self.requests.changed() => {}
+                () = self.queue.changed() => {}
                 Some(ended) = turns.join_next() => ended.expect("bug: a reading panicked"),
             }
         }
@@ -135,11 +135,15 @@ impl<S: Stream> Replay<S> {
 
 impl<S: Stream> Around<S> {
     /// One reading, until its turn ends or its session has gone.
-    async fn turn(self: Arc<Self>, request: Request, waiting: tokio::sync::watch::Receiver<usize>) {
-        let dropped = request.dropped();
+    async fn turn(
+        self: Arc<Self>,
+        ticket: CalledTicket,
+        waiting: tokio::sync::watch::Receiver<usize>,
+    ) {
+        let dropped = ticket.dropped();
         // What the session needs beside plain frames is made as for everyone.
-        let encoding = encoder::run(Arc::clone(request.history()), dropped.clone());
-        let mut turn = Turn::new(&self, request, waiting);
+        let encoding = encoder::run(Arc::clone(ticket.history()), dropped.clone());
+        let mut turn = Turn::new(&self, ticket, waiting);
         let state = tokio::select! {
             () = encoding => return,
             state = turn.run() => state,
@@ -157,7 +161,7 @@ impl<S: Stream> Around<S> {
                 Err(error) => Err(error),
             };
             if let Ok(height) = &found {
-                self.archive.set_first_height(*height);
+                self.tickets.set_first_height(*height);
             }
             match found {
                 Ok(Some(_)) => {
@@ -183,7 +187,7 @@ impl<S: Stream> Around<S> {
             Heights::Sparse => self.blocks.jump_max,
         };
         let height = search::lowest(heights, apart);
-        self.archive.set_first_height(height);
+        self.tickets.set_first_height(height);
         Ok(height)
     }
 

@@ -25,7 +25,7 @@ use crate::reload::Reload;
 use crate::server::{self, Server, Sources};
 use crate::shutdown::Drain;
 use crate::telemetry;
-use crate::tickets::Archive;
+use crate::tickets::Tickets;
 
 /// From the source (sender) to the pipeline (receiver). When it is full the source waits, the broker
 /// is not given credit, and deliveries stop at `amqp.prefetch`: that is the bound.
@@ -100,18 +100,18 @@ impl Bridge {
         let history_bytes_max = config.history.max_bytes.as_u64();
         let history =
             Arc::new(History::new(usize::try_from(history_bytes_max).unwrap_or(usize::MAX)));
-        let (archive, requests) = match config.amqp.queue.mode {
+        let (tickets, queue) = match config.amqp.queue.mode {
             QueueMode::Stream => {
-                let (archive, requests) = Archive::new();
-                (Arc::new(archive), Some(requests))
+                let (tickets, queue) = Tickets::new();
+                (Arc::new(tickets), Some(queue))
             }
-            QueueMode::Queue => (Arc::new(Archive::none()), None),
+            QueueMode::Queue => (Arc::new(Tickets::none()), None),
         };
 
         let reload = Arc::new(Reload::default());
         let sources = Sources {
             history: Arc::clone(&history),
-            archive: Arc::clone(&archive),
+            tickets: Arc::clone(&tickets),
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
             notices: Arc::clone(&notices),
@@ -136,15 +136,15 @@ impl Bridge {
         };
         let (source, link) = Source::new(Arc::clone(&amqp), signs);
         let dead_letters = Arc::new(DeadLetters::beside(Arc::clone(&amqp), &link));
-        let read_back = requests.and_then(|requests| {
+        let read_back = queue.and_then(|queue| {
             // What is wrong with the configuration, the source says.
             let (reader, dialer) = Reader::beside(Arc::clone(&amqp), &link).ok()?;
             let parts = backfill::Parts {
                 blocks: config.blocks.clone(),
                 encoded_bytes_max: history_bytes_max,
                 turns_max: config.history.deep_reads,
-                archive,
-                requests,
+                tickets,
+                queue,
                 metrics: Arc::clone(&metrics),
             };
             Some(ReadBack { parts, reader, dialer })

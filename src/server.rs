@@ -52,7 +52,7 @@ use crate::operator_status::Notices;
 use crate::readiness::Readiness;
 use crate::reload::Reload;
 use crate::shutdown::Drain;
-use crate::tickets::Archive;
+use crate::tickets::Tickets;
 use admission::Admission;
 pub use api::unreachable_host;
 pub use auth::AuthError;
@@ -72,7 +72,7 @@ const LAST_GRACE: Duration = Duration::from_secs(1);
 /// What the server reads and tells; all of it shared.
 pub struct Sources {
     pub history: Arc<History>,
-    pub archive: Arc<Archive>,
+    pub tickets: Arc<Tickets>,
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
     pub notices: Arc<Notices>,
@@ -138,7 +138,7 @@ impl Server {
         let around = Surroundings {
             limits: limits.clone(),
             history: sources.history,
-            archive: sources.archive,
+            tickets: sources.tickets,
             metrics: sources.metrics,
             drain: sources.drain,
         };

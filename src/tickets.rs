@@ -1,9 +1,11 @@
-//! What the broker still has and this replica's memory has not, as sessions ask for it.
+//! Tickets for blocks that left memory but are still in the RabbitMQ stream.
 //!
-//! A deep read fills a small [`History`] of its own; the session is a cursor on it until its next
-//! height is within the shared history. Here are the two ends of that: [`Archive`] and [`Reading`]
-//! for sessions, [`Requests`] and [`Request`] for whoever reads back. Nothing is read, and nobody
-//! waits for anybody, in this room.
+//! A session asks for such blocks with a ticket. When the ticket's turn comes, the backfill reads the
+//! blocks into a small [`History`] that belongs to the ticket. The session is a cursor on that history
+//! until its next height is within the shared one.
+//!
+//! Sessions hold [`Tickets`] and [`Ticket`]; the backfill holds [`TicketQueue`] and [`CalledTicket`].
+//! This room reads nothing and waits for nobody.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,34 +16,34 @@ use tokio_util::sync::CancellationToken;
 
 use crate::history::History;
 
-/// Where sessions ask for blocks that have left the history.
+/// Issues tickets to sessions.
 #[derive(Debug)]
-pub struct Archive {
+pub struct Tickets {
     first_height: Mutex<Option<u64>>,
     is_looked_up: AtomicBool,
     /// None where nothing can be read back.
-    line: Option<Arc<Line>>,
+    queued: Option<Arc<QueuedTickets>>,
 }
 
-/// One client's reading. Dropped, it ends and gives its turn to the next.
+/// One session's claim to be read for. Dropped, it ends and gives its turn to the next.
 #[derive(Debug)]
-pub struct Reading {
+pub struct Ticket {
     /// What has been read. Its first block or gap begins at the height that was asked for, at a
     /// later one only with `blocks.heights = "sparse"`. It keeps what lies above the last
-    /// [`Reading::progress`]. [`crate::history::Gone`] from it means that [`Reading::state`] says
+    /// [`Ticket::progress`]. [`crate::history::Gone`] from it means that [`Ticket::state`] says
     /// why, and never another chain.
     pub history: Arc<History>,
-    order: Arc<Order>,
-    line: Arc<Line>,
+    shared: Arc<SharedTicket>,
+    queued: Arc<QueuedTickets>,
     number: u64,
 }
 
-/// How far a reading is. Whenever it changes, the readers of the private history are woken.
+/// How far the reading for a ticket is. Each change wakes the readers of the ticket's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// For a turn, for a broker, or until the place in the RabbitMQ stream is found.
+pub enum TicketState {
+    /// Waits for a turn, for a broker, or until the place in the RabbitMQ stream is found.
     Waiting,
-    /// What is read is in the history, or coming.
+    /// The backfill reads: blocks are in the history, or come soon.
     Reading,
     /// The turn has ended: its time was over and others waited, or nothing was read from the
     /// history for too long. The history is empty; ask again, from the cursor, when there is room.
@@ -50,63 +52,63 @@ pub enum State {
     NotAvailable { first_height: Option<u64> },
 }
 
-/// The replaying side's end: the readings that wait for a turn, first come first served.
+/// The tickets that wait for a turn, first come first served. Held by the backfill.
 #[derive(Debug)]
-pub struct Requests {
-    line: Arc<Line>,
+pub struct TicketQueue {
+    queued: Arc<QueuedTickets>,
     count: watch::Receiver<usize>,
 }
 
-/// A reading as who reads for it sees it.
+/// A ticket whose turn has come. Held by the backfill while it reads.
 #[derive(Debug)]
-pub struct Request {
-    order: Arc<Order>,
+pub struct CalledTicket {
+    shared: Arc<SharedTicket>,
     progress: watch::Receiver<u64>,
 }
 
-/// What both ends of a reading share.
+/// What both ends of a ticket share.
 #[derive(Debug)]
-struct Order {
+struct SharedTicket {
     from_height: u64,
     history: Arc<History>,
-    state: Mutex<State>,
-    /// Sender: the session. Receiver: who reads for it. One number: nothing fills up.
+    state: Mutex<TicketState>,
+    /// Sender: the session. Receiver: the backfill. One number: nothing fills up.
     progress: watch::Sender<u64>,
     dropped: CancellationToken,
 }
 
-/// Readings that wait, by number. One entry per live [`Reading`] at most.
+/// The tickets that wait, and how many there are. One entry per live [`Ticket`] at most.
 #[derive(Debug)]
-struct Line {
-    waiting: Mutex<Waiting>,
-    /// How many wait. Sender: whoever enters or leaves. Receiver: the replaying side.
+struct QueuedTickets {
+    waiting: Mutex<ByNumber>,
+    /// How many wait. Sender: whoever enters or leaves. Receiver: the backfill.
     count: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
-    orders: BTreeMap<u64, Arc<Order>>,
+struct ByNumber {
+    tickets: BTreeMap<u64, Arc<SharedTicket>>,
     next_number: u64,
 }
 
-impl Archive {
-    /// An archive, and what serves it.
-    pub fn new() -> (Self, Requests) {
+impl Tickets {
+    /// Both ends: for sessions, and for the backfill.
+    pub fn new() -> (Self, TicketQueue) {
         let (count, receiver) = watch::channel(0);
-        let line = Arc::new(Line { waiting: Mutex::default(), count });
-        let requests = Requests { line: Arc::clone(&line), count: receiver };
+        let queued = Arc::new(QueuedTickets { waiting: Mutex::default(), count });
+        let queue = TicketQueue { queued: Arc::clone(&queued), count: receiver };
         let (first_height, is_looked_up) = Default::default();
-        (Self { first_height, is_looked_up, line: Some(line) }, requests)
+        (Self { first_height, is_looked_up, queued: Some(queued) }, queue)
     }
 
     /// Nothing can be read back: `queue` mode.
     pub fn none() -> Self {
-        Self { first_height: Mutex::default(), is_looked_up: AtomicBool::default(), line: None }
+        Self { first_height: Mutex::default(), is_looked_up: AtomicBool::default(), queued: None }
     }
 
     /// Whether there is something to read back from at all.
     pub fn can_read(&self) -> bool {
-        self.line.is_some()
+        self.queued.is_some()
     }
 
     /// The first height in the RabbitMQ stream as last looked up: at most half a minute old while
@@ -123,58 +125,58 @@ impl Archive {
     /// Whether it is known where the RabbitMQ stream begins, or that there is nothing in it; not in
     /// the first moments of a replica.
     pub fn is_looked_up(&self) -> bool {
-        self.line.is_none() || self.is_looked_up.load(Ordering::Acquire)
+        self.queued.is_none() || self.is_looked_up.load(Ordering::Acquire)
     }
 
-    /// Asks for the blocks from `from_height` on. None: nothing can be read back here.
+    /// Issues a ticket for the blocks from `from_height` on. None: nothing can be read back here.
     ///
-    /// Returns at once; what is read comes into [`Reading::history`].
-    pub fn read(&self, from_height: u64) -> Option<Reading> {
-        let line = Arc::clone(self.line.as_ref()?);
+    /// Returns at once; what is read comes into [`Ticket::history`].
+    pub fn issue(&self, from_height: u64) -> Option<Ticket> {
+        let queued = Arc::clone(self.queued.as_ref()?);
         // Its bound is kept by who fills it, since only that one can wait.
         let history = Arc::new(History::new(usize::MAX));
-        let order = Arc::new(Order {
+        let shared = Arc::new(SharedTicket {
             from_height,
             history: Arc::clone(&history),
-            state: Mutex::new(State::Waiting),
+            state: Mutex::new(TicketState::Waiting),
             progress: watch::Sender::new(from_height),
             dropped: CancellationToken::new(),
         });
-        let number = line.enter(Arc::clone(&order));
-        Some(Reading { history, order, line, number })
+        let number = queued.enter(Arc::clone(&shared));
+        Some(Ticket { history, shared, queued, number })
     }
 }
 
-impl Reading {
-    pub fn state(&self) -> State {
-        *locked(&self.order.state)
+impl Ticket {
+    pub fn state(&self) -> TicketState {
+        *locked(&self.shared.state)
     }
 
     /// Says that the session took something and wants `next_height` next: what lies below is let
     /// go, which makes room. Any call counts as life.
     pub fn progress(&self, next_height: u64) {
-        self.order.progress.send_replace(next_height);
+        self.shared.progress.send_replace(next_height);
     }
 
     /// The same of a session that may only have looked: no life unless it has moved on.
     pub fn passed(&self, next_height: u64) {
         let is_new = |before: &mut u64| std::mem::replace(before, next_height) != next_height;
-        self.order.progress.send_if_modified(is_new);
+        self.shared.progress.send_if_modified(is_new);
     }
 }
 
-impl Drop for Reading {
+impl Drop for Ticket {
     fn drop(&mut self) {
-        self.line.leave(self.number);
-        self.order.dropped.cancel();
+        self.queued.leave(self.number);
+        self.shared.dropped.cancel();
     }
 }
 
-impl Requests {
-    /// Takes the reading that has waited longest.
-    pub fn take(&mut self) -> Option<Request> {
-        let order = self.line.take_first()?;
-        Some(Request { progress: order.progress.subscribe(), order })
+impl TicketQueue {
+    /// Calls the ticket that has waited longest.
+    pub fn take(&mut self) -> Option<CalledTicket> {
+        let shared = self.queued.take_first()?;
+        Some(CalledTicket { progress: shared.progress.subscribe(), shared })
     }
 
     /// How many wait for a turn.
@@ -188,7 +190,7 @@ impl Requests {
     /// No change is lost when dropped.
     pub async fn changed(&mut self) {
         if self.count.changed().await.is_err() {
-            unreachable!("bug: the line, which this holds, has the sender");
+            unreachable!("bug: this holds the tickets, which have the sender");
         }
     }
 
@@ -198,19 +200,19 @@ impl Requests {
     }
 }
 
-impl Request {
+impl CalledTicket {
     /// The first height wanted.
     pub fn from_height(&self) -> u64 {
-        self.order.from_height
+        self.shared.from_height
     }
 
     pub fn history(&self) -> &Arc<History> {
-        &self.order.history
+        &self.shared.history
     }
 
-    pub fn set_state(&self, state: State) {
-        *locked(&self.order.state) = state;
-        self.order.history.wake_readers();
+    pub fn set_state(&self, state: TicketState) {
+        *locked(&self.shared.state) = state;
+        self.shared.history.wake_readers();
     }
 
     /// The height that the session wants next.
@@ -224,38 +226,38 @@ impl Request {
     /// No word is lost when dropped.
     pub async fn progressed(&mut self) {
         if self.progress.changed().await.is_err() {
-            unreachable!("bug: the order, which this holds, has the sender");
+            unreachable!("bug: this holds the ticket, which has the sender");
         }
     }
 
-    /// Cancelled when the session has dropped its reading.
+    /// Cancelled when the session has dropped its ticket.
     pub fn dropped(&self) -> CancellationToken {
-        self.order.dropped.clone()
+        self.shared.dropped.clone()
     }
 }
 
-impl Line {
-    fn enter(&self, order: Arc<Order>) -> u64 {
+impl QueuedTickets {
+    fn enter(&self, shared: Arc<SharedTicket>) -> u64 {
         let mut waiting = locked(&self.waiting);
         let number = waiting.next_number;
         waiting.next_number += 1;
-        waiting.orders.insert(number, order);
-        self.count.send_replace(waiting.orders.len());
+        waiting.tickets.insert(number, shared);
+        self.count.send_replace(waiting.tickets.len());
         number
     }
 
     fn leave(&self, number: u64) {
         let mut waiting = locked(&self.waiting);
-        if waiting.orders.remove(&number).is_some() {
-            self.count.send_replace(waiting.orders.len());
+        if waiting.tickets.remove(&number).is_some() {
+            self.count.send_replace(waiting.tickets.len());
         }
     }
 
-    fn take_first(&self) -> Option<Arc<Order>> {
+    fn take_first(&self) -> Option<Arc<SharedTicket>> {
         let mut waiting = locked(&self.waiting);
-        let (_, order) = waiting.orders.pop_first()?;
-        self.count.send_replace(waiting.orders.len());
-        Some(order)
+        let (_, shared) = waiting.tickets.pop_first()?;
+        self.count.send_replace(waiting.tickets.len());
+        Some(shared)
     }
 }
 
@@ -269,47 +271,47 @@ mod tests {
 
     #[test]
     fn without_a_stream_nothing_can_be_read_back() {
-        assert!(Archive::none().read(0).is_none());
-        assert_eq!(Archive::none().first_height(), None);
+        assert!(Tickets::none().issue(0).is_none());
+        assert_eq!(Tickets::none().first_height(), None);
     }
 
     #[test]
     fn who_asked_first_is_served_first_and_who_left_is_not() {
-        let (archive, mut requests) = Archive::new();
-        assert!(requests.take().is_none());
-        let readings: Vec<Reading> =
-            (0..4).map(|height| archive.read(height).expect("a stream")).collect();
-        assert_eq!(requests.waiting(), 4);
-        let first = requests.take().expect("one waits");
+        let (tickets, mut queue) = Tickets::new();
+        assert!(queue.take().is_none());
+        let held: Vec<Ticket> =
+            (0..4).map(|height| tickets.issue(height).expect("a stream")).collect();
+        assert_eq!(queue.waiting(), 4);
+        let first = queue.take().expect("one waits");
         assert_eq!(first.from_height(), 0);
-        let mut readings = readings.into_iter();
-        let (zero, one) = (readings.next().expect("0"), readings.next().expect("1"));
+        let mut held = held.into_iter();
+        let (zero, one) = (held.next().expect("0"), held.next().expect("1"));
         drop(one);
-        assert_eq!(requests.waiting(), 2);
-        let second = requests.take().expect("two wait");
+        assert_eq!(queue.waiting(), 2);
+        let second = queue.take().expect("two wait");
         assert_eq!(second.from_height(), 2);
         assert!(!first.dropped().is_cancelled());
         drop(zero);
         assert!(first.dropped().is_cancelled(), "taken, it is told that nobody reads");
-        drop(readings);
-        assert!(requests.take().is_none());
+        drop(held);
+        assert!(queue.take().is_none());
     }
 
     #[tokio::test]
     async fn both_sides_hear_of_each_other() {
-        let (archive, mut requests) = Archive::new();
-        let reading = archive.read(7).expect("a stream");
-        requests.changed().await;
-        let mut request = requests.take().expect("one waits");
-        let mut moved = reading.history.watch(crate::history::Needs::NONE);
-        request.set_state(State::Reading);
+        let (tickets, mut queue) = Tickets::new();
+        let ticket = tickets.issue(7).expect("a stream");
+        queue.changed().await;
+        let mut called = queue.take().expect("one waits");
+        let mut moved = ticket.history.watch(crate::history::Needs::NONE);
+        called.set_state(TicketState::Reading);
         moved.moved().await;
-        assert_eq!(reading.state(), State::Reading);
-        assert_eq!(request.next_height(), 7);
-        reading.progress(7);
-        request.progressed().await;
-        reading.progress(9);
-        request.progressed().await;
-        assert_eq!(request.next_height(), 9);
+        assert_eq!(ticket.state(), TicketState::Reading);
+        assert_eq!(called.next_height(), 7);
+        ticket.progress(7);
+        called.progressed().await;
+        ticket.progress(9);
+        called.progressed().await;
+        assert_eq!(called.next_height(), 9);
     }
 }

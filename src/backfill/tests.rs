@@ -6,11 +6,11 @@ use tokio::task::JoinHandle;
 
 use super::tape::{Client, Tape, body};
 use super::*;
-use crate::tickets::State;
+use crate::tickets::TicketState;
 
 /// A replay room that reads from a tape.
 struct Bench {
-    archive: Arc<Archive>,
+    tickets: Arc<Tickets>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
@@ -18,23 +18,23 @@ struct Bench {
 
 impl Bench {
     fn new(tape: &Tape, blocks: Blocks, turns_max: usize) -> Self {
-        let (archive, requests) = Archive::new();
-        let (archive, metrics) = (Arc::new(archive), Arc::new(Metrics::new()));
+        let (tickets, queue) = Tickets::new();
+        let (tickets, metrics) = (Arc::new(tickets), Arc::new(Metrics::new()));
         let parts = Parts {
             blocks,
             encoded_bytes_max: 1 << 28,
             turns_max,
-            archive: Arc::clone(&archive),
-            requests,
+            tickets: Arc::clone(&tickets),
+            queue,
             metrics: Arc::clone(&metrics),
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(Replay::new(parts, tape.clone()).run(shutdown.clone()));
-        Self { archive, metrics, shutdown, task }
+        Self { tickets, metrics, shutdown, task }
     }
 
     fn client(&self, from_height: u64) -> Client {
-        Client::start(&self.archive, from_height)
+        Client::start(&self.tickets, from_height)
     }
 
     async fn stop(self) {
@@ -56,7 +56,7 @@ async fn every_block_comes_once_from_whatever_height() {
         client.until(4_999).await.expect("read");
         assert_eq!(client.read, blocks(from_height..5_000));
     }
-    assert_eq!(bench.archive.first_height(), Some(2));
+    assert_eq!(bench.tickets.first_height(), Some(2));
     bench.stop().await;
 }
 
@@ -65,7 +65,7 @@ async fn what_is_below_the_stream_is_not_available_and_its_first_height_is_told(
     let tape = Tape::of([7].into_iter().chain(0..3_000), 1);
     let bench = Bench::new(&tape, Blocks::default(), 4);
     tape.trim(1_001);
-    let gone = State::NotAvailable { first_height: Some(1_000) };
+    let gone = TicketState::NotAvailable { first_height: Some(1_000) };
     for from_height in [0, 7, 999] {
         assert_eq!(bench.client(from_height).until(2_000).await, Err(gone), "{from_height}");
     }
@@ -74,9 +74,9 @@ async fn what_is_below_the_stream_is_not_available_and_its_first_height_is_told(
     bench.stop().await;
     let empty = Tape::default();
     let bench = Bench::new(&empty, Blocks::default(), 4);
-    let gone = State::NotAvailable { first_height: None };
+    let gone = TicketState::NotAvailable { first_height: None };
     assert_eq!(bench.client(0).until(1).await, Err(gone));
-    assert_eq!(bench.archive.first_height(), None);
+    assert_eq!(bench.tickets.first_height(), None);
     bench.stop().await;
 }
 
@@ -84,7 +84,7 @@ async fn what_is_below_the_stream_is_not_available_and_its_first_height_is_told(
 async fn one_old_block_at_a_trimmed_beginning_is_not_where_the_chain_begins() {
     let tape = Tape::of([40, 1_001, 1_000, 1_002].into_iter().chain(1_003..2_000), 1);
     let bench = Bench::new(&tape, Blocks::default(), 4);
-    let gone = State::NotAvailable { first_height: Some(1_000) };
+    let gone = TicketState::NotAvailable { first_height: Some(1_000) };
     assert_eq!(bench.client(40).until(1_500).await, Err(gone));
     bench.stop().await;
 }
@@ -136,11 +136,11 @@ async fn a_client_that_reads_nothing_gives_its_turn_up_to_the_next() {
     let tape = Tape::of(0..20_000, 1);
     let bench = Bench::new(&tape, Blocks::default(), 1);
     let idle = bench.client(0);
-    idle.state(State::Reading).await;
+    idle.state(TicketState::Reading).await;
     let mut next = bench.client(100);
     next.until(19_999).await.expect("read");
     assert_eq!(next.read, blocks(100..20_000));
-    idle.state(State::GivenUp).await;
+    idle.state(TicketState::GivenUp).await;
     let mut idle = idle;
     idle.until(19_999).await.expect("asked again");
     assert_eq!(idle.read, blocks(0..20_000));
@@ -173,7 +173,7 @@ async fn a_dropped_reading_ends_while_it_waits_and_while_it_reads() {
     let tape = Tape::of(0..20_000, 1);
     let bench = Bench::new(&tape, Blocks::default(), 1);
     let reading = bench.client(0);
-    reading.state(State::Reading).await;
+    reading.state(TicketState::Reading).await;
     let waiting = bench.client(1);
     let mut last = bench.client(2);
     drop(waiting);
@@ -221,9 +221,9 @@ async fn a_slow_client_keeps_its_turn_for_a_while_if_nobody_waits_for_it() {
     let tape = Tape::of(0..20_000, 1);
     let bench = Bench::new(&tape, Blocks::default(), 1);
     let slow = bench.client(0);
-    slow.state(State::Reading).await;
+    slow.state(TicketState::Reading).await;
     let began = tokio::time::Instant::now();
-    slow.state(State::GivenUp).await;
+    slow.state(TicketState::GivenUp).await;
     assert_eq!(began.elapsed().as_secs(), 10, "with others in line it is one");
     bench.stop().await;
 }
@@ -238,7 +238,7 @@ async fn a_stream_made_anew_while_the_broker_was_away_is_not_gone_on_with() {
     tape.fail(1);
     // Whoever finds that it is another chain has the time to tell the client so.
     let (began, last_read) = (tokio::time::Instant::now(), tape.played());
-    client.state(State::GivenUp).await;
+    client.state(TicketState::GivenUp).await;
     assert!(began.elapsed() >= Duration::from_secs(15), "{:?}", began.elapsed());
     assert!(tape.played() <= last_read + 1, "{} after {last_read}", tape.played());
     bench.stop().await;
@@ -457,7 +457,7 @@ async fn reads_all(story: Story, part: f64, from_known: bool) {
     let mut client = bench.client(from_height);
     match client.until(tip).await {
         Ok(()) => {}
-        Err(State::NotAvailable { first_height: Some(first) }) => {
+        Err(TicketState::NotAvailable { first_height: Some(first) }) => {
             assert!(first > from_height && story.trimmed > 0.0, "{first} above {from_height}");
         }
         Err(state) => panic!("{state:?}"),

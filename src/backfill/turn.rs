@@ -18,7 +18,7 @@ use crate::backoff::Backoff;
 use crate::block::{self, Block};
 use crate::frame::{self, EncodedBlock};
 use crate::sequence::{Offer, Sequencer, Start, Step};
-use crate::tickets::{Request, State};
+use crate::tickets::{CalledTicket, TicketState};
 
 /// What the session has not read yet may take, or one block if that is larger: a socket's buffer
 /// several times over, so that a client that reads does not wait for us.
@@ -38,7 +38,7 @@ const QUIET: Duration = Duration::from_secs(1);
 
 pub struct Turn<'a, S> {
     around: &'a Around<S>,
-    request: Request,
+    ticket: CalledTicket,
     /// How many others wait for a turn.
     waiting: watch::Receiver<usize>,
     /// The lowest height that has not been appended, neither as a block nor in a gap.
@@ -72,7 +72,7 @@ struct Passage {
 
 /// Why a passage ended.
 enum Stop {
-    End(State),
+    End(TicketState),
     Broken(ReadError),
     /// What is missing here lies elsewhere, at this offset.
     Led {
@@ -81,12 +81,16 @@ enum Stop {
 }
 
 impl<'a, S: Stream> Turn<'a, S> {
-    pub fn new(around: &'a Around<S>, request: Request, waiting: watch::Receiver<usize>) -> Self {
+    pub fn new(
+        around: &'a Around<S>,
+        ticket: CalledTicket,
+        waiting: watch::Receiver<usize>,
+    ) -> Self {
         Self {
             around,
-            next_height: request.from_height(),
+            next_height: ticket.from_height(),
             last: None,
-            request,
+            ticket,
             waiting,
             began: None,
             pace: Pace::new(Instant::now()),
@@ -99,7 +103,7 @@ impl<'a, S: Stream> Turn<'a, S> {
     ///
     /// # Cancel safety
     /// Dropped, reading ends, and what was appended stays.
-    pub async fn run(&mut self) -> State {
+    pub async fn run(&mut self) -> TicketState {
         let mut backoff = Backoff::default();
         let mut place = None;
         loop {
@@ -119,12 +123,12 @@ impl<'a, S: Stream> Turn<'a, S> {
                 Stop::Broken(ReadError::Lost(reason)) => reason,
                 Stop::Broken(error @ (ReadError::Missing(_) | ReadError::NotAStream)) => {
                     debug!(%error, "nothing can be read back");
-                    self.around.archive.set_first_height(None);
-                    return State::NotAvailable { first_height: None };
+                    self.around.tickets.set_first_height(None);
+                    return TicketState::NotAvailable { first_height: None };
                 }
             };
             debug!(reason, next_height = self.next_height, "lost the broker in a deep read");
-            self.request.set_state(State::Waiting);
+            self.ticket.set_state(TicketState::Waiting);
             if self.next_height > from_height {
                 backoff.reset();
             }
@@ -133,11 +137,11 @@ impl<'a, S: Stream> Turn<'a, S> {
     }
 
     /// Tells how the turn ended.
-    pub fn end(self, state: State) {
-        self.request.set_state(state);
-        if state == State::GivenUp {
+    pub fn end(self, state: TicketState) {
+        self.ticket.set_state(state);
+        if state == TicketState::GivenUp {
             // After the state: a reader that finds it empty looks there for why.
-            self.request.history().start_over();
+            self.ticket.history().start_over();
         }
     }
 
@@ -145,13 +149,13 @@ impl<'a, S: Stream> Turn<'a, S> {
     async fn read(&mut self, place: Option<u64>) -> Result<Infallible, Stop> {
         let stream = &self.around.stream;
         let Some(bounds) = stream.bounds().await? else {
-            self.around.archive.set_first_height(None);
-            return Err(Stop::End(State::NotAvailable { first_height: None }));
+            self.around.tickets.set_first_height(None);
+            return Err(Stop::End(TicketState::NotAvailable { first_height: None }));
         };
         self.prove_same_stream().await?;
         let first_height = self.around.first_height(bounds).await?;
         if first_height.is_some_and(|first| first > self.next_height) {
-            return Err(Stop::End(State::NotAvailable { first_height }));
+            return Err(Stop::End(TicketState::NotAvailable { first_height }));
         }
         let is_led = place.is_some();
         let place = match place {
@@ -159,7 +163,7 @@ impl<'a, S: Stream> Turn<'a, S> {
             None => self.find(bounds).await?,
         };
         let mut messages = stream.read_from(place).await?;
-        self.request.set_state(State::Reading);
+        self.ticket.set_state(TicketState::Reading);
         self.began.get_or_insert_with(Instant::now);
         let mut passage = Passage { is_led, ..self.passage(bounds, place) };
         let mut heard_at = Instant::now();
@@ -193,7 +197,7 @@ impl<'a, S: Stream> Turn<'a, S> {
         }
         debug!(offset, "the stream was made anew in a deep read");
         sleep(ANEW_WAIT).await;
-        Err(Stop::End(State::GivenUp))
+        Err(Stop::End(TicketState::GivenUp))
     }
 
     async fn find(&self, bounds: Bounds) -> Result<u64, ReadError> {
@@ -302,14 +306,14 @@ impl<'a, S: Stream> Turn<'a, S> {
             }
         }
         self.steps = steps;
-        passage.sequencer.forget_below(self.request.next_height());
+        passage.sequencer.forget_below(self.ticket.next_height());
         Ok(())
     }
 
     async fn append(&mut self, block: Block, fills: bool) -> Result<(), Stop> {
         let encoded = frame::encode(block, self.around.blocks.dialect);
         self.wait_for_room(&encoded).await?;
-        let history = self.request.history();
+        let history = self.ticket.history();
         match fills {
             true => drop(history.fill(encoded)),
             false => history.append(encoded),
@@ -324,15 +328,15 @@ impl<'a, S: Stream> Turn<'a, S> {
     async fn wait_for_room(&mut self, block: &EncodedBlock) -> Result<(), Stop> {
         let mut read_at = Instant::now();
         loop {
-            let unread = self.request.history().let_go_below(self.request.next_height());
+            let unread = self.ticket.history().let_go_below(self.ticket.next_height());
             if unread == 0 || unread + block.bytes() <= UNREAD_BYTES_MAX {
                 return Ok(());
             }
             self.look_at_others()?;
-            match timeout(PROGRESS_WITHIN, self.request.progressed()).await {
+            match timeout(PROGRESS_WITHIN, self.ticket.progressed()).await {
                 Ok(()) => read_at = Instant::now(),
                 Err(_) if *self.waiting.borrow() > 0 || read_at.elapsed() >= TURN_MAX => {
-                    return Err(Stop::End(State::GivenUp));
+                    return Err(Stop::End(TicketState::GivenUp));
                 }
                 Err(_) => {}
             }
@@ -343,7 +347,7 @@ impl<'a, S: Stream> Turn<'a, S> {
     fn look_at_others(&self) -> Result<(), Stop> {
         let is_over = self.began.is_some_and(|began| began.elapsed() >= TURN_MAX);
         match is_over && *self.waiting.borrow() > 0 {
-            true => Err(Stop::End(State::GivenUp)),
+            true => Err(Stop::End(TicketState::GivenUp)),
             false => Ok(()),
         }
     }
@@ -394,7 +398,7 @@ impl<'a, S: Stream> Turn<'a, S> {
         let found = self.look_elsewhere(from_height..=to_height, true, passage).await?;
         let next_height = found.map_or(to_height.saturating_add(1), |(height, _)| height);
         if next_height > from_height {
-            self.request.history().append_gap(from_height, next_height - 1);
+            self.ticket.history().append_gap(from_height, next_height - 1);
             self.next_height = next_height;
         }
         match found {

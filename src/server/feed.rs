@@ -14,7 +14,7 @@ use super::outbound::Outbound;
 use super::query::Start;
 use super::start::{self, Found, Seek};
 use crate::history::{Entries, Entry, Gone, History, Lag, Needs, Placed, Watch};
-use crate::tickets::{Archive, Reading, State};
+use crate::tickets::{Ticket, TicketState, Tickets};
 
 /// How long a start further up than what comes next may wait for the chain to get there.
 const AHEAD_WAIT: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ const FILLS_MAX: usize = 64;
 pub struct Feed {
     /// The history that all share.
     shared: Watch,
-    archive: Arc<Archive>,
+    tickets: Arc<Tickets>,
     source: Source,
     /// Until the client's first block is found.
     looking: Option<Box<Looking>>,
@@ -55,7 +55,7 @@ struct Looking {
 }
 
 struct DeepReading {
-    reading: Reading,
+    ticket: Ticket,
     watch: Watch,
 }
 
@@ -100,10 +100,10 @@ pub enum End {
 }
 
 impl Feed {
-    pub fn new(history: Arc<History>, archive: Arc<Archive>, needs: Needs) -> Self {
+    pub fn new(history: Arc<History>, tickets: Arc<Tickets>, needs: Needs) -> Self {
         Self {
             shared: history.watch(needs),
-            archive,
+            tickets,
             source: Source::History,
             looking: None,
             fills_seen: 0,
@@ -168,20 +168,24 @@ impl Feed {
         let Some(looking) = &self.looking else { return Ok(None) };
         if let Source::Reading(deep) = &self.source {
             // Whether the broker has it shows only with its first block.
-            return match deep.reading.state() {
-                State::NotAvailable { first_height } if looking.start.is_as_far_as_there_is() => {
+            return match deep.ticket.state() {
+                TicketState::NotAvailable { first_height }
+                    if looking.start.is_as_far_as_there_is() =>
+                {
                     Ok(self.look_again_above(first_height, now))
                 }
-                State::NotAvailable { first_height } => self.fall_back(first_height, outbound, now),
-                State::Reading => self.begin_behind(true, outbound),
-                State::GivenUp => {
+                TicketState::NotAvailable { first_height } => {
+                    self.fall_back(first_height, outbound, now)
+                }
+                TicketState::Reading => self.begin_behind(true, outbound),
+                TicketState::GivenUp => {
                     self.ask(outbound.cursor().next_height);
                     Ok(None)
                 }
-                State::Waiting => Ok(None),
+                TicketState::Waiting => Ok(None),
             };
         }
-        match start::find(&looking.start, self.history(), &self.archive) {
+        match start::find(&looking.start, self.history(), &self.tickets) {
             Found::Here(cursor, seek) => {
                 self.fills_seen = self.history().fills();
                 outbound.begin_at(cursor, self.events_of(seek));
@@ -199,7 +203,7 @@ impl Feed {
                 let may_yet_change = self.looking.as_ref().is_some_and(|looking| {
                     looking.seek.is_some() || looking.start.is_as_far_as_there_is()
                 });
-                match self.archive.first_height().is_some() && !may_yet_change {
+                match self.tickets.first_height().is_some() && !may_yet_change {
                     true => Ok(Some(self.begun(true))),
                     false => Ok(None),
                 }
@@ -246,10 +250,10 @@ impl Feed {
             Source::Suspended => return Ok(Offer::Suspended),
             Source::History => self.history().entries_from(cursor, bytes_max, entries),
             Source::Reading(deep) => {
-                let reading = &deep.reading;
-                reading.passed(cursor.next_height);
-                let cursor = reading.history.live_cursor().at(cursor.next_height);
-                reading.history.entries_from(cursor, bytes_max, entries)
+                let ticket = &deep.ticket;
+                ticket.passed(cursor.next_height);
+                let cursor = ticket.history.live_cursor().at(cursor.next_height);
+                ticket.history.entries_from(cursor, bytes_max, entries)
             }
         };
         let lag = match (taken, &self.source) {
@@ -289,7 +293,7 @@ impl Feed {
     /// Takes note that bytes went out.
     pub fn wrote(&self, outbound: &Outbound) {
         if let Source::Reading(deep) = &self.source {
-            deep.reading.progress(outbound.cursor().next_height);
+            deep.ticket.progress(outbound.cursor().next_height);
         }
     }
 
@@ -310,10 +314,12 @@ impl Feed {
             return Ok(());
         }
         let Source::Reading(deep) = &self.source else { return Ok(()) };
-        match deep.reading.state() {
-            State::Waiting | State::Reading => {}
-            State::GivenUp => self.change_source(Source::Suspended),
-            State::NotAvailable { first_height } => return Err(End::NotAvailable { first_height }),
+        match deep.ticket.state() {
+            TicketState::Waiting | TicketState::Reading => {}
+            TicketState::GivenUp => self.change_source(Source::Suspended),
+            TicketState::NotAvailable { first_height } => {
+                return Err(End::NotAvailable { first_height });
+            }
         }
         Ok(())
     }
@@ -339,7 +345,7 @@ impl Feed {
 
     fn source_history(&self) -> &History {
         match &self.source {
-            Source::Reading(deep) => &deep.reading.history,
+            Source::Reading(deep) => &deep.ticket.history,
             Source::History | Source::Suspended => self.history(),
         }
     }
@@ -374,10 +380,10 @@ impl Feed {
     }
 
     fn ask(&mut self, height: u64) -> bool {
-        let Some(reading) = self.archive.read(height) else { return false };
-        let watch = reading.history.watch(self.shared.needs());
+        let Some(ticket) = self.tickets.issue(height) else { return false };
+        let watch = ticket.history.watch(self.shared.needs());
         self.fills_seen = 0;
-        self.change_source(Source::Reading(Box::new(DeepReading { reading, watch })));
+        self.change_source(Source::Reading(Box::new(DeepReading { ticket, watch })));
         true
     }
 
@@ -413,7 +419,7 @@ impl Feed {
     /// The stream begins higher up than was known: that is the place that was asked for.
     fn look_again_above(&mut self, first_height: Option<u64>, now: Instant) -> Option<Begun> {
         if first_height.is_some() {
-            self.archive.set_first_height(first_height);
+            self.tickets.set_first_height(first_height);
         }
         self.change_source(Source::History);
         if let Some(looking) = &mut self.looking {

@@ -33,7 +33,7 @@ use crate::frame::Wire;
 use crate::history::History;
 use crate::metrics::{Disconnect, Metrics};
 use crate::shutdown::Drain;
-use crate::tickets::Archive;
+use crate::tickets::Tickets;
 
 /// What a client sends is small and rare; this much is read at a time, on the stack.
 const READ_BYTES: usize = 1_024;
@@ -46,7 +46,7 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Surroundings {
     pub limits: config::Server,
     pub history: Arc<History>,
-    pub archive: Arc<Archive>,
+    pub tickets: Arc<Tickets>,
     pub metrics: Arc<Metrics>,
     pub drain: Arc<Drain>,
 }
@@ -151,10 +151,10 @@ impl<T: Transport> Session<T> {
             Head::Now(head) => (head, None),
             Head::WhenBegun(head) => (Vec::new(), Some(head)),
         };
-        let (history, archive) = (Arc::clone(&around.history), Arc::clone(&around.archive));
+        let (history, tickets) = (Arc::clone(&around.history), Arc::clone(&around.tickets));
         let is_resumed = start != Start::Live;
         let scratch = (form.filter.is_some() || form.is_batch).then(Box::default);
-        let mut feed = Feed::new(history, archive, needs);
+        let mut feed = Feed::new(history, tickets, needs);
         feed.look_for(start, fallback);
         let cursor = around.history.live_cursor();
         let mut session = Self {

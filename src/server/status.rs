@@ -42,7 +42,7 @@ pub fn status(door: &Door) -> Value {
         "tip_height": summary.tip,
         "tip_at": summary.tip_time.map(rfc3339),
         "first_height": summary.first_height,
-        "broker_first_height": door.around.archive.first_height(),
+        "broker_first_height": door.around.tickets.first_height(),
         "gaps": gaps,
         "history": { "blocks": summary.blocks, "bytes": summary.bytes },
         "sessions": door.admission.inside(),

@@ -14,7 +14,7 @@ use crate::history::{Entries, History};
 use crate::server::form::Stream;
 use crate::server::query::{Query, Start};
 use crate::server::start::{self, Found, Seek};
-use crate::tickets::Archive;
+use crate::tickets::Tickets;
 
 const ROUNDS: usize = 1_500;
 
@@ -137,7 +137,7 @@ impl Case {
             filter: filter.map(Box::new),
         };
         let Found::Here(cursor, Seek::Events(events)) =
-            start::find(start, &self.history, &Archive::none())
+            start::find(start, &self.history, &Tickets::none())
         else {
             panic!("{start:?} is in the history")
         };

@@ -52,7 +52,7 @@ impl<T: Transport> Session<T> {
                 // The client is in that block already; the gap that is told next names it.
                 next_height: self.outbound.cursor().next_height + u64::from(begun.is_within_gap),
                 events_before: self.outbound.events_before_start(),
-                first_height: start::oldest(&around.history, &around.archive),
+                first_height: start::oldest(&around.history, &around.tickets),
                 tip_height: around.history.summary().tip,
             };
             self.outbound.tell(&notice::position(beginning));

@@ -53,11 +53,11 @@ fn wanted(query: &str, way: Way) -> Wanted {
     }
 }
 
-fn surroundings(history: Arc<History>, archive: Archive) -> Arc<Surroundings> {
+fn surroundings(history: Arc<History>, tickets: Tickets) -> Arc<Surroundings> {
     Arc::new(Surroundings {
         limits: config::Server::default(),
         history,
-        archive: Arc::new(archive),
+        tickets: Arc::new(tickets),
         metrics: Arc::new(Metrics::new()),
         drain: Arc::new(Drain::default()),
     })
@@ -83,11 +83,11 @@ impl Bench {
     }
 
     fn of(history: Arc<History>, pipe_bytes: usize, wanted: Wanted) -> Self {
-        Self::with(history, Archive::none(), pipe_bytes, wanted)
+        Self::with(history, Tickets::none(), pipe_bytes, wanted)
     }
 
-    fn with(history: Arc<History>, archive: Archive, pipe_bytes: usize, wanted: Wanted) -> Self {
-        let around = surroundings(history, archive);
+    fn with(history: Arc<History>, tickets: Tickets, pipe_bytes: usize, wanted: Wanted) -> Self {
+        let around = surroundings(history, tickets);
         let (client, server) = duplex(pipe_bytes);
         let session = Session::new(server, Arc::clone(&around), wanted);
         let session = tokio::spawn(session);

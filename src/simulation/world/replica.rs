@@ -17,7 +17,7 @@ use crate::pipeline::{Parts, Pipeline};
 use crate::readiness::Readiness;
 use crate::server::simulated::Surroundings;
 use crate::shutdown::Drain;
-use crate::tickets::Archive;
+use crate::tickets::Tickets;
 
 /// What all replicas of a world are made with.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ impl Replica {
         let around = Arc::new(Surroundings {
             limits: config::Server::default(),
             history: Arc::clone(&history),
-            archive: Arc::new(Archive::none()),
+            tickets: Arc::new(Tickets::none()),
             metrics: Arc::clone(&metrics),
             drain: Arc::new(Drain::default()),
         });

@@ -11,7 +11,7 @@ use blockcast::operator_status::Notices;
 use blockcast::readiness::Readiness;
 use blockcast::server::{Server, Sources};
 use blockcast::shutdown::Drain;
-use blockcast::tickets::Archive;
+use blockcast::tickets::Tickets;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -41,7 +41,7 @@ impl Served {
         readiness.set_warm(true);
         let sources = Sources {
             history: Arc::new(History::new(usize::MAX)),
-            archive: Arc::new(Archive::none()),
+            tickets: Arc::new(Tickets::none()),
             metrics: Arc::new(Metrics::new()),
             readiness,
             notices: Arc::new(Notices::default()),

@@ -9,7 +9,7 @@ use crate::frame::Wire;
 use crate::history::{Entries, Needs};
 use crate::metrics::Resume;
 use crate::server::feed;
-use crate::tickets::{Request, Requests};
+use crate::tickets::{CalledTicket, TicketQueue};
 
 /// A history of the heights `from..=to`, one event each.
 fn chain(heights: std::ops::RangeInclusive<u64>) -> Arc<History> {
@@ -19,10 +19,10 @@ fn chain(heights: std::ops::RangeInclusive<u64>) -> Arc<History> {
 }
 
 /// A client of heights 10 to 20 that begins further back.
-fn deep(query: &str, pipe_bytes: usize) -> (Bench, Requests) {
-    let (archive, requests) = Archive::new();
+fn deep(query: &str, pipe_bytes: usize) -> (Bench, TicketQueue) {
+    let (tickets, queue) = Tickets::new();
     let wanted = wanted(query, Way::WebSocket);
-    (Bench::with(chain(10..=20), archive, pipe_bytes, wanted), requests)
+    (Bench::with(chain(10..=20), tickets, pipe_bytes, wanted), queue)
 }
 
 /// Lets every task do what it can.
@@ -71,33 +71,33 @@ async fn a_start_that_is_not_to_be_had_is_counted_once() {
 
 #[tokio::test(start_paused = true)]
 async fn new_blocks_are_no_life_of_a_client_that_reads_nothing() {
-    let (bench, mut requests) = deep("from_height=1", 10);
-    let mut request = requests.take().expect("a reading");
-    request.set_state(crate::tickets::State::Reading);
-    request.history().append(block(1, 1));
+    let (bench, mut queue) = deep("from_height=1", 10);
+    let mut called = queue.take().expect("a ticket");
+    called.set_state(crate::tickets::TicketState::Reading);
+    called.history().append(block(1, 1));
     let brief = Duration::from_millis(100);
-    while tokio::time::timeout(brief, request.progressed()).await.is_ok() {}
+    while tokio::time::timeout(brief, called.progressed()).await.is_ok() {}
     bench.around.history.append(block(21, 1));
-    assert!(tokio::time::timeout(brief, request.progressed()).await.is_err());
+    assert!(tokio::time::timeout(brief, called.progressed()).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_waits_for_its_turn_in_the_middle_of_a_message_owes_no_pong() {
-    let (mut bench, mut requests) = deep("from_height=1", 10);
-    let request = requests.take().expect("a reading");
-    request.history().append(block(1, 1));
-    request.set_state(crate::tickets::State::Reading);
+    let (mut bench, mut queue) = deep("from_height=1", 10);
+    let called = queue.take().expect("a ticket");
+    called.history().append(block(1, 1));
+    called.set_state(crate::tickets::TicketState::Reading);
     settle().await;
-    request.set_state(crate::tickets::State::GivenUp);
-    request.history().start_over();
+    called.set_state(crate::tickets::TicketState::GivenUp);
+    called.history().start_over();
     let expected = block(1, 1).events;
     let mut seen = vec![0; expected.len()];
     bench.client.read_exact(&mut seen[..10]).await.expect("what was written");
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert!(!bench.session.is_finished());
-    let request = requests.take().expect("it asked again");
-    request.history().append(block(1, 1));
-    request.set_state(crate::tickets::State::Reading);
+    let called = queue.take().expect("it asked again");
+    called.history().append(block(1, 1));
+    called.set_state(crate::tickets::TicketState::Reading);
     bench.client.read_exact(&mut seen[10..]).await.expect("the rest");
     assert_eq!(seen, expected);
 }
@@ -106,7 +106,7 @@ async fn a_client_that_waits_for_its_turn_in_the_middle_of_a_message_owes_no_pon
 /// turn with the broker ends.
 struct Unread {
     left: usize,
-    turn: Option<Request>,
+    turn: Option<CalledTicket>,
 }
 
 impl Unread {
@@ -116,7 +116,7 @@ impl Unread {
         if self.left == 0
             && let Some(turn) = self.turn.take()
         {
-            turn.set_state(crate::tickets::State::GivenUp);
+            turn.set_state(crate::tickets::TicketState::GivenUp);
             turn.history().start_over();
         }
         if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
@@ -161,20 +161,20 @@ impl Transport for Unread {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_of_a_message() {
-    let (archive, mut requests) = Archive::new();
+    let (tickets, mut queue) = Tickets::new();
     let around = Surroundings {
         limits: config::Server::default(),
         history: chain(10..=20),
-        archive: Arc::new(archive),
+        tickets: Arc::new(tickets),
         metrics: Arc::new(Metrics::new()),
         drain: Arc::new(Drain::default()),
     };
     let wanted = wanted("from_height=1", Way::WebSocket);
     let transport = Unread { left: 10, turn: None };
     let mut session = Session::new(transport, Arc::new(around), wanted);
-    let turn = requests.take().expect("a reading");
+    let turn = queue.take().expect("a ticket");
     turn.history().append(block(1, 1));
-    turn.set_state(crate::tickets::State::Reading);
+    turn.set_state(crate::tickets::TicketState::Reading);
     session.transport.turn = Some(turn);
     let began = Instant::now();
     let ended = tokio::time::timeout(Duration::from_secs(1_000), &mut session).await;
@@ -185,22 +185,22 @@ async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_
 #[tokio::test(start_paused = true)]
 async fn who_wants_the_oldest_gets_what_is_the_oldest_when_its_turn_comes() {
     for query in ["from_height=oldest&control=true", "from_height=-1000&control=true"] {
-        let (mut bench, mut requests) = deep(query, 1 << 20);
-        bench.around.archive.set_first_height(Some(1));
+        let (mut bench, mut queue) = deep(query, 1 << 20);
+        bench.around.tickets.set_first_height(Some(1));
         settle().await;
-        let request = requests.take().expect("a reading");
-        assert_eq!(request.from_height(), 1, "{query}");
+        let called = queue.take().expect("a ticket");
+        assert_eq!(called.from_height(), 1, "{query}");
         // The broker has trimmed its stream since it was asked where that begins.
-        request.set_state(crate::tickets::State::NotAvailable { first_height: Some(5) });
+        called.set_state(crate::tickets::TicketState::NotAvailable { first_height: Some(5) });
         settle().await;
-        drop(request);
+        drop(called);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let request = requests.take().expect("it asks again");
-        assert_eq!(request.from_height(), 5, "{query}");
-        let read_back = Arc::clone(request.history());
+        let called = queue.take().expect("it asks again");
+        assert_eq!(called.from_height(), 5, "{query}");
+        let read_back = Arc::clone(called.history());
         tokio::spawn(crate::encoder::run(read_back, CancellationToken::new()));
-        request.history().append(block(5, 1));
-        request.set_state(crate::tickets::State::Reading);
+        called.history().append(block(5, 1));
+        called.set_state(crate::tickets::TicketState::Reading);
         let position = String::from_utf8(bench.frame().await.1).expect("text");
         let expected = r#"{"type": "position", "height": 4, "first_height": 5, "tip_height": 20}"#;
         assert_eq!(position, expected, "{query}");
@@ -210,10 +210,10 @@ async fn who_wants_the_oldest_gets_what_is_the_oldest_when_its_turn_comes() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_read_back_is_neither_late_nor_near() {
-    let (mut bench, mut requests) = deep("from_height=1", 1 << 20);
-    let request = requests.take().expect("a reading");
-    request.history().append(block(1, 1));
-    request.set_state(crate::tickets::State::Reading);
+    let (mut bench, mut queue) = deep("from_height=1", 1 << 20);
+    let called = queue.take().expect("a ticket");
+    called.history().append(block(1, 1));
+    called.set_state(crate::tickets::TicketState::Reading);
     bench.frame().await;
     settle().await;
     let text = bench.around.metrics.to_text();
@@ -229,7 +229,7 @@ fn a_gap_filled_while_it_is_told_is_told_as_filled() {
     history.append(block(4, 1));
     history.append_gap(5, 6);
     history.append(block(7, 1));
-    let mut feed = Feed::new(Arc::clone(&history), Arc::new(Archive::none()), Needs::NONE);
+    let mut feed = Feed::new(Arc::clone(&history), Arc::new(Tickets::none()), Needs::NONE);
     let form = Form { has_control: true, ..Form::plain(Stream::Transactions) };
     let cursor = history.live_cursor();
     let mut outbound = Outbound::new(form, cursor, Bounds::default(), Vec::new());
