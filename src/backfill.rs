@@ -29,8 +29,8 @@ use crate::metrics::Metrics;
 use crate::sequence;
 use crate::tickets::{CalledTicket, TicketQueue, Tickets};
 use scan::Scanned;
-pub use stream::{Messages, Stream};
-use turn::Turn;
+pub use stream::{ReadableStream, StreamMessages};
+use turn::TicketTurn;
 
 /// How often it is looked up where the RabbitMQ stream begins.
 const FIRST_HEIGHT_EVERY: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ const TICK: Duration = Duration::from_millis(1);
 const APART_MAX: u64 = 64;
 
 /// What readings are made with.
-pub struct Parts {
+pub struct BackfillParts {
     pub blocks: Blocks,
     /// As the pipeline's: a block above it was not taken there either.
     pub encoded_bytes_max: u64,
@@ -57,14 +57,14 @@ pub struct Parts {
 }
 
 /// The readings of one replica.
-pub struct Replay<S> {
-    around: Arc<Around<S>>,
+pub struct Backfill<S> {
+    context: Arc<BackfillContext<S>>,
     queue: TicketQueue,
     turns_max: usize,
 }
 
 /// What every reading works with.
-struct Around<S> {
+struct BackfillContext<S> {
     stream: S,
     tickets: Arc<Tickets>,
     metrics: Arc<Metrics>,
@@ -75,9 +75,9 @@ struct Around<S> {
     scanned: Mutex<Arc<Scanned>>,
 }
 
-impl<S: Stream> Replay<S> {
-    pub fn new(parts: Parts, stream: S) -> Self {
-        let Parts { blocks, encoded_bytes_max, turns_max, tickets, queue, metrics } = parts;
+impl<S: ReadableStream> Backfill<S> {
+    pub fn new(parts: BackfillParts, stream: S) -> Self {
+        let BackfillParts { blocks, encoded_bytes_max, turns_max, tickets, queue, metrics } = parts;
         let sequence_rules = sequence::Rules {
             heights: blocks.heights,
             hold: match blocks.hold {
@@ -89,7 +89,7 @@ impl<S: Stream> Replay<S> {
             doubt: None,
         };
         let decode_rules = block::Rules::of(&blocks, encoded_bytes_max);
-        let around = Around {
+        let context = BackfillContext {
             stream,
             tickets,
             metrics,
@@ -98,20 +98,20 @@ impl<S: Stream> Replay<S> {
             sequence_rules,
             scanned: Mutex::default(),
         };
-        Self { around: Arc::new(around), queue, turns_max: turns_max.max(1) }
+        Self { context: Arc::new(context), queue, turns_max: turns_max.max(1) }
     }
 
     /// Serves readings until `shutdown`; then none is left.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let around = Arc::clone(&self.around);
+        let context = Arc::clone(&self.context);
         let mut turns = JoinSet::new();
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.serve(&mut turns) => {}
-            () = around.keep_first_height() => {}
+            () = context.keep_first_height() => {}
         }
         turns.shutdown().await;
-        around.stream.close().await;
+        context.stream.close().await;
     }
 
     /// Gives turns as they are asked for and become free. Never ends by itself.
@@ -120,11 +120,11 @@ impl<S: Stream> Replay<S> {
             while turns.len() < self.turns_max
                 && let Some(ticket) = self.queue.take()
             {
-                let around = Arc::clone(&self.around);
-                turns.spawn(around.turn(ticket, self.queue.watch()));
+                let context = Arc::clone(&self.context);
+                turns.spawn(context.turn(ticket, self.queue.watch()));
             }
-            self.around.metrics.deep_reads.set(turns.len() as i64);
-            self.around.metrics.deep_reads_waiting.set(self.queue.waiting() as i64);
+            self.context.metrics.deep_reads.set(turns.len() as i64);
+            self.context.metrics.deep_reads_waiting.set(self.queue.waiting() as i64);
             tokio::select! {
                 () = self.queue.changed() => {}
                 Some(ended) = turns.join_next() => ended.expect("bug: a reading panicked"),
@@ -133,7 +133,7 @@ impl<S: Stream> Replay<S> {
     }
 }
 
-impl<S: Stream> Around<S> {
+impl<S: ReadableStream> BackfillContext<S> {
     /// One reading, until its turn ends or its session has gone.
     async fn turn(
         self: Arc<Self>,
@@ -143,7 +143,7 @@ impl<S: Stream> Around<S> {
         let dropped = ticket.dropped();
         // What the session needs beside plain frames is made as for everyone.
         let encoding = encoder::run(Arc::clone(ticket.history()), dropped.clone());
-        let mut turn = Turn::new(&self, ticket, waiting);
+        let mut turn = TicketTurn::new(&self, ticket, waiting);
         let state = tokio::select! {
             () = encoding => return,
             state = turn.run() => state,

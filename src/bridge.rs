@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::amqp::{self, DeadLetters, Dialer, Reader, Signs, Source, SourceError};
-use crate::backfill::{self, Replay};
+use crate::backfill::{self, Backfill};
 use crate::config::{Config, QueueMode};
 use crate::encoder;
 use crate::history::History;
@@ -49,7 +49,7 @@ pub struct Bridge {
 
 /// What reads back what has left the history, before it runs.
 struct ReadBack {
-    parts: backfill::Parts,
+    parts: backfill::BackfillParts,
     reader: Reader,
     dialer: Dialer,
 }
@@ -139,7 +139,7 @@ impl Bridge {
         let read_back = queue.and_then(|queue| {
             // What is wrong with the configuration, the source says.
             let (reader, dialer) = Reader::beside(Arc::clone(&amqp), &link).ok()?;
-            let parts = backfill::Parts {
+            let parts = backfill::BackfillParts {
                 blocks: config.blocks.clone(),
                 encoded_bytes_max: history_bytes_max,
                 turns_max: config.history.deep_reads,
@@ -209,7 +209,7 @@ impl Bridge {
                 encoder::run(history, feed_ends).await;
             }
         });
-        let replay = tokio::spawn(serve_deep_reads(read_back, feed_ends.clone()));
+        let backfill = tokio::spawn(serve_deep_reads(read_back, feed_ends.clone()));
         server.run(drain).await;
         feed_ends.cancel();
         match timeout(FEED_END, &mut pipeline).await {
@@ -221,7 +221,7 @@ impl Bridge {
             }
         }
         encoder.await.expect("bug: the encoder panicked");
-        replay.await.expect("bug: the replay panicked");
+        backfill.await.expect("bug: the backfill panicked");
         source.await.expect("bug: the source panicked")?;
         Ok(())
     }
@@ -231,7 +231,7 @@ impl Bridge {
 async fn serve_deep_reads(read_back: Option<ReadBack>, shutdown: CancellationToken) {
     let Some(ReadBack { parts, reader, dialer }) = read_back else { return };
     tokio::select! {
-        () = Replay::new(parts, reader).run(shutdown) => {}
+        () = Backfill::new(parts, reader).run(shutdown) => {}
         () = dialer.run() => {}
     }
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::Around;
-use super::pace::{Cost, Pace};
-use super::stream::{Messages, Stream};
+use super::BackfillContext;
+use super::pace::{Cost, ReadPace};
+use super::stream::{ReadableStream, StreamMessages};
 use crate::amqp::{Message, ReadError};
 
 /// Runs of heights kept; beyond it every height counts as perhaps seen. 3 MB.
@@ -29,17 +29,17 @@ const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A scan of a stream, at a reading's pace.
 pub struct Scan<'a, S> {
-    pub around: &'a Around<S>,
-    pub pace: &'a mut Pace,
+    pub context: &'a BackfillContext<S>,
+    pub pace: &'a mut ReadPace,
 }
 
 /// A part of a stream, both ends included.
-pub type Part = RangeInclusive<u64>;
+pub type OffsetRange = RangeInclusive<u64>;
 
 /// A stream's heights up to a message.
 #[derive(Debug, Clone, Default)]
 pub struct Scanned {
-    seen: Seen,
+    seen: HeightRuns,
     /// Where heights are that came first behind higher ones, such as those published again into a gap.
     late: BTreeMap<u64, u64>,
     /// The highest seen.
@@ -49,29 +49,33 @@ pub struct Scanned {
 }
 
 /// What a passage of a reading knows of the stream.
-pub struct Known {
+pub struct PassageHeights {
     scanned: Arc<Scanned>,
     /// The heights before its place, once somebody asked for one that is not late.
-    before: Option<Seen>,
+    before: Option<HeightRuns>,
 }
 
 /// Heights that were seen, as runs of consecutive ones.
 #[derive(Debug, Clone, Default)]
-struct Seen {
+struct HeightRuns {
     /// From, to, both included; apart from each other.
     runs: BTreeMap<u64, u64>,
 }
 
-impl<S: Stream> Scan<'_, S> {
+impl<S: ReadableStream> Scan<'_, S> {
     /// What is in a part of the stream that begins with its first message: all before `place`, and behind
     /// that as much as there is time for. Perhaps more: what was scanned before is not again.
     ///
     /// # Errors
     /// The stream cannot be read; nothing is known then.
-    pub async fn known(&mut self, part: Part, place: u64) -> Result<Known, ReadError> {
+    pub async fn known(
+        &mut self,
+        part: OffsetRange,
+        place: u64,
+    ) -> Result<PassageHeights, ReadError> {
         let mut scanned = Arc::clone(&self.kept());
         if let Some(last) = &scanned.last
-            && self.around.stream.peek(last.offset).await?.first() != Some(last)
+            && self.context.stream.peek(last.offset).await?.first() != Some(last)
         {
             // Trimmed further, or made anew.
             scanned = Arc::default();
@@ -88,7 +92,7 @@ impl<S: Stream> Scan<'_, S> {
             more.last = last.or(more.last.take());
             *self.kept() = Arc::clone(&scanned);
         }
-        Ok(Known { scanned, before: None })
+        Ok(PassageHeights { scanned, before: None })
     }
 
     /// The lowest of `heights` that is in the stream, and the offset of a message with it: of the first one
@@ -99,9 +103,9 @@ impl<S: Stream> Scan<'_, S> {
     pub async fn lowest_of(
         &mut self,
         heights: RangeInclusive<u64>,
-        known: &mut Known,
+        known: &mut PassageHeights,
         first: u64,
-        passed: Part,
+        passed: OffsetRange,
     ) -> Result<Option<(u64, u64)>, ReadError> {
         let (from, to) = (*heights.start(), *heights.end());
         let Some(lowest) = known.scanned.seen.lowest(from, to) else { return Ok(None) };
@@ -113,7 +117,7 @@ impl<S: Stream> Scan<'_, S> {
         }
         let before = first..=*passed.start() - 1;
         if known.before.is_none() {
-            let mut seen = Seen::default();
+            let mut seen = HeightRuns::default();
             let each = |_: &Message, height| {
                 seen.add(height);
                 true
@@ -138,10 +142,10 @@ impl<S: Stream> Scan<'_, S> {
     /// before one, while it says so. Returns the last message.
     async fn walk(
         &mut self,
-        part: Part,
+        part: OffsetRange,
         mut each: impl FnMut(&Message, u64) -> bool,
     ) -> Result<Option<Message>, ReadError> {
-        let mut messages = self.around.stream.read_from(*part.start()).await?;
+        let mut messages = self.context.stream.read_from(*part.start()).await?;
         let mut last = None;
         loop {
             let message = timeout(MESSAGE_WITHIN, messages.next()).await;
@@ -151,7 +155,7 @@ impl<S: Stream> Scan<'_, S> {
                 return Ok(last);
             }
             self.pace.keep(Cost::Passed, message.body.len()).await;
-            let height = self.around.height_of(&message);
+            let height = self.context.height_of(&message);
             let goes_on = height.is_none_or(|height| each(&message, height));
             let is_last = message.offset == *part.end();
             last = Some(message);
@@ -162,7 +166,7 @@ impl<S: Stream> Scan<'_, S> {
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Arc<Scanned>> {
-        self.around.scanned.lock().expect("bug: nothing panics while it holds this lock")
+        self.context.scanned.lock().expect("bug: nothing panics while it holds this lock")
     }
 }
 
@@ -176,7 +180,7 @@ impl Scanned {
     }
 }
 
-impl Seen {
+impl HeightRuns {
     /// Whether it was not seen before.
     fn add(&mut self, height: u64) -> bool {
         if self.runs.len() >= RUNS_MAX {
@@ -209,7 +213,7 @@ mod tests {
 
     #[test]
     fn neighbours_are_one_run_whatever_their_order() {
-        let mut seen = Seen::default();
+        let mut seen = HeightRuns::default();
         for height in [5, 3, 4, 9, 4, 0, u64::MAX] {
             seen.add(height);
         }
@@ -229,7 +233,7 @@ mod tests {
 
     #[test]
     fn too_many_runs_are_told_as_perhaps() {
-        let mut seen = Seen::default();
+        let mut seen = HeightRuns::default();
         for height in 0..=RUNS_MAX as u64 {
             seen.add(2 * height);
         }

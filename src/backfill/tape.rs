@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::stream::{Messages, Stream};
+use super::stream::{ReadableStream, StreamMessages};
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::history::{Entries, Entry};
 use crate::packing::Packing;
@@ -114,7 +114,7 @@ impl Tape {
     }
 }
 
-impl Stream for Tape {
+impl ReadableStream for Tape {
     type Messages = Playing;
 
     async fn bounds(&self) -> Result<Option<Bounds>, ReadError> {
@@ -143,7 +143,7 @@ impl Stream for Tape {
     async fn close(&self) {}
 }
 
-impl Messages for Playing {
+impl StreamMessages for Playing {
     async fn next(&mut self) -> Result<Message, ReadError> {
         let mut changed = self.tape.inner.changed.subscribe();
         loop {

@@ -8,7 +8,7 @@ use super::tape::{Client, Tape, body};
 use super::*;
 use crate::tickets::TicketState;
 
-/// A replay room that reads from a tape.
+/// A backfill that reads from a tape.
 struct Bench {
     tickets: Arc<Tickets>,
     metrics: Arc<Metrics>,
@@ -20,7 +20,7 @@ impl Bench {
     fn new(tape: &Tape, blocks: Blocks, turns_max: usize) -> Self {
         let (tickets, queue) = Tickets::new();
         let (tickets, metrics) = (Arc::new(tickets), Arc::new(Metrics::new()));
-        let parts = Parts {
+        let parts = BackfillParts {
             blocks,
             encoded_bytes_max: 1 << 28,
             turns_max,
@@ -29,7 +29,7 @@ impl Bench {
             metrics: Arc::clone(&metrics),
         };
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(Replay::new(parts, tape.clone()).run(shutdown.clone()));
+        let task = tokio::spawn(Backfill::new(parts, tape.clone()).run(shutdown.clone()));
         Self { tickets, metrics, shutdown, task }
     }
 

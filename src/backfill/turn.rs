@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
-use super::pace::{Cost, Pace};
-use super::scan::{Known, Scan};
-use super::{Around, HOLD_MESSAGES, Messages, Stream, TICK, search};
+use super::pace::{Cost, ReadPace};
+use super::scan::{PassageHeights, Scan};
+use super::{BackfillContext, HOLD_MESSAGES, ReadableStream, StreamMessages, TICK, search};
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::backoff::Backoff;
 use crate::block::{self, Block};
@@ -36,8 +36,8 @@ const SILENT_AFTER: Duration = Duration::from_secs(60);
 /// late it is noticed that others wait.
 const QUIET: Duration = Duration::from_secs(1);
 
-pub struct Turn<'a, S> {
-    around: &'a Around<S>,
+pub struct TicketTurn<'a, S> {
+    context: &'a BackfillContext<S>,
     ticket: CalledTicket,
     /// How many others wait for a turn.
     waiting: watch::Receiver<usize>,
@@ -47,7 +47,7 @@ pub struct Turn<'a, S> {
     last: Option<(u64, u64)>,
     /// When reading began, put off by what was spent on looking for missing heights.
     began: Option<Instant>,
-    pace: Pace,
+    pace: ReadPace,
     /// The sequencer's clock: messages, not time.
     clock: Tick,
     steps: Vec<Step<Block>>,
@@ -65,7 +65,7 @@ struct Passage {
     /// At `place` is a message with that height.
     is_led: bool,
     /// What is known of the stream, once something was missing.
-    known: Option<Known>,
+    known: Option<PassageHeights>,
     /// At the stream's end it was looked for what has not come.
     is_end_checked: bool,
 }
@@ -80,20 +80,20 @@ enum Stop {
     },
 }
 
-impl<'a, S: Stream> Turn<'a, S> {
+impl<'a, S: ReadableStream> TicketTurn<'a, S> {
     pub fn new(
-        around: &'a Around<S>,
+        context: &'a BackfillContext<S>,
         ticket: CalledTicket,
         waiting: watch::Receiver<usize>,
     ) -> Self {
         Self {
-            around,
+            context,
             next_height: ticket.from_height(),
             last: None,
             ticket,
             waiting,
             began: None,
-            pace: Pace::new(Instant::now()),
+            pace: ReadPace::new(Instant::now()),
             clock: Tick::now(),
             steps: Vec::new(),
         }
@@ -123,7 +123,7 @@ impl<'a, S: Stream> Turn<'a, S> {
                 Stop::Broken(ReadError::Lost(reason)) => reason,
                 Stop::Broken(error @ (ReadError::Missing(_) | ReadError::NotAStream)) => {
                     debug!(%error, "nothing can be read back");
-                    self.around.tickets.set_first_height(None);
+                    self.context.tickets.set_first_height(None);
                     return TicketState::NotAvailable { first_height: None };
                 }
             };
@@ -147,13 +147,13 @@ impl<'a, S: Stream> Turn<'a, S> {
 
     /// From `place` on, or where the next height is found.
     async fn read(&mut self, place: Option<u64>) -> Result<Infallible, Stop> {
-        let stream = &self.around.stream;
+        let stream = &self.context.stream;
         let Some(bounds) = stream.bounds().await? else {
-            self.around.tickets.set_first_height(None);
+            self.context.tickets.set_first_height(None);
             return Err(Stop::End(TicketState::NotAvailable { first_height: None }));
         };
         self.prove_same_stream().await?;
-        let first_height = self.around.first_height(bounds).await?;
+        let first_height = self.context.first_height(bounds).await?;
         if first_height.is_some_and(|first| first > self.next_height) {
             return Err(Stop::End(TicketState::NotAvailable { first_height }));
         }
@@ -189,7 +189,7 @@ impl<'a, S: Stream> Turn<'a, S> {
     /// given the time to.
     async fn prove_same_stream(&mut self) -> Result<(), Stop> {
         let Some((offset, hash)) = self.last else { return Ok(()) };
-        let seen = self.around.stream.peek(offset).await?;
+        let seen = self.context.stream.peek(offset).await?;
         let is_same =
             seen.first().is_some_and(|it| it.offset == offset && hash_of(&it.body) == hash);
         if is_same {
@@ -205,7 +205,7 @@ impl<'a, S: Stream> Turn<'a, S> {
         let mut looks = 0;
         let place = search::place(self.next_height, (bounds.first, bounds.last), |offset| {
             looks += 1;
-            async move { Ok(self.around.heights(offset).await?.into_iter().max()) }
+            async move { Ok(self.context.heights(offset).await?.into_iter().max()) }
         });
         let place = place.await?;
         let height = self.next_height;
@@ -215,7 +215,7 @@ impl<'a, S: Stream> Turn<'a, S> {
 
     fn passage(&mut self, bounds: Bounds, place: u64) -> Passage {
         let start = Start::At(self.next_height);
-        let mut sequencer = Sequencer::new(self.around.sequence_rules.clone(), start);
+        let mut sequencer = Sequencer::new(self.context.sequence_rules.clone(), start);
         self.steps.clear();
         sequencer.end_warm_up(self.clock, &mut self.steps);
         Passage {
@@ -240,7 +240,7 @@ impl<'a, S: Stream> Turn<'a, S> {
         self.clock += TICK;
         // Most of what lies before the place, and everything bad, is passed over for less.
         let first = passage.sequencer.first_height().unwrap_or(0);
-        let rules = &self.around.decode_rules;
+        let rules = &self.context.decode_rules;
         let body = block::unpack(&body, &packing, rules.body_bytes_max).unwrap_or_default();
         let is_wanted = block::height_of(&body).is_some_and(|height| height >= first);
         let cost = if is_wanted { Cost::Block } else { Cost::Passed };
@@ -311,14 +311,14 @@ impl<'a, S: Stream> Turn<'a, S> {
     }
 
     async fn append(&mut self, block: Block, fills: bool) -> Result<(), Stop> {
-        let encoded = frame::encode(block, self.around.blocks.dialect);
+        let encoded = frame::encode(block, self.context.blocks.dialect);
         self.wait_for_room(&encoded).await?;
         let history = self.ticket.history();
         match fills {
             true => drop(history.fill(encoded)),
             false => history.append(encoded),
         }
-        self.around.metrics.deep_read_blocks.inc();
+        self.context.metrics.deep_read_blocks.inc();
         // A large block takes milliseconds: others have their turn after each.
         tokio::task::yield_now().await;
         Ok(())
@@ -370,7 +370,7 @@ impl<'a, S: Stream> Turn<'a, S> {
             return Ok(None);
         }
         let began = Instant::now();
-        let mut scan = Scan { around: self.around, pace: &mut self.pace };
+        let mut scan = Scan { context: self.context, pace: &mut self.pace };
         let looking = async {
             let mut known = match passage.known.take() {
                 Some(known) => known,
@@ -409,7 +409,7 @@ impl<'a, S: Stream> Turn<'a, S> {
 
     /// A stream that was trimmed past the place while it was looked for is searched again.
     async fn look_for_trimming(&self, place: u64) -> Result<(), ReadError> {
-        match self.around.stream.bounds().await? {
+        match self.context.stream.bounds().await? {
             Some(bounds) if bounds.first <= place => Ok(()),
             _ => Err(ReadError::Lost("the stream was trimmed to behind the place".into())),
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blockcast::amqp::Reader;
-use blockcast::backfill::{Parts, Replay};
+use blockcast::backfill::{Backfill, BackfillParts};
 use blockcast::config::{AmqpUri, Config};
 use blockcast::history::{Entries, Entry};
 use blockcast::metrics::Metrics;
@@ -44,7 +44,7 @@ impl Running {
         let _set_already = log.try_init();
         let (tickets, queue) = Tickets::new();
         let (tickets, metrics) = (Arc::new(tickets), Arc::new(Metrics::new()));
-        let parts = Parts {
+        let parts = BackfillParts {
             blocks: config.blocks.clone(),
             encoded_bytes_max: config.history.max_bytes.as_u64(),
             turns_max: config.history.deep_reads,
@@ -57,7 +57,7 @@ impl Running {
         let ends = shutdown.clone();
         let task = tokio::spawn(async move {
             tokio::select! {
-                () = Replay::new(parts, reader).run(ends) => {}
+                () = Backfill::new(parts, reader).run(ends) => {}
                 () = dialer.run() => {}
             }
         });
