@@ -3,44 +3,27 @@
 //!
 //! This room knows nothing of clients: the history takes a block without waiting for any.
 
+mod context;
 mod rejection;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, trace, warn};
 
-use crate::amqp::{DeadLetters, Delivery, Input, Link};
+use crate::amqp::{Delivery, Input};
 use crate::block::{self, Block, Message};
-use crate::config::{Blocks, QUEUE_UNACKED_MAX, QueueMode};
+use crate::config::{QUEUE_UNACKED_MAX, QueueMode};
 use crate::frame;
-use crate::history::History;
-use crate::metrics::{DeadLetterReason, Metrics, Outcome};
-use crate::operator_status::Notices;
-use crate::readiness::Readiness;
+use crate::metrics::{DeadLetterReason, Outcome};
 use crate::sequence::{GapCause, Offer, Rules, Sequencer, Start, Step};
+pub use context::Parts;
 use rejection::Rejections;
 
 /// Conflicts in a row after which another chain is published here.
 const CONFLICTS_MAX: u32 = 20;
-
-/// What the loop works with.
-pub struct Parts {
-    pub blocks: Blocks,
-    pub queue_mode: QueueMode,
-    pub queue_name: String,
-    /// A block whose frames would take more is bad input: no history could hold it.
-    pub encoded_bytes_max: u64,
-    pub link: Link,
-    pub dead_letters: Arc<DeadLetters>,
-    pub history: Arc<History>,
-    pub metrics: Arc<Metrics>,
-    pub readiness: Arc<Readiness>,
-    pub notices: Arc<Notices>,
-}
 
 pub struct Pipeline {
     parts: Parts,

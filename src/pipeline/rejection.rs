@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tracing::{error, warn};
 
-use super::Parts;
+use super::context::Parts;
 use crate::amqp::{DeadLetter, DeadLetterError, DeadLetters, Delivery};
 use crate::config::QueueMode;
 use crate::metrics::{DeadLetterReason, DecodeErrorKind, Label, Metrics, Outcome};

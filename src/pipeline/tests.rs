@@ -7,8 +7,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::amqp::{Signs, Source};
+use crate::amqp::{DeadLetters, Signs, Source};
 use crate::config::{Config, Hold};
+use crate::history::History;
+use crate::metrics::Metrics;
+use crate::operator_status::Notices;
+use crate::readiness::Readiness;
 
 const HOLD: Duration = Duration::from_secs(1);
 

@@ -1,0 +1,25 @@
+//! The parts of a replica that the loop and its rooms share.
+
+use std::sync::Arc;
+
+use crate::amqp::{DeadLetters, Link};
+use crate::config::{Blocks, QueueMode};
+use crate::history::History;
+use crate::metrics::Metrics;
+use crate::operator_status::Notices;
+use crate::readiness::Readiness;
+
+/// What the loop works with.
+pub struct Parts {
+    pub blocks: Blocks,
+    pub queue_mode: QueueMode,
+    pub queue_name: String,
+    /// A block whose frames would take more is bad input: no history could hold it.
+    pub encoded_bytes_max: u64,
+    pub link: Link,
+    pub dead_letters: Arc<DeadLetters>,
+    pub history: Arc<History>,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Arc<Readiness>,
+    pub notices: Arc<Notices>,
+}
