@@ -18,7 +18,7 @@ use crate::config::{Config, QueueMode};
 use crate::encoder;
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::operator_status::Notices;
+use crate::operator_status::OperatorStatus;
 use crate::pipeline::{Parts, Pipeline};
 use crate::readiness::Readiness;
 use crate::reload::Reload;
@@ -96,7 +96,7 @@ impl Bridge {
         let metrics = Arc::new(Metrics::new());
         telemetry::count_lost(&metrics.log_lines_lost);
         let readiness = Arc::new(Readiness::new(config.amqp.unready_after));
-        let notices = Arc::new(Notices::default());
+        let operator_status = Arc::new(OperatorStatus::default());
         let history_bytes_max = config.history.max_bytes.as_u64();
         let history =
             Arc::new(History::new(usize::try_from(history_bytes_max).unwrap_or(usize::MAX)));
@@ -114,7 +114,7 @@ impl Bridge {
             tickets: Arc::clone(&tickets),
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
-            notices: Arc::clone(&notices),
+            operator_status: Arc::clone(&operator_status),
             drain: Arc::new(Drain::default()),
             tls: server::Tls::load(&config.server.tls)?,
             reload: Arc::clone(&reload),
@@ -132,7 +132,7 @@ impl Bridge {
         let signs = Signs {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
-            notices: Arc::clone(&notices),
+            operator_status: Arc::clone(&operator_status),
         };
         let (source, link) = Source::new(Arc::clone(&amqp), signs);
         let dead_letters = Arc::new(DeadLetters::beside(Arc::clone(&amqp), &link));
@@ -159,7 +159,7 @@ impl Bridge {
             history: Arc::clone(&history),
             metrics,
             readiness,
-            notices,
+            operator_status,
         });
         Ok(Self { server, addresses, reload, source, pipeline, history, read_back })
     }

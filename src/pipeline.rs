@@ -221,7 +221,7 @@ impl Pipeline {
         match step {
             Step::Publish { item, .. } => {
                 self.confirm_chain(item.stream);
-                self.parts.notices.set_another_chain_published(false);
+                self.parts.operator_status.set_another_chain_published(false);
                 self.keep(item, Outcome::Published).await;
             }
             Step::Fill { item, .. } => self.keep(item, Outcome::Filled).await,
@@ -327,7 +327,7 @@ impl Pipeline {
                 conflicts = in_a_row,
                 "another chain is published here: a chain reset needs a deleted stream or a new queue name"
             );
-            self.parts.notices.set_another_chain_published(true);
+            self.parts.operator_status.set_another_chain_published(true);
         }
         if in_a_row > CONFLICTS_MAX {
             return self.pass(item, Outcome::Conflict).await;

@@ -48,7 +48,7 @@ use tracing::{info, warn};
 use crate::config;
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::operator_status::Notices;
+use crate::operator_status::OperatorStatus;
 use crate::readiness::Readiness;
 use crate::reload::Reload;
 use crate::shutdown::Drain;
@@ -75,7 +75,7 @@ pub struct Sources {
     pub tickets: Arc<Tickets>,
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    pub notices: Arc<Notices>,
+    pub operator_status: Arc<OperatorStatus>,
     pub drain: Arc<Drain>,
     /// None for plain connections.
     pub tls: Option<Tls>,
@@ -95,7 +95,7 @@ pub struct Server {
 pub struct Door {
     around: Arc<Surroundings>,
     readiness: Arc<Readiness>,
-    notices: Arc<Notices>,
+    operator_status: Arc<OperatorStatus>,
     admission: Arc<Admission>,
     guard: Arc<Guard>,
     sessions: Arc<Sessions>,
@@ -154,7 +154,7 @@ impl Server {
             told_of_header: Once::new(),
             around: Arc::new(around),
             readiness: sources.readiness,
-            notices: sources.notices,
+            operator_status: sources.operator_status,
             has_admin: admin.is_some(),
             closing: CancellationToken::new(),
             ending: CancellationToken::new(),

@@ -25,7 +25,7 @@ use super::unreadable::Unreadable;
 use super::unreadable::lanes::Lanes;
 use crate::config;
 use crate::metrics::Metrics;
-use crate::operator_status::Notices;
+use crate::operator_status::OperatorStatus;
 use crate::readiness::Readiness;
 use feed::{Feed, Place};
 
@@ -43,7 +43,7 @@ pub struct Source {
 pub struct Signs {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    pub notices: Arc<Notices>,
+    pub operator_status: Arc<OperatorStatus>,
 }
 
 /// A handle to the running source, for the pipeline, and for those who have a connection beside it.
@@ -65,7 +65,8 @@ impl Link {
 
 impl Source {
     pub fn new(config: Arc<config::Amqp>, signs: Signs) -> (Self, Link) {
-        let unreadable = Unreadable::new(Arc::clone(&signs.metrics), Arc::clone(&signs.notices));
+        let unreadable =
+            Unreadable::new(Arc::clone(&signs.metrics), Arc::clone(&signs.operator_status));
         let link = Link {
             start_over: Arc::new(Notify::new()),
             precedence: Arc::new(Precedence::new()),
@@ -102,7 +103,7 @@ impl Source {
             metrics: self.signs.metrics,
             readiness: self.signs.readiness,
             unreadable: self.link.unreadable,
-            notices: self.signs.notices,
+            operator_status: self.signs.operator_status,
             start_over: self.link.start_over,
             inputs,
             is_attached: false,

@@ -6,7 +6,7 @@ use crate::amqp::{DeadLetters, Link};
 use crate::config::{Blocks, QueueMode};
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::operator_status::Notices;
+use crate::operator_status::OperatorStatus;
 use crate::readiness::Readiness;
 
 /// What the loop works with.
@@ -21,5 +21,5 @@ pub struct Parts {
     pub history: Arc<History>,
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    pub notices: Arc<Notices>,
+    pub operator_status: Arc<OperatorStatus>,
 }

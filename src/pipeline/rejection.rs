@@ -11,7 +11,7 @@ use super::context::Parts;
 use crate::amqp::{DeadLetter, DeadLetterError, DeadLetters, Delivery};
 use crate::config::QueueMode;
 use crate::metrics::{DeadLetterReason, DecodeErrorKind, Label, Metrics, Outcome};
-use crate::operator_status::Notices;
+use crate::operator_status::OperatorStatus;
 
 /// After a letter that took its whole deadline: as long as the feed was held up it goes on undisturbed.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub struct Rejections {
     dead_letters: Arc<DeadLetters>,
     metrics: Arc<Metrics>,
-    notices: Arc<Notices>,
+    operator_status: Arc<OperatorStatus>,
     queue_name: String,
     queue_mode: QueueMode,
     /// How many so far in warm-up: the replica that met them live has written them.
@@ -33,7 +33,7 @@ impl Rejections {
         Self {
             dead_letters: Arc::clone(&parts.dead_letters),
             metrics: Arc::clone(&parts.metrics),
-            notices: Arc::clone(&parts.notices),
+            operator_status: Arc::clone(&parts.operator_status),
             queue_name: parts.queue_name.clone(),
             queue_mode: parts.queue_mode,
             in_warm_up: None,
@@ -65,7 +65,7 @@ impl Rejections {
         match &mut self.in_warm_up {
             Some(rejected) => *rejected += 1,
             None => {
-                self.notices.rejected(reason);
+                self.operator_status.record_rejected(reason);
                 self.publish(&delivery, reason, detail).await;
             }
         }

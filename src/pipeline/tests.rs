@@ -11,7 +11,7 @@ use crate::amqp::{DeadLetters, Signs, Source};
 use crate::config::{Config, Hold};
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::operator_status::Notices;
+use crate::operator_status::OperatorStatus;
 use crate::readiness::Readiness;
 
 const HOLD: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ impl Bench {
         let signs = Signs {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
-            notices: Arc::default(),
+            operator_status: Arc::default(),
         };
         let (source, link) = Source::new(Arc::clone(&amqp), signs);
         let pipeline = Pipeline::new(Parts {
@@ -53,7 +53,7 @@ impl Bench {
             history: Arc::clone(&history),
             metrics: Arc::clone(&metrics),
             readiness,
-            notices: Arc::new(Notices::default()),
+            operator_status: Arc::new(OperatorStatus::default()),
         });
         let (inputs, taken) = mpsc::channel(1);
         tokio::spawn(pipeline.run(taken, CancellationToken::new()));

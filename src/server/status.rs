@@ -19,14 +19,14 @@ pub const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 pub fn status(door: &Door) -> Value {
     let summary = door.around.history.summary();
-    let noticed = door.notices.read();
-    let rejected = noticed
+    let recorded = door.operator_status.snapshot();
+    let rejected = recorded
         .last_rejected
         .map(|(reason, at)| json!({ "reason": reason.name(), "at": rfc3339(at) }));
-    let unreadable = noticed
+    let unreadable = recorded
         .last_unreadable
         .map(|(from, to, at)| json!({ "from_offset": from, "to_offset": to, "at": rfc3339(at) }));
-    let silence = noticed.last_silence.map(
+    let silence = recorded.last_silence.map(
         |(after, end, at)| json!({ "after_offset": after, "end_offset": end, "at": rfc3339(at) }),
     );
     let gaps = door.around.history.gaps(GAPS_MAX);
@@ -49,7 +49,7 @@ pub fn status(door: &Door) -> Value {
         "last_rejected": rejected,
         "last_unreadable": unreadable,
         "last_silence": silence,
-        "another_chain_published": noticed.another_chain_published,
+        "another_chain_published": recorded.another_chain_published,
     })
 }
 

@@ -181,7 +181,7 @@ impl Running {
         let signs = Signs {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
-            notices: Arc::default(),
+            operator_status: Arc::default(),
         };
         let (source, link) = Source::new(Arc::new(config.clone()), signs);
         let (sender, inputs) = mpsc::channel(1);

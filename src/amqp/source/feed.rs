@@ -22,7 +22,7 @@ use crate::amqp::unreadable::Unreadable;
 use crate::amqp::unreadable::lanes::Lanes;
 use crate::config::{self, QueueMode};
 use crate::metrics::Metrics;
-use crate::operator_status::Notices;
+use crate::operator_status::OperatorStatus;
 use crate::readiness::{Readiness, State};
 
 /// Reasons already logged since the last attachment: several brokers may fail each in its own way.
@@ -35,7 +35,7 @@ pub struct Feed {
     pub config: Arc<config::Amqp>,
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    pub notices: Arc<Notices>,
+    pub operator_status: Arc<OperatorStatus>,
     pub start_over: Arc<Notify>,
     pub inputs: mpsc::Sender<Input>,
     pub keeper: Keeper,
@@ -143,7 +143,7 @@ impl Feed {
         }
         if let Some(silence) = interruption.silence() {
             self.metrics.amqp_silences.inc();
-            self.notices.silence(silence.taken(), silence.end());
+            self.operator_status.record_silence(silence.taken(), silence.end());
         }
         match interruption {
             Interruption::Contradiction | Interruption::Silent(_) => Failure::Unfit,

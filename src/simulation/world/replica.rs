@@ -12,7 +12,7 @@ use crate::amqp::{DeadLetters, Input, Signs, Source};
 use crate::config::{self, Blocks, Config};
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::operator_status::Notices;
+use crate::operator_status::OperatorStatus;
 use crate::pipeline::{Parts, Pipeline};
 use crate::readiness::Readiness;
 use crate::server::simulated::Surroundings;
@@ -57,7 +57,7 @@ impl Replica {
         let signs = Signs {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
-            notices: Arc::default(),
+            operator_status: Arc::default(),
         };
         let (source, link) = Source::new(Arc::clone(&amqp), signs);
         let pipeline = Pipeline::new(Parts {
@@ -70,7 +70,7 @@ impl Replica {
             history: Arc::clone(&history),
             metrics,
             readiness,
-            notices: Arc::new(Notices::default()),
+            operator_status: Arc::new(OperatorStatus::default()),
         });
         let shutdown = CancellationToken::new();
         let (inputs, taken) = mpsc::channel(1);

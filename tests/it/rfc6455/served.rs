@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use blockcast::config;
 use blockcast::history::History;
 use blockcast::metrics::Metrics;
-use blockcast::operator_status::Notices;
+use blockcast::operator_status::OperatorStatus;
 use blockcast::readiness::Readiness;
 use blockcast::server::{Server, Sources};
 use blockcast::shutdown::Drain;
@@ -44,7 +44,7 @@ impl Served {
             tickets: Arc::new(Tickets::none()),
             metrics: Arc::new(Metrics::new()),
             readiness,
-            notices: Arc::new(Notices::default()),
+            operator_status: Arc::new(OperatorStatus::default()),
             drain: Arc::new(Drain::default()),
             tls: None,
             reload: Arc::default(),
