@@ -5,8 +5,8 @@
 //! nothing of AMQP or HTTP, and never formats a byte.
 //!
 //! Two histories that were given the same blocks hold the same, whatever the timing: the longest
-//! run of newest blocks that fits [`History::new`]'s bound. (What only some clients want of a block
-//! counts too, from when one wants it.)
+//! run of newest blocks that fits [`History::new`]'s bound. (Encodings that only some clients require
+//! count too, once they are made.)
 
 mod cached_block;
 mod encode_queue;
@@ -20,12 +20,12 @@ use std::time::SystemTime;
 use arrayvec::ArrayVec;
 
 use crate::frame::EncodedBlock;
-pub use cached_block::Kept;
-pub use encode_queue::Order;
-use encode_queue::Orders;
-pub use required_encodings::Needs;
-use run::Run;
-use watch::Readers;
+pub use cached_block::CachedBlock;
+pub use encode_queue::EncodeJob;
+use encode_queue::EncodeQueue;
+pub use required_encodings::RequiredEncodings;
+use run::EntryRun;
+use watch::HistoryReaders;
 pub use watch::Watch;
 
 /// Entries that one read yields at most; on the stack of whoever reads.
@@ -36,7 +36,7 @@ pub type Entries = ArrayVec<Entry, ENTRIES_MAX>;
 /// What a cursor comes across.
 #[derive(Debug, Clone)]
 pub enum Entry {
-    Block(Arc<Kept>),
+    Block(Arc<CachedBlock>),
     /// Heights that never came, both ends included.
     Gap {
         from_height: u64,
@@ -55,7 +55,7 @@ pub enum Gone {
 
 /// What an operator asks of a history.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Summary {
+pub struct HistorySummary {
     pub first_height: Option<u64>,
     pub tip: Option<u64>,
     pub tip_time: Option<SystemTime>,
@@ -81,12 +81,12 @@ pub enum Placed {
 #[derive(Debug)]
 pub struct History {
     bytes_max: usize,
-    run: RwLock<Run>,
-    orders: Orders,
-    /// Who has what it needs of a block as soon as that is here.
-    plain: Readers,
-    /// Who is woken only when what somebody needs of a block has been made.
-    needy: Readers,
+    run: RwLock<EntryRun>,
+    encode_queue: EncodeQueue,
+    /// Readers that plain frames are enough for: woken as soon as a block is here.
+    plain_readers: HistoryReaders,
+    /// Readers that require encodings: woken when these are made.
+    encoded_readers: HistoryReaders,
 }
 
 impl History {
@@ -94,35 +94,35 @@ impl History {
     pub fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
-            run: RwLock::new(Run::default()),
-            orders: Orders::default(),
-            plain: Readers::default(),
-            needy: Readers::default(),
+            run: RwLock::new(EntryRun::default()),
+            encode_queue: EncodeQueue::default(),
+            plain_readers: HistoryReaders::default(),
+            encoded_readers: HistoryReaders::default(),
         }
     }
 
     /// Adds the next block; its height is above every other.
     pub fn append(&self, block: EncodedBlock) {
-        let kept = Arc::new(Kept::now(block));
+        let cached = Arc::new(CachedBlock::now(block));
         self.write(|run, bytes_max| {
-            run.push(Entry::Block(Arc::clone(&kept)));
+            run.push(Entry::Block(Arc::clone(&cached)));
             run.evict(bytes_max);
         });
-        self.announce(&kept);
+        self.announce(&cached);
     }
 
     /// Puts a block into the gap that it is missing from.
     ///
     /// Returns false, and keeps nothing, if what surrounds it has left the history already.
     pub fn fill(&self, block: EncodedBlock) -> bool {
-        let kept = Arc::new(Kept::now(block));
+        let cached = Arc::new(CachedBlock::now(block));
         let filled = self.write(|run, bytes_max| {
-            let filled = run.fill(Arc::clone(&kept));
+            let filled = run.fill(Arc::clone(&cached));
             run.evict(bytes_max);
             filled
         });
         if filled {
-            self.announce(&kept);
+            self.announce(&cached);
         }
         filled
     }
@@ -149,8 +149,8 @@ impl History {
 
     /// Wakes every reader though nothing has changed, to look at something else.
     pub fn wake_readers(&self) {
-        self.plain.wake();
-        self.needy.wake();
+        self.plain_readers.wake();
+        self.encoded_readers.wake();
     }
 
     /// A cursor for a reader that wants what comes from now on.
@@ -184,27 +184,27 @@ impl History {
         self.read().fills()
     }
 
-    /// Asks for what is missing of a block in the history; [`Watch`] tells when it is there.
-    pub fn order(&self, kept: &Arc<Kept>, needs: Needs) {
-        self.orders.place(kept, needs);
+    /// Queues the encodings that a block in the history lacks. [`Watch`] tells when they are there.
+    pub fn queue_encodings(&self, cached: &Arc<CachedBlock>, required: RequiredEncodings) {
+        self.encode_queue.push(cached, required);
     }
 
-    /// What is to be made next, what is new first; waits until there is something. For one caller at a
-    /// time: [`crate::encoder`].
+    /// Waits for jobs and takes them, those of new blocks first. For one caller at a time:
+    /// [`crate::encoder`].
     ///
     /// # Cancel safety
     /// Nothing is taken when dropped.
-    pub async fn next_orders(&self) -> Vec<Order> {
-        self.orders.next().await
+    pub async fn next_encode_jobs(&self) -> Vec<EncodeJob> {
+        self.encode_queue.next().await
     }
 
-    /// Takes note that orders were made: their bytes count, and who waits for them is woken.
-    pub fn count(&self, made: impl IntoIterator<Item = Order>) {
+    /// Counts the bytes of encodings that were made, and wakes the readers that wait for them.
+    pub fn count_encoded(&self, made: impl IntoIterator<Item = EncodeJob>) {
         self.write(|run, bytes_max| {
-            made.into_iter().for_each(|order| run.recount(&order.kept));
+            made.into_iter().for_each(|job| run.recount(&job.cached));
             run.evict(bytes_max);
         });
-        self.needy.wake();
+        self.encoded_readers.wake();
     }
 
     /// Heights that were filled after the first `seen` fills of this chain, oldest first, at most
@@ -237,7 +237,7 @@ impl History {
         let blocks_behind = following.len();
         for entry in following {
             let size = match entry {
-                Entry::Block(kept) => kept.block.events.len(),
+                Entry::Block(cached) => cached.block.events.len(),
                 Entry::Gap { .. } => 0,
             };
             if entries.is_full() || (!entries.is_empty() && bytes + size > bytes_max) {
@@ -249,13 +249,13 @@ impl History {
         Ok(Lag { blocks_behind, fills: run.fills() })
     }
 
-    /// A place for a reader with these needs, which from now on are made for every block before it is
-    /// woken.
-    pub fn watch(self: &Arc<Self>, needs: Needs) -> Watch {
-        Watch::new(Arc::clone(self), needs)
+    /// A place for a reader that requires these encodings. From now on they are made for every new
+    /// block before the reader is woken.
+    pub fn watch(self: &Arc<Self>, required: RequiredEncodings) -> Watch {
+        Watch::new(Arc::clone(self), required)
     }
 
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> HistorySummary {
         self.read().summary()
     }
 
@@ -269,25 +269,25 @@ impl History {
         self.read().gaps().take(max).collect()
     }
 
-    /// Wakes the readers of a new block: those with needs when these are made.
-    fn announce(&self, kept: &Arc<Kept>) {
-        self.plain.wake();
-        if !self.orders.place_first(kept, self.orders.demanded()) {
-            self.needy.wake();
+    /// Wakes the readers for a new block: those that require encodings when these are made.
+    fn announce(&self, cached: &Arc<CachedBlock>) {
+        self.plain_readers.wake();
+        if !self.encode_queue.push_first(cached, self.encode_queue.demanded()) {
+            self.encoded_readers.wake();
         }
     }
 
-    /// Those that have these needs.
-    fn readers(&self, needs: Needs) -> &Readers {
-        if needs.is_none() { &self.plain } else { &self.needy }
+    /// The readers that require these encodings.
+    fn readers(&self, required: RequiredEncodings) -> &HistoryReaders {
+        if required.is_none() { &self.plain_readers } else { &self.encoded_readers }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Run> {
+    fn read(&self) -> RwLockReadGuard<'_, EntryRun> {
         self.run.read().expect("bug: nothing panics while it holds this lock")
     }
 
-    fn write<R>(&self, change: impl FnOnce(&mut Run, usize) -> R) -> R {
-        let mut run: RwLockWriteGuard<'_, Run> =
+    fn write<R>(&self, change: impl FnOnce(&mut EntryRun, usize) -> R) -> R {
+        let mut run: RwLockWriteGuard<'_, EntryRun> =
             self.run.write().expect("bug: nothing panics while it holds this lock");
         change(&mut run, self.bytes_max)
     }
@@ -319,14 +319,14 @@ impl Cursor {
 impl Entry {
     pub fn first_height(&self) -> u64 {
         match self {
-            Self::Block(kept) => kept.block.height,
+            Self::Block(cached) => cached.block.height,
             Self::Gap { from_height, .. } => *from_height,
         }
     }
 
     pub fn last_height(&self) -> u64 {
         match self {
-            Self::Block(kept) => kept.block.height,
+            Self::Block(cached) => cached.block.height,
             Self::Gap { to_height, .. } => *to_height,
         }
     }

@@ -303,7 +303,7 @@ mod tests {
         let ticket = tickets.issue(7).expect("a stream");
         queue.changed().await;
         let mut called = queue.take().expect("one waits");
-        let mut moved = ticket.history.watch(crate::history::Needs::NONE);
+        let mut moved = ticket.history.watch(crate::history::RequiredEncodings::NONE);
         called.set_state(TicketState::Reading);
         moved.moved().await;
         assert_eq!(ticket.state(), TicketState::Reading);

@@ -210,7 +210,7 @@ impl Client {
 
     /// Waits for a state.
     pub async fn state(&self, wanted: TicketState) {
-        let mut moved = self.ticket.history.watch(crate::history::Needs::NONE);
+        let mut moved = self.ticket.history.watch(crate::history::RequiredEncodings::NONE);
         while self.ticket.state() != wanted {
             moved.moved().await;
         }
@@ -218,7 +218,7 @@ impl Client {
 
     /// Waits until so many blocks are there to be read.
     pub async fn unread(&self, blocks: usize) {
-        let mut moved = self.ticket.history.watch(crate::history::Needs::NONE);
+        let mut moved = self.ticket.history.watch(crate::history::RequiredEncodings::NONE);
         while self.ticket.history.summary().blocks < blocks {
             moved.moved().await;
         }
@@ -226,7 +226,7 @@ impl Client {
 
     /// Reads what there is, or waits for more.
     async fn turn(&mut self) -> Result<(), TicketState> {
-        let mut moved = self.ticket.history.watch(crate::history::Needs::NONE);
+        let mut moved = self.ticket.history.watch(crate::history::RequiredEncodings::NONE);
         let mut entries = Entries::new();
         let cursor = self.ticket.history.live_cursor().at(self.next_height);
         let read = self.ticket.history.entries_from(cursor, 1 << 18, &mut entries);
@@ -234,9 +234,9 @@ impl Client {
             for entry in &entries {
                 let first_height = entry.first_height().max(self.next_height);
                 match entry {
-                    Entry::Block(kept) => {
-                        let expected = format!("\"t{}\"", kept.block.height);
-                        assert!(String::from_utf8_lossy(&kept.block.events).contains(&expected));
+                    Entry::Block(cached) => {
+                        let expected = format!("\"t{}\"", cached.block.height);
+                        assert!(String::from_utf8_lossy(&cached.block.events).contains(&expected));
                     }
                     Entry::Gap { .. } => self.missing.extend(first_height..=entry.last_height()),
                 }

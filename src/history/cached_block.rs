@@ -1,11 +1,11 @@
-//! A block in the history, with what is made of it only once some client wants it.
+//! A block in the history, with encodings that are made only when some client requires them.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 use super::Entry;
-use super::required_encodings::Needs;
+use super::required_encodings::RequiredEncodings;
 use crate::filter::Index;
 use crate::frame::{EncodedBlock, Encoding, Messages, encode_as};
 
@@ -15,13 +15,13 @@ const BESIDE_BYTES: usize = 192;
 
 /// A block in the history, and since when.
 #[derive(Debug)]
-pub struct Kept {
+pub struct CachedBlock {
     pub block: EncodedBlock,
     pub appended_at: Instant,
     pub appended_time: SystemTime,
     extras: OnceLock<Box<Extras>>,
-    /// What of `extras` is ordered or made.
-    ordered: AtomicU16,
+    /// What of `extras` is queued or made.
+    queued: AtomicU16,
     /// What the run has counted for it; changes only under the run's lock.
     counted_bytes: AtomicUsize,
 }
@@ -33,14 +33,14 @@ struct Extras {
     index: OnceLock<Index>,
 }
 
-impl Kept {
+impl CachedBlock {
     pub(super) fn now(block: EncodedBlock) -> Self {
         Self {
             block,
             appended_at: Instant::now(),
             appended_time: SystemTime::now(),
             extras: OnceLock::new(),
-            ordered: AtomicU16::new(0),
+            queued: AtomicU16::new(0),
             counted_bytes: AtomicUsize::new(0),
         }
     }
@@ -55,26 +55,26 @@ impl Kept {
         self.extras.get()?.index.get()
     }
 
-    pub fn has(&self, needs: Needs) -> bool {
-        needs.encodings().all(|encoding| self.encoded(encoding).is_some())
-            && (!needs.wants_index() || self.index().is_some())
+    pub fn has(&self, required: RequiredEncodings) -> bool {
+        required.encodings().all(|encoding| self.encoded(encoding).is_some())
+            && (!required.wants_index() || self.index().is_some())
     }
 
-    /// Makes what is missing of `needs`. Takes as long as encoding the block does.
-    pub fn make(&self, needs: Needs) {
+    /// Makes what is missing of `required`. Takes as long as encoding the block does.
+    pub fn make(&self, required: RequiredEncodings) {
         let extras = self.extras.get_or_init(Box::default);
-        for encoding in needs.encodings() {
+        for encoding in required.encodings() {
             extras.encodings[encoding.index()].get_or_init(|| encode_as(&self.block, encoding));
         }
-        if needs.wants_index() {
+        if required.wants_index() {
             extras.index.get_or_init(|| Index::of(&self.block.fields));
         }
     }
 
-    /// Notes that these are wanted; returns those that nobody has ordered before.
-    pub(super) fn order(&self, needs: Needs) -> Needs {
-        let before = self.ordered.fetch_or(needs.bits(), Ordering::Relaxed);
-        Needs::from_bits(needs.bits() & !before)
+    /// Claims these for the caller to queue. Returns those that nobody has claimed before.
+    pub(super) fn claim(&self, required: RequiredEncodings) -> RequiredEncodings {
+        let before = self.queued.fetch_or(required.bits(), Ordering::Relaxed);
+        RequiredEncodings::from_bits(required.bits() & !before)
     }
 
     /// Everything that this entry keeps in memory.

@@ -1,8 +1,8 @@
-//! What some client wants of a block and nobody has made yet: ordered by the history and by its
-//! readers, made by [`crate::encoder`].
+//! A queue of encodings that some client requires and nobody has made yet. The history and its
+//! readers push jobs; [`crate::encoder`] takes them.
 //!
-//! Each encoding of a block is ordered once however many want it, so the queue holds at most one
-//! order per kept block and encoding. Nothing is made here, and no reader waits for it here.
+//! Each encoding of a block is queued once, however many clients require it. So the queue holds at
+//! most one job per cached block and encoding. Nothing is made here, and no reader waits here.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,107 +10,107 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::Notify;
 
-use super::Kept;
-use super::required_encodings::{NEEDS_MAX, Needs};
+use super::CachedBlock;
+use super::required_encodings::{REQUIRED_MAX, RequiredEncodings};
 
-/// Orders that are made at a time: what comes in meanwhile need not wait for a long queue.
+/// Jobs taken at a time. Few, so that a new block's jobs do not wait behind a long queue.
 const BATCH_MAX: usize = 16;
 
-/// A history's open orders, and what its readers want of every block to come.
+/// A history's open jobs, and what its readers require of every new block.
 #[derive(Debug, Default)]
-pub(super) struct Orders {
-    queue: Mutex<VecDeque<Placed>>,
-    placed: Notify,
-    /// Readers per need.
-    demand: [AtomicUsize; NEEDS_MAX],
+pub(super) struct EncodeQueue {
+    queue: Mutex<VecDeque<QueuedJob>>,
+    pushed: Notify,
+    /// Readers per encoding.
+    demand: [AtomicUsize; REQUIRED_MAX],
 }
 
-/// An open order. It keeps no block alive: one that has left the history is nobody's any more.
+/// An open job. It keeps no block alive: nobody needs one that has left the history.
 #[derive(Debug)]
-struct Placed {
-    kept: Weak<Kept>,
-    needs: Needs,
+struct QueuedJob {
+    cached: Weak<CachedBlock>,
+    required: RequiredEncodings,
 }
 
-/// A block that somebody wants in these forms.
+/// A block, and the encodings to make of it.
 #[derive(Debug)]
-pub struct Order {
-    pub(super) kept: Arc<Kept>,
-    pub(super) needs: Needs,
+pub struct EncodeJob {
+    pub(super) cached: Arc<CachedBlock>,
+    pub(super) required: RequiredEncodings,
 }
 
-impl Orders {
-    /// Orders what those who follow live wait for: it comes next. Returns whether there is something
-    /// to be made.
-    pub fn place_first(&self, kept: &Arc<Kept>, needs: Needs) -> bool {
-        self.add(kept, needs, VecDeque::push_front)
+impl EncodeQueue {
+    /// Queues what the readers of new blocks wait for: it comes next. Returns whether there is
+    /// something to make.
+    pub fn push_first(&self, cached: &Arc<CachedBlock>, required: RequiredEncodings) -> bool {
+        self.add(cached, required, VecDeque::push_front)
     }
 
-    /// Orders what somebody asks for, unless it has been ordered before.
-    pub fn place(&self, kept: &Arc<Kept>, needs: Needs) {
-        self.add(kept, needs, VecDeque::push_back);
+    /// Queues what a reader asks for, unless it was queued before.
+    pub fn push(&self, cached: &Arc<CachedBlock>, required: RequiredEncodings) {
+        self.add(cached, required, VecDeque::push_back);
     }
 
     fn add(
         &self,
-        kept: &Arc<Kept>,
-        needs: Needs,
-        put: impl FnOnce(&mut VecDeque<Placed>, Placed),
+        cached: &Arc<CachedBlock>,
+        required: RequiredEncodings,
+        put: impl FnOnce(&mut VecDeque<QueuedJob>, QueuedJob),
     ) -> bool {
-        let needs = kept.order(needs);
-        if !needs.is_none() {
-            put(&mut self.lock(), Placed { kept: Arc::downgrade(kept), needs });
-            self.placed.notify_one();
+        let required = cached.claim(required);
+        if !required.is_none() {
+            put(&mut self.lock(), QueuedJob { cached: Arc::downgrade(cached), required });
+            self.pushed.notify_one();
         }
-        !needs.is_none()
+        !required.is_none()
     }
 
-    /// What is to be made next, [`BATCH_MAX`] at most; waits until there is something.
-    pub async fn next(&self) -> Vec<Order> {
+    /// Waits for jobs, and takes [`BATCH_MAX`] at most.
+    pub async fn next(&self) -> Vec<EncodeJob> {
         loop {
             {
                 let mut queue = self.lock();
-                let mut orders = Vec::new();
-                while orders.len() < BATCH_MAX
-                    && let Some(Placed { kept, needs }) = queue.pop_front()
+                let mut jobs = Vec::new();
+                while jobs.len() < BATCH_MAX
+                    && let Some(QueuedJob { cached, required }) = queue.pop_front()
                 {
-                    orders.extend(kept.upgrade().map(|kept| Order { kept, needs }));
+                    jobs.extend(cached.upgrade().map(|cached| EncodeJob { cached, required }));
                 }
-                if !orders.is_empty() {
-                    return orders;
+                if !jobs.is_empty() {
+                    return jobs;
                 }
             }
-            self.placed.notified().await;
+            self.pushed.notified().await;
         }
     }
 
-    /// What some reader wants of every block.
-    pub fn demanded(&self) -> Needs {
+    /// What some reader requires of every block.
+    pub fn demanded(&self) -> RequiredEncodings {
         let wanted = self.demand.iter().map(|readers| readers.load(Ordering::SeqCst) > 0);
         let bits = wanted.enumerate().map(|(place, is_wanted)| u16::from(is_wanted) << place);
-        Needs::from_bits(bits.fold(0, |bits, bit| bits | bit))
+        RequiredEncodings::from_bits(bits.fold(0, |bits, bit| bits | bit))
     }
 
-    pub fn add_reader(&self, needs: Needs) {
-        for place in needs.places() {
+    pub fn add_reader(&self, required: RequiredEncodings) {
+        for place in required.places() {
             self.demand[place].fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    pub fn remove_reader(&self, needs: Needs) {
-        for place in needs.places() {
+    pub fn remove_reader(&self, required: RequiredEncodings) {
+        for place in required.places() {
             self.demand[place].fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Placed>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<QueuedJob>> {
         self.queue.lock().expect("bug: nothing panics while it holds this lock")
     }
 }
 
-impl Order {
-    /// Makes what is ordered; see [`super::History::count`] for what comes next.
+impl EncodeJob {
+    /// Makes the encodings; [`super::History::count_encoded`] comes next.
     pub fn make(&self) {
-        self.kept.make(self.needs);
+        self.cached.make(self.required);
     }
 }

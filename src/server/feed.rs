@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::outbound::Outbound;
 use super::query::Start;
 use super::start::{self, Found, Seek};
-use crate::history::{Entries, Entry, Gone, History, Lag, Needs, Placed, Watch};
+use crate::history::{Entries, Entry, Gone, History, Lag, Placed, RequiredEncodings, Watch};
 use crate::tickets::{Ticket, TicketState, Tickets};
 
 /// How long a start further up than what comes next may wait for the chain to get there.
@@ -100,9 +100,9 @@ pub enum End {
 }
 
 impl Feed {
-    pub fn new(history: Arc<History>, tickets: Arc<Tickets>, needs: Needs) -> Self {
+    pub fn new(history: Arc<History>, tickets: Arc<Tickets>, required: RequiredEncodings) -> Self {
         Self {
-            shared: history.watch(needs),
+            shared: history.watch(required),
             tickets,
             source: Source::History,
             looking: None,
@@ -329,11 +329,11 @@ impl Feed {
         let history = self.source_history();
         let mut ready = None;
         for (place, entry) in entries.iter().enumerate() {
-            let Entry::Block(kept) = entry else { continue };
-            let needs = outbound.needs(kept.block.height);
-            if !kept.has(needs) {
+            let Entry::Block(cached) = entry else { continue };
+            let required = outbound.required_encodings(cached.block.height);
+            if !cached.has(required) {
                 ready.get_or_insert(place);
-                history.order(kept, needs);
+                history.queue_encodings(cached, required);
             }
         }
         entries.truncate(ready.unwrap_or(entries.len()));
@@ -366,8 +366,8 @@ impl Feed {
         }
         let is_within_gap = match entries.first() {
             None => return Ok(None),
-            Some(Entry::Block(kept)) if kept.block.height == cursor.next_height => {
-                let fields = &kept.block.fields;
+            Some(Entry::Block(cached)) if cached.block.height == cursor.next_height => {
+                let fields = &cached.block.fields;
                 let event = (0..fields.len()).find(|event| fields.transaction_id(*event) == &**id);
                 let event = event.ok_or(End::NotInBlock { height: cursor.next_height })?;
                 outbound.begin_at(cursor, event as u32 + 1);
@@ -381,7 +381,7 @@ impl Feed {
 
     fn ask(&mut self, height: u64) -> bool {
         let Some(ticket) = self.tickets.issue(height) else { return false };
-        let watch = ticket.history.watch(self.shared.needs());
+        let watch = ticket.history.watch(self.shared.required_encodings());
         self.fills_seen = 0;
         self.change_source(Source::Reading(Box::new(DeepReading { ticket, watch })));
         true

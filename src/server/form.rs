@@ -5,7 +5,7 @@ use super::close::Cause;
 use super::notice::{self, Notice};
 use crate::filter::Filter;
 use crate::frame::{self, Encoding, Wire};
-use crate::history::Needs;
+use crate::history::RequiredEncodings;
 
 const EVENTS: Made = Made {
     websocket: None,
@@ -121,14 +121,15 @@ impl Form {
     }
 
     /// What a block must have been made into before a part of it can be sent.
-    pub fn needs(&self, part: Part) -> Needs {
+    pub fn required_encodings(&self, part: Part) -> RequiredEncodings {
         let data = match self.shape(part) {
             Shape::Whole(encoding) | Shape::Single(encoding) => encoding,
             Shape::Own => None,
         };
-        let encodings = [data, self.block_end()].into_iter().flatten().map(Needs::of);
-        let index = if self.filter.is_some() { Needs::INDEX } else { Needs::NONE };
-        encodings.fold(index, Needs::with)
+        let encodings = [data, self.block_end()].into_iter().flatten().map(RequiredEncodings::of);
+        let index =
+            if self.filter.is_some() { RequiredEncodings::INDEX } else { RequiredEncodings::NONE };
+        encodings.fold(index, RequiredEncodings::with)
     }
 
     fn encoding(&self, made: &Made) -> Option<Encoding> {

@@ -7,7 +7,7 @@
 
 mod own;
 
-use crate::history::{Cursor, Entry, Kept, Needs};
+use crate::history::{CachedBlock, Cursor, Entry, RequiredEncodings};
 
 use super::close::Cause;
 use super::form::{Form, Part};
@@ -161,10 +161,10 @@ impl Outbound {
         }
         match entries.first() {
             None => true,
-            Some(Entry::Block(kept)) if kept.block.height == self.cursor.next_height => {
+            Some(Entry::Block(cached)) if cached.block.height == self.cursor.next_height => {
                 let Scratch { picked, head } = scratch;
-                let cut = self.cut(kept, self.messages_max);
-                let plan = Plan::of(&self.form, kept, cut, picked, head);
+                let cut = self.cut(cached, self.messages_max);
+                let plan = Plan::of(&self.form, cached, cut, picked, head);
                 let is_inside = self.messages < plan.messages();
                 is_inside
                     && plan.start_of(self.messages) + self.in_message
@@ -216,14 +216,14 @@ impl Outbound {
     }
 
     /// What a block must have been made into before it can be sent.
-    pub fn needs(&self, height: u64) -> Needs {
-        self.form.needs(self.part(height))
+    pub fn required_encodings(&self, height: u64) -> RequiredEncodings {
+        self.form.required_encodings(self.part(height))
     }
 
     /// Fills `slices` with what to write next; none: all is written.
     ///
     /// `entries` are the history's from [`Outbound::cursor`] on, after [`Outbound::pass_empty`], and
-    /// have what [`Outbound::needs`] says.
+    /// have what [`Outbound::required_encodings`] says.
     pub fn slices<'a>(
         &'a mut self,
         entries: &'a [Entry],
@@ -239,17 +239,17 @@ impl Outbound {
             if self.is_done() || until_message_end && own_comes {
                 break;
             }
-            let Entry::Block(kept) = entry else {
+            let Entry::Block(cached) = entry else {
                 if self.form.has_control {
                     break;
                 }
                 continue;
             };
-            if self.is_beyond(kept) {
+            if self.is_beyond(cached) {
                 break;
             }
             let is_first = slices.is_empty();
-            let plan = Plan::of(&self.form, kept, self.cut(kept, messages_max), picked, head);
+            let plan = Plan::of(&self.form, cached, self.cut(cached, messages_max), picked, head);
             if plan.has_head() && !is_first {
                 break;
             }
@@ -290,7 +290,7 @@ impl Outbound {
         entries: &[Entry],
         written: usize,
         scratch: &mut Scratch,
-        finished: &mut impl FnMut(&Kept),
+        finished: &mut impl FnMut(&CachedBlock),
     ) -> usize {
         if self.own.bytes().is_empty() {
             // A message under way that a close waits for is all that was offered.
@@ -318,7 +318,7 @@ impl Outbound {
         entries: &[Entry],
         mut written: usize,
         scratch: &mut Scratch,
-        finished: &mut impl FnMut(&Kept),
+        finished: &mut impl FnMut(&CachedBlock),
     ) -> usize {
         let mut messages = 0;
         if written > 0 {
@@ -331,20 +331,20 @@ impl Outbound {
             if entry.last_height() < self.cursor.next_height {
                 continue;
             }
-            let kept = match entry {
-                Entry::Block(kept) => kept,
+            let cached = match entry {
+                Entry::Block(cached) => cached,
                 Entry::Gap { .. } => {
                     self.pass_gap(entry);
                     continue;
                 }
             };
-            if let Some(until) = self.until_height.filter(|_| self.is_beyond(kept)) {
+            if let Some(until) = self.until_height.filter(|_| self.is_beyond(cached)) {
                 self.cursor = self.cursor.at(until + 1);
                 break;
             }
             let Scratch { picked, head } = &mut *scratch;
-            let cut = self.cut(kept, self.messages_max);
-            let plan = Plan::of(&self.form, kept, cut, picked, head);
+            let cut = self.cut(cached, self.messages_max);
+            let plan = Plan::of(&self.form, cached, cut, picked, head);
             let offset = plan.start_of(self.messages) + self.in_message;
             let (ended, is_whole) = match offset + written {
                 reached if reached < plan.len() => (plan.ended_at(reached), false),
@@ -353,14 +353,14 @@ impl Outbound {
             messages += plan.counted(self.messages, ended);
             self.told = plan.told(ended);
             if !is_whole {
-                self.cursor = self.cursor.at(kept.block.height);
+                self.cursor = self.cursor.at(cached.block.height);
                 self.messages = ended;
                 self.in_message = offset + written - plan.start_of(ended);
                 return messages;
             }
             written -= plan.len() - offset;
             if plan.len() > 0 {
-                finished(kept);
+                finished(cached);
             }
             let sent = plan.data_messages() as u64;
             self.messages_max = self.messages_max.map(|max| max - sent);
@@ -368,7 +368,7 @@ impl Outbound {
             (self.messages, self.in_message) = (0, 0);
             if self.told == Told::All || !self.is_done {
                 self.told = Told::Nothing;
-                self.cursor = self.cursor.at(kept.block.height + 1);
+                self.cursor = self.cursor.at(cached.block.height + 1);
             }
         }
         messages
@@ -384,8 +384,8 @@ impl Outbound {
         self.cursor = self.cursor.at(to_height + 1);
     }
 
-    fn cut(&self, kept: &Kept, messages_max: Option<u64>) -> Cut {
-        Cut { part: self.part(kept.block.height), messages_max }
+    fn cut(&self, cached: &CachedBlock, messages_max: Option<u64>) -> Cut {
+        Cut { part: self.part(cached.block.height), messages_max }
     }
 
     fn events_before(&self, height: u64) -> u32 {
@@ -396,21 +396,21 @@ impl Outbound {
         Part { first_event: self.events_before(height), is_limited: self.messages_max.is_some() }
     }
 
-    fn is_beyond(&self, kept: &Kept) -> bool {
-        self.until_height.is_some_and(|until| kept.block.height > until)
+    fn is_beyond(&self, cached: &CachedBlock) -> bool {
+        self.until_height.is_some_and(|until| cached.block.height > until)
     }
 
     /// What is left of the data message that one's own messages wait for.
     fn rest_of_message(&self, entries: &[Entry], scratch: &mut Scratch) -> usize {
         let under_way = entries.iter().find_map(|entry| match entry {
-            Entry::Block(kept) => Some(kept),
+            Entry::Block(cached) => Some(cached),
             Entry::Gap { .. } => None,
         });
         match under_way {
-            Some(kept) if self.in_message > 0 && !self.own.is_under_way() => {
+            Some(cached) if self.in_message > 0 && !self.own.is_under_way() => {
                 let Scratch { picked, head } = scratch;
-                let cut = self.cut(kept, self.messages_max);
-                let plan = Plan::of(&self.form, kept, cut, picked, head);
+                let cut = self.cut(cached, self.messages_max);
+                let plan = Plan::of(&self.form, cached, cut, picked, head);
                 let message = plan.start_of(self.messages)..plan.start_of(self.messages + 1);
                 message.len() - self.in_message
             }

@@ -7,7 +7,7 @@ use std::io::IoSlice;
 
 use super::form::{Form, Part, Shape, Stream};
 use crate::frame::{self, EncodedBlock, Encoding};
-use crate::history::{ENTRIES_MAX, Kept};
+use crate::history::{CachedBlock, ENTRIES_MAX};
 
 /// Slices in one vectored write; Linux takes 1,024 at most.
 const SLICES_MAX: usize = ENTRIES_MAX;
@@ -61,19 +61,19 @@ struct Run<'e> {
 }
 
 impl<'e, 'p> Plan<'e, 'p> {
-    /// What the client of this form gets of the block, which has what [`Form::needs`] says.
+    /// What the client of this form gets of the block, which has what [`Form::required_encodings`] says.
     ///
     /// `picked` and `head` are room for what is this client's own.
     pub fn of(
         form: &Form,
-        kept: &'e Kept,
+        cached: &'e CachedBlock,
         cut: Cut,
         picked: &'p mut Vec<u32>,
         head: &mut Vec<u8>,
     ) -> Self {
-        let data = Data::of(form, kept, cut.part, picked, head);
+        let data = Data::of(form, cached, cut.part, picked, head);
         let end = match form.block_end() {
-            Some(encoding) => Run::of(kept, Some(encoding), form.stream).bytes,
+            Some(encoding) => Run::of(cached, Some(encoding), form.stream).bytes,
             None => &[],
         };
         let left = cut.messages_max.map_or(usize::MAX, |max| max.try_into().unwrap_or(usize::MAX));
@@ -191,24 +191,26 @@ impl<'e, 'p> Plan<'e, 'p> {
 impl<'e, 'p> Data<'e, 'p> {
     fn of(
         form: &Form,
-        kept: &'e Kept,
+        cached: &'e CachedBlock,
         part: Part,
         picked: &'p mut Vec<u32>,
         head: &mut Vec<u8>,
     ) -> Self {
-        let (block, stream) = (&kept.block, form.stream);
+        let (block, stream) = (&cached.block, form.stream);
         let shape = form.shape(part);
         let (run, from) = match shape {
             Shape::Whole(encoding) => {
-                let run = Run::of(kept, encoding, stream);
+                let run = Run::of(cached, encoding, stream);
                 let weight = match encoding {
                     Some(Encoding::GzipBlock) => block.events_len(),
                     _ => 1,
                 };
                 (Run { weight, ..run }, 0)
             }
-            Shape::Single(encoding) => (Run::of(kept, encoding, stream), part.first_event as usize),
-            Shape::Own => (Run::of(kept, None, stream), part.first_event as usize),
+            Shape::Single(encoding) => {
+                (Run::of(cached, encoding, stream), part.first_event as usize)
+            }
+            Shape::Own => (Run::of(cached, None, stream), part.first_event as usize),
         };
         let to = run.ends.len();
         let from = from.min(to);
@@ -219,7 +221,7 @@ impl<'e, 'p> Data<'e, 'p> {
                 picked.extend(from as u32..to as u32);
             }
             (Some(filter), _) => {
-                let index = kept.index().expect("bug: a filter's block has no index");
+                let index = cached.index().expect("bug: a filter's block has no index");
                 filter.matches(index, picked);
                 picked.retain(|event| *event as usize >= from);
             }
@@ -304,11 +306,11 @@ impl<'e, 'p> Data<'e, 'p> {
 
 impl<'e> Run<'e> {
     /// None: the plain frames of `stream`.
-    fn of(kept: &'e Kept, encoding: Option<Encoding>, stream: Stream) -> Self {
-        let block = &kept.block;
+    fn of(cached: &'e CachedBlock, encoding: Option<Encoding>, stream: Stream) -> Self {
+        let block = &cached.block;
         let (bytes, ends): (&[u8], &[u32]) = match (encoding, stream) {
             (Some(encoding), _) => {
-                let made = kept.encoded(encoding).expect("bug: what a form needs was not made");
+                let made = cached.encoded(encoding).expect("bug: what a form needs was not made");
                 (&made.bytes, &made.ends)
             }
             (None, Stream::Transactions) => (&block.events, &block.event_ends),

@@ -146,7 +146,8 @@ impl<T: Transport> Session<T> {
         let Wanted { form, bounds, start, fallback, pass, head } = wanted;
         let inbound = (form.wire == Wire::WebSocket)
             .then(|| Inbound::new(around.limits.max_message_bytes.as_u64(), form.is_compressed));
-        let needs = form.needs(Part { first_event: 0, is_limited: bounds.messages_max.is_some() });
+        let required = form
+            .required_encodings(Part { first_event: 0, is_limited: bounds.messages_max.is_some() });
         let (head_now, head) = match head {
             Head::Now(head) => (head, None),
             Head::WhenBegun(head) => (Vec::new(), Some(head)),
@@ -154,7 +155,7 @@ impl<T: Transport> Session<T> {
         let (history, tickets) = (Arc::clone(&around.history), Arc::clone(&around.tickets));
         let is_resumed = start != Start::Live;
         let scratch = (form.filter.is_some() || form.is_batch).then(Box::default);
-        let mut feed = Feed::new(history, tickets, needs);
+        let mut feed = Feed::new(history, tickets, required);
         feed.look_for(start, fallback);
         let cursor = around.history.live_cursor();
         let mut session = Self {

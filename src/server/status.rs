@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Door;
 use super::answer::{Answer, json_answer};
-use crate::history::Summary;
+use crate::history::HistorySummary;
 use crate::metrics::{Label, Metrics};
 use crate::readiness::State;
 
@@ -78,7 +78,7 @@ pub fn metrics(door: &Door) -> String {
 }
 
 /// What an empty history has no value for is absent.
-fn set_history(metrics: &Metrics, summary: Summary) {
+fn set_history(metrics: &Metrics, summary: HistorySummary) {
     let seconds = |time: SystemTime| {
         let since = time.duration_since(UNIX_EPOCH).ok()?;
         Some(since.as_secs() as i64)

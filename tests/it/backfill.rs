@@ -88,16 +88,16 @@ impl Cursor {
     }
 
     async fn turn(&mut self) -> Result<(), TicketState> {
-        let mut moved = self.ticket.history.watch(blockcast::history::Needs::NONE);
+        let mut moved = self.ticket.history.watch(blockcast::history::RequiredEncodings::NONE);
         let mut entries = Entries::new();
         let cursor = self.ticket.history.live_cursor().at(self.next_height);
         let read = self.ticket.history.entries_from(cursor, 1 << 18, &mut entries);
         match (read, self.ticket.state()) {
             (Ok(_), _) if !entries.is_empty() => {
                 for entry in &entries {
-                    if let Entry::Block(kept) = entry {
-                        let payload = String::from_utf8_lossy(kept.block.payload(0));
-                        assert_eq!(payload, event(kept.block.height, "a"));
+                    if let Entry::Block(cached) = entry {
+                        let payload = String::from_utf8_lossy(cached.block.payload(0));
+                        assert_eq!(payload, event(cached.block.height, "a"));
                     }
                     let from = entry.first_height().max(self.next_height);
                     self.read.push((from, entry.last_height()));
@@ -112,7 +112,7 @@ impl Cursor {
     }
 
     async fn state(&self, wanted: TicketState) {
-        let mut moved = self.ticket.history.watch(blockcast::history::Needs::NONE);
+        let mut moved = self.ticket.history.watch(blockcast::history::RequiredEncodings::NONE);
         let waiting = async {
             while self.ticket.state() != wanted {
                 moved.moved().await;

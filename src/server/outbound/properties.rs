@@ -243,8 +243,8 @@ fn write(case: &Case, outbound: &mut Outbound, bytes_max: usize, random: &mut Rn
             case.history.entries_from(outbound.cursor(), portion, &mut entries).expect("there");
         }
         for entry in &entries {
-            if let Entry::Block(kept) = entry {
-                kept.make(outbound.needs(kept.block.height));
+            if let Entry::Block(cached) = entry {
+                cached.make(outbound.required_encodings(cached.block.height));
             }
         }
         outbound.pass_empty(&entries, &mut scratch);

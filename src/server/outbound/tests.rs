@@ -35,8 +35,8 @@ fn write_all(
             history.entries_from(outbound.cursor(), 1 << 20, &mut entries).expect("all is there");
         }
         for entry in &entries {
-            if let Entry::Block(kept) = entry {
-                kept.make(outbound.needs(kept.block.height));
+            if let Entry::Block(cached) = entry {
+                cached.make(outbound.required_encodings(cached.block.height));
             }
         }
         outbound.pass_empty(&entries, &mut scratch);

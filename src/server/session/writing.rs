@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 
 use super::{Session, Transport};
-use crate::history::{Entries, Entry, Kept, Lag};
+use crate::history::{CachedBlock, Entries, Entry, Lag};
 use crate::metrics::Disconnect;
 use crate::server::close::Cause;
 use crate::server::feed::Offer;
@@ -160,9 +160,9 @@ impl<T: Transport> Session<T> {
         let began_at = self.began_at.into_std();
         // What is read back was appended to a history of its own, and only just.
         let is_shared = self.feed.is_shared();
-        let mut finished = |kept: &Kept| {
-            if is_shared && kept.appended_at >= began_at {
-                metrics.append_to_write_seconds.observe(kept.appended_at.elapsed().as_secs_f64());
+        let mut finished = |cached: &CachedBlock| {
+            if is_shared && cached.appended_at >= began_at {
+                metrics.append_to_write_seconds.observe(cached.appended_at.elapsed().as_secs_f64());
             }
         };
         let mut none = Scratch::default();

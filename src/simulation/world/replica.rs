@@ -100,11 +100,11 @@ impl Replica {
 /// run.
 async fn encode(history: Arc<History>, mut random: Rng) {
     loop {
-        let orders = history.next_orders().await;
+        let jobs = history.next_encode_jobs().await;
         for _ in 0..random.u8(0..3) {
             yield_now().await;
         }
-        orders.iter().for_each(crate::history::Order::make);
-        history.count(orders);
+        jobs.iter().for_each(crate::history::EncodeJob::make);
+        history.count_encoded(jobs);
     }
 }

@@ -6,7 +6,7 @@ use tokio::io::AsyncWrite;
 
 use super::*;
 use crate::frame::Wire;
-use crate::history::{Entries, Needs};
+use crate::history::{Entries, RequiredEncodings};
 use crate::metrics::Resume;
 use crate::server::feed;
 use crate::tickets::{CalledTicket, TicketQueue};
@@ -229,7 +229,8 @@ fn a_gap_filled_while_it_is_told_is_told_as_filled() {
     history.append(block(4, 1));
     history.append_gap(5, 6);
     history.append(block(7, 1));
-    let mut feed = Feed::new(Arc::clone(&history), Arc::new(Tickets::none()), Needs::NONE);
+    let mut feed =
+        Feed::new(Arc::clone(&history), Arc::new(Tickets::none()), RequiredEncodings::NONE);
     let form = Form { has_control: true, ..Form::plain(Stream::Transactions) };
     let cursor = history.live_cursor();
     let mut outbound = Outbound::new(form, cursor, Bounds::default(), Vec::new());
