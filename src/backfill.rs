@@ -69,8 +69,8 @@ struct BackfillContext<S> {
     tickets: Arc<Tickets>,
     metrics: Arc<Metrics>,
     blocks: Blocks,
-    decode_rules: block::Rules,
-    sequence_rules: sequence::Rules,
+    decode_rules: block::DecodeRules,
+    sequence_rules: sequence::SequenceRules,
     /// What readings have learnt of the stream's older part, for each other.
     scanned: Mutex<Arc<Scanned>>,
 }
@@ -78,7 +78,7 @@ struct BackfillContext<S> {
 impl<S: ReadableStream> Backfill<S> {
     pub fn new(parts: BackfillParts, stream: S) -> Self {
         let BackfillParts { blocks, encoded_bytes_max, turns_max, tickets, queue, metrics } = parts;
-        let sequence_rules = sequence::Rules {
+        let sequence_rules = sequence::SequenceRules {
             heights: blocks.heights,
             hold: match blocks.hold {
                 Hold::For(_) => Hold::For(TICK * HOLD_MESSAGES),
@@ -88,7 +88,7 @@ impl<S: ReadableStream> Backfill<S> {
             jump_max: blocks.jump_max,
             doubt: None,
         };
-        let decode_rules = block::Rules::of(&blocks, encoded_bytes_max);
+        let decode_rules = block::DecodeRules::of(&blocks, encoded_bytes_max);
         let context = BackfillContext {
             stream,
             tickets,

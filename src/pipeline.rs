@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, trace, warn};
 
 use crate::amqp::{Delivery, Input};
-use crate::block::{self, Block, Message};
+use crate::block::{self, Block, Decoded};
 use crate::config::{QUEUE_UNACKED_MAX, QueueMode};
 use crate::frame;
 use crate::metrics::{DeadLetterReason, Outcome};
-use crate::sequence::{Offer, Rules, Sequencer, Start, Step};
+use crate::sequence::{OfferedBlock, SequenceRules, SequenceStart, Sequencer, Step};
 use chain_check::{AnotherChain, Arrival, ChainCheck, StreamNumber};
 pub use context::Parts;
 use missing::{report_gap, report_gaps_of_warm_up};
@@ -33,7 +33,7 @@ const CONFLICTS_MAX: u32 = 20;
 /// Everything between the source of deliveries and the history, before it runs.
 pub struct Pipeline {
     parts: Parts,
-    decode_rules: block::Rules,
+    decode_rules: block::DecodeRules,
     rejections: Rejections,
     /// None until the source says where it begins, and again while it starts over.
     chain: Option<CarriedChain>,
@@ -58,7 +58,7 @@ struct Item {
 
 impl Pipeline {
     pub fn new(parts: Parts) -> Self {
-        let decode_rules = block::Rules::of(&parts.blocks, parts.encoded_bytes_max);
+        let decode_rules = block::DecodeRules::of(&parts.blocks, parts.encoded_bytes_max);
         let rejections = Rejections::new(&parts);
         Self { parts, decode_rules, rejections, chain: None, steps: Vec::new() }
     }
@@ -110,9 +110,10 @@ impl Pipeline {
     }
 
     fn begin(&mut self, from_first: bool) {
-        let start = if from_first { Start::AtFirstMessage } else { Start::AfterProbation };
+        let start =
+            if from_first { SequenceStart::AtFirstMessage } else { SequenceStart::AfterProbation };
         let blocks = &self.parts.blocks;
-        let rules = Rules {
+        let rules = SequenceRules {
             heights: blocks.heights,
             hold: blocks.hold,
             hold_bytes: blocks.hold_bytes.as_u64(),
@@ -138,8 +139,8 @@ impl Pipeline {
         let rules = &self.decode_rules;
         let body = block::unpack(&delivery.body, &delivery.packing, rules.body_bytes_max);
         match body.and_then(|body| block::decode(&body, rules)) {
-            Ok(Message::Block(block)) => self.offer(block, delivery).await,
-            Ok(Message::MarkedInvalid) => {
+            Ok(Decoded::Block(block)) => self.offer(block, delivery).await,
+            Ok(Decoded::MarkedInvalid) => {
                 self.settle_as(delivery, Outcome::MarkedInvalid).await;
             }
             Err(error) => {
@@ -165,7 +166,7 @@ impl Pipeline {
             // From a stream an ack is only credit: kept back, nothing would come from behind.
             delivery.settle().await;
         }
-        let offer = Offer {
+        let offer = OfferedBlock {
             height,
             content: block.content(),
             bytes: (block.bytes() + delivery.body.len()) as u64,

@@ -17,7 +17,7 @@ use crate::amqp::{Bounds, Message, ReadError};
 use crate::backoff::Backoff;
 use crate::block::{self, Block};
 use crate::frame::{self, EncodedBlock};
-use crate::sequence::{Offer, Sequencer, Start, Step};
+use crate::sequence::{OfferedBlock, SequenceStart, Sequencer, Step};
 use crate::tickets::{CalledTicket, TicketState};
 
 /// What the session has not read yet may take, or one block if that is larger: a socket's buffer
@@ -214,7 +214,7 @@ impl<'a, S: ReadableStream> TicketTurn<'a, S> {
     }
 
     fn passage(&mut self, bounds: Bounds, place: u64) -> Passage {
-        let start = Start::At(self.next_height);
+        let start = SequenceStart::At(self.next_height);
         let mut sequencer = Sequencer::new(self.context.sequence_rules.clone(), start);
         self.steps.clear();
         sequencer.end_warm_up(self.clock, &mut self.steps);
@@ -247,8 +247,8 @@ impl<'a, S: ReadableStream> TicketTurn<'a, S> {
         self.pace.keep(cost, body.len()).await;
         if is_wanted {
             match block::decode(&body, rules) {
-                Ok(block::Message::Block(block)) => {
-                    let offer = Offer {
+                Ok(block::Decoded::Block(block)) => {
+                    let offer = OfferedBlock {
                         height: block.height,
                         content: block.content(),
                         bytes: block.bytes() as u64,
@@ -256,7 +256,7 @@ impl<'a, S: ReadableStream> TicketTurn<'a, S> {
                     };
                     passage.sequencer.offer(offer, self.clock, &mut self.steps);
                 }
-                Ok(block::Message::MarkedInvalid) => {}
+                Ok(block::Decoded::MarkedInvalid) => {}
                 Err(error) => debug!(offset, %error, "passed over a bad message"),
             }
         }

@@ -7,17 +7,20 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const RULES: Rules =
-    Rules { dialect: Dialect::Bigchaindb, body_bytes_max: 8 << 20, encoded_bytes_max: 64 << 20 };
+const RULES: DecodeRules = DecodeRules {
+    dialect: Dialect::Bigchaindb,
+    body_bytes_max: 8 << 20,
+    encoded_bytes_max: 64 << 20,
+};
 
-fn read(body: &str) -> Result<Message, DecodeError> {
+fn read(body: &str) -> Result<Decoded, DecodeError> {
     decode(body.as_bytes(), &RULES)
 }
 
 #[track_caller]
-fn block(body: &str, rules: &Rules) -> Block {
+fn block(body: &str, rules: &DecodeRules) -> Block {
     match decode(body.as_bytes(), rules) {
-        Ok(Message::Block(block)) => block,
+        Ok(Decoded::Block(block)) => block,
         other => panic!("not a block: {other:?}"),
     }
 }
@@ -247,12 +250,18 @@ fn odd_bodies_pass() {
                 Dialect::Planetmint => body.replace(r#""assets": 1, "#, ""),
                 Dialect::Bigchaindb => body.clone(),
             };
-            let block = block(&body, &Rules { dialect, ..RULES });
+            let block = block(&body, &DecodeRules { dialect, ..RULES });
             assert_eq!(block.height, 5);
             for index in 0..block.fields.len() {
-                let fields: Vec<_> =
-                    block.fields.of(index).filter(|f| !matches!(f, Field::Operation(_))).collect();
-                assert_eq!(fields, [Field::TransactionId("a"), Field::AssetId("a")]);
+                let fields: Vec<_> = block
+                    .fields
+                    .of(index)
+                    .filter(|f| !matches!(f, TransactionField::Operation(_)))
+                    .collect();
+                assert_eq!(
+                    fields,
+                    [TransactionField::TransactionId("a"), TransactionField::AssetId("a")]
+                );
             }
         }
     }
@@ -283,30 +292,30 @@ fn block_marked_invalid_is_not_looked_at() {
         r#"{"type": "BLOCK_INVALID", "data": {"height": 5, "transactions": "x"}}"#,
         r#"{"data": 1, "data": 2, "type": 2}"#,
     ] {
-        assert_eq!(read(body), Ok(Message::MarkedInvalid), "{body}");
+        assert_eq!(read(body), Ok(Decoded::MarkedInvalid), "{body}");
         assert_eq!(height_of(body.as_bytes()), None);
     }
 }
 
 #[test]
 fn large_bodies_and_blown_up_blocks_are_refused() {
-    let kind = |body: &str, rules: &Rules| decode(body.as_bytes(), rules).map_err(|e| e.kind);
+    let kind = |body: &str, rules: &DecodeRules| decode(body.as_bytes(), rules).map_err(|e| e.kind);
     let body = of_one(r#""id": "a""#);
-    let exact = Rules { body_bytes_max: body.len(), ..RULES };
+    let exact = DecodeRules { body_bytes_max: body.len(), ..RULES };
     assert!(kind(&body, &exact).is_ok());
     assert_eq!(kind(&(body.clone() + " "), &exact), Err(DecodeErrorKind::TooLarge));
-    let tight = Rules { body_bytes_max: 1, ..RULES };
+    let tight = DecodeRules { body_bytes_max: 1, ..RULES };
     assert_eq!(decode(b"\xff\xff", &tight).unwrap_err().kind, DecodeErrorKind::TooLarge);
 
     let encoded_bytes_max = EncodedLen::of(&block(&body, &RULES), RULES.dialect).total();
-    assert!(kind(&body, &Rules { encoded_bytes_max, ..RULES }).is_ok());
-    let less = Rules { encoded_bytes_max: encoded_bytes_max - 1, ..RULES };
+    assert!(kind(&body, &DecodeRules { encoded_bytes_max, ..RULES }).is_ok());
+    let less = DecodeRules { encoded_bytes_max: encoded_bytes_max - 1, ..RULES };
     assert_eq!(kind(&body, &less), Err(DecodeErrorKind::TooLarge));
 
     // 1 MB of assets without an id would repeat half a megabyte of id half a million times.
     let (id, assets) = ("\x7f".repeat(500_000), "0,".repeat(500_000));
     let bomb = of_one(&format!(r#""assets": [{assets}0], "id": "{id}""#));
-    let planetmint = Rules { dialect: Dialect::Planetmint, ..RULES };
+    let planetmint = DecodeRules { dialect: Dialect::Planetmint, ..RULES };
     assert_eq!(kind(&bomb, &planetmint), Err(DecodeErrorKind::TooLarge));
     let kept = block(&bomb, &RULES).bytes();
     assert!(kept < bomb.len(), "{kept} bytes are kept of {}", bomb.len());
@@ -364,7 +373,7 @@ fn planetmint_asset_ids_follow_the_transactions_shape() {
         (r#""id": "t", "assets": {}, "asset": {"id": "a"}"#, &["t"]),
         (r#""assets": "a", "asset": {"id": "a"}, "id": "t""#, &["t"]),
     ] {
-        let rules = Rules { dialect: Dialect::Planetmint, ..RULES };
+        let rules = DecodeRules { dialect: Dialect::Planetmint, ..RULES };
         let block = block(&of_one(inner), &rules);
         let found: Vec<&str> = block.fields.asset_ids(0).collect();
         assert_eq!(found, expected, "{inner}");
@@ -431,20 +440,26 @@ fn any_transaction() -> impl Strategy<Value = Value> {
 
 /// The fields that the model finds in a transaction, sorted.
 fn expected_fields(transaction: &Value) -> Vec<String> {
-    let text = |field: Field| format!("{field:?}");
+    let text = |field: TransactionField| format!("{field:?}");
     let id = transaction["id"].as_str().expect("ids are text");
     let mut fields = vec![
-        text(Field::TransactionId(id)),
-        text(Field::AssetId(transaction["asset"]["id"].as_str().unwrap_or(id))),
+        text(TransactionField::TransactionId(id)),
+        text(TransactionField::AssetId(transaction["asset"]["id"].as_str().unwrap_or(id))),
     ];
-    fields.extend(transaction["operation"].as_str().map(|name| text(Field::Operation(name))));
+    fields.extend(
+        transaction["operation"].as_str().map(|name| text(TransactionField::Operation(name))),
+    );
     let texts = |list: &str, key: &str| -> Vec<String> {
         let objects = transaction[list].as_array().into_iter().flatten();
         let lists = objects.filter_map(|object| object[key].as_array()).flatten();
         lists.filter_map(|text| text.as_str().map(str::to_owned)).collect()
     };
-    fields.extend(texts("inputs", "owners_before").iter().map(|key| text(Field::OwnerBefore(key))));
-    fields.extend(texts("outputs", "public_keys").iter().map(|key| text(Field::PublicKey(key))));
+    fields.extend(
+        texts("inputs", "owners_before").iter().map(|key| text(TransactionField::OwnerBefore(key))),
+    );
+    fields.extend(
+        texts("outputs", "public_keys").iter().map(|key| text(TransactionField::PublicKey(key))),
+    );
     fields.sort();
     fields
 }

@@ -5,7 +5,7 @@ use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use super::*;
-use crate::block::{Message, Rules, decode};
+use crate::block::{DecodeRules, Decoded, decode};
 use crate::config::Dialect;
 use crate::frame::encode;
 use crate::frame::sample::block;
@@ -19,9 +19,9 @@ fn with_hash(hash: &str) -> EncodedBlock {
 
 fn encoded(body: &str) -> EncodedBlock {
     let dialect = Dialect::Bigchaindb;
-    let rules = Rules { dialect, body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX };
+    let rules = DecodeRules { dialect, body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX };
     match decode(body.as_bytes(), &rules) {
-        Ok(Message::Block(block)) => encode(block, dialect),
+        Ok(Decoded::Block(block)) => encode(block, dialect),
         other => panic!("a block was due: {other:?}"),
     }
 }
