@@ -19,7 +19,7 @@ use crate::encoder;
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::operator_status::OperatorStatus;
-use crate::pipeline::{Parts, Pipeline};
+use crate::pipeline::{Pipeline, PipelineContext};
 use crate::readiness::Readiness;
 use crate::reload::Reload;
 use crate::server::{self, Server, Sources};
@@ -66,7 +66,7 @@ pub struct Addresses {
 
 /// Why a replica could not be set up.
 #[derive(Debug, Error)]
-pub enum BindError {
+pub enum SetupError {
     #[error(transparent)]
     Listen(#[from] server::BindError),
     #[error(transparent)]
@@ -90,7 +90,7 @@ impl Bridge {
     /// # Errors
     /// An address that cannot be had: choose another in `server.listen` or `admin.listen`. A
     /// certificate that is of no use: mend `server.tls` or `amqp.tls`.
-    pub async fn bind(config: Config) -> Result<Self, BindError> {
+    pub async fn bind(config: Config) -> Result<Self, SetupError> {
         amqp::check_certificates(&config.amqp)?;
         raise_descriptor_limit(config.server.max_connections);
         let metrics = Arc::new(Metrics::new());
@@ -149,7 +149,7 @@ impl Bridge {
             };
             Some(ReadBack { parts, reader, dialer })
         });
-        let pipeline = Pipeline::new(Parts {
+        let pipeline = Pipeline::new(PipelineContext {
             blocks: config.blocks,
             queue_mode: amqp.queue.mode,
             queue_name: amqp.queue.resolved_name(),

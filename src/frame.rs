@@ -11,7 +11,7 @@ use crate::block::{Block, EncodedLen, Fields, event_len};
 use crate::config::Dialect;
 use crate::event::{write_event, write_summary};
 pub use encoding::{
-    Encoding, GZIP_HEADER, Messages, SEPARATOR, Wire, batch_head, batch_tail, encode_as,
+    Encoding, Framing, GZIP_HEADER, MessageRun, SEPARATOR, batch_head, batch_tail, encode_as,
     gzip_stored, sse_message, text_frame,
 };
 

@@ -19,10 +19,10 @@ use crate::amqp::{Delivery, Input};
 use crate::block::{self, Block, Decoded};
 use crate::config::{QUEUE_UNACKED_MAX, QueueMode};
 use crate::frame;
-use crate::metrics::{DeadLetterReason, Outcome};
+use crate::metrics::{DeadLetterReason, DeliveryOutcome};
 use crate::sequence::{OfferedBlock, SequenceRules, SequenceStart, Sequencer, Step};
 use chain_check::{AnotherChain, Arrival, ChainCheck, StreamNumber};
-pub use context::Parts;
+pub use context::PipelineContext;
 use missing::{report_gap, report_gaps_of_warm_up};
 use redelivered::{DuplicateDelivery, RedeliveredCopies};
 use rejection::Rejections;
@@ -32,7 +32,7 @@ const CONFLICTS_MAX: u32 = 20;
 
 /// Everything between the source of deliveries and the history, before it runs.
 pub struct Pipeline {
-    parts: Parts,
+    context: PipelineContext,
     decode_rules: block::DecodeRules,
     rejections: Rejections,
     /// None until the source says where it begins, and again while it starts over.
@@ -57,16 +57,16 @@ struct Item {
 }
 
 impl Pipeline {
-    pub fn new(parts: Parts) -> Self {
-        let decode_rules = block::DecodeRules::of(&parts.blocks, parts.encoded_bytes_max);
-        let rejections = Rejections::new(&parts);
-        Self { parts, decode_rules, rejections, chain: None, steps: Vec::new() }
+    pub fn new(context: PipelineContext) -> Self {
+        let decode_rules = block::DecodeRules::of(&context.blocks, context.encoded_bytes_max);
+        let rejections = Rejections::new(&context);
+        Self { context, decode_rules, rejections, chain: None, steps: Vec::new() }
     }
 
     /// Runs until `shutdown`, or until the source is gone.
     pub async fn run(mut self, inputs: mpsc::Receiver<Input>, shutdown: CancellationToken) {
         self.carry(inputs, shutdown).await;
-        self.parts.dead_letters.close().await;
+        self.context.dead_letters.close().await;
     }
 
     async fn carry(&mut self, mut inputs: mpsc::Receiver<Input>, shutdown: CancellationToken) {
@@ -90,7 +90,7 @@ impl Pipeline {
                     None => return,
                 },
                 () = hold_over => {}
-                () = self.parts.dead_letters.give_way() => {}
+                () = self.context.dead_letters.give_way() => {}
             }
         }
     }
@@ -99,7 +99,7 @@ impl Pipeline {
         match input {
             Input::Begin { from_first } => self.begin(from_first),
             Input::Delivery(delivery) => self.deliver(delivery).await,
-            Input::Echo(delivery) => self.settle_as(delivery, Outcome::Duplicate).await,
+            Input::Echo(delivery) => self.settle_as(delivery, DeliveryOutcome::Duplicate).await,
             Input::CaughtUp => self.catch_up().await,
             Input::Anew => {
                 if let Some(chain) = &mut self.chain {
@@ -112,21 +112,21 @@ impl Pipeline {
     fn begin(&mut self, from_first: bool) {
         let start =
             if from_first { SequenceStart::AtFirstMessage } else { SequenceStart::AfterProbation };
-        let blocks = &self.parts.blocks;
+        let blocks = &self.context.blocks;
         let rules = SequenceRules {
             heights: blocks.heights,
             hold: blocks.hold,
             hold_bytes: blocks.hold_bytes.as_u64(),
             jump_max: blocks.jump_max,
             // From a stream a waiting block is settled when it is taken; in a queue only later.
-            doubt: (self.parts.queue_mode == QueueMode::Queue).then_some(QUEUE_UNACKED_MAX),
+            doubt: (self.context.queue_mode == QueueMode::Queue).then_some(QUEUE_UNACKED_MAX),
         };
         let sequencer = Sequencer::new(rules, start);
         self.chain = Some(CarriedChain {
             sequencer,
             is_warming: true,
             check: ChainCheck::default(),
-            redelivered: RedeliveredCopies::new(self.parts.queue_mode),
+            redelivered: RedeliveredCopies::new(self.context.queue_mode),
         });
         self.rejections.begin_warm_up();
     }
@@ -134,17 +134,17 @@ impl Pipeline {
     async fn deliver(&mut self, delivery: Delivery) {
         if self.chain.is_none() {
             // The source has not heard yet that it starts over; what follows is read again.
-            return self.settle_as(delivery, Outcome::Old).await;
+            return self.settle_as(delivery, DeliveryOutcome::Old).await;
         }
         let rules = &self.decode_rules;
         let body = block::unpack(&delivery.body, &delivery.packing, rules.body_bytes_max);
         match body.and_then(|body| block::decode(&body, rules)) {
             Ok(Decoded::Block(block)) => self.offer(block, delivery).await,
             Ok(Decoded::MarkedInvalid) => {
-                self.settle_as(delivery, Outcome::MarkedInvalid).await;
+                self.settle_as(delivery, DeliveryOutcome::MarkedInvalid).await;
             }
             Err(error) => {
-                self.parts.metrics.decode_errors.add(error.kind);
+                self.context.metrics.decode_errors.add(error.kind);
                 self.rejections.reject(delivery, error.kind.into(), &error.to_string()).await;
             }
         }
@@ -155,14 +155,14 @@ impl Pipeline {
         let height = block.height;
         match chain.check.block_came(height, chain.sequencer.first_height()) {
             Arrival::InOrder => {}
-            Arrival::Old => return self.settle_as(delivery, Outcome::Old).await,
+            Arrival::Old => return self.settle_as(delivery, DeliveryOutcome::Old).await,
             Arrival::OfAnotherChain(found) => {
-                self.settle_as(delivery, Outcome::Old).await;
+                self.settle_as(delivery, DeliveryOutcome::Old).await;
                 return self.start_over(found).await;
             }
         }
         trace!(height, offset = delivery.offset, "block taken");
-        if self.parts.queue_mode == QueueMode::Stream {
+        if self.context.queue_mode == QueueMode::Stream {
             // From a stream an ack is only credit: kept back, nothing would come from behind.
             delivery.settle().await;
         }
@@ -192,12 +192,12 @@ impl Pipeline {
         }
         chain.sequencer.end_warm_up(now(), &mut self.steps);
         self.apply_steps().await;
-        let summary = self.parts.history.summary();
+        let summary = self.context.history.summary();
         if let Some(chain) = &self.chain {
-            report_gaps_of_warm_up(chain.sequencer.gaps(), &self.parts.metrics);
+            report_gaps_of_warm_up(chain.sequencer.gaps(), &self.context.metrics);
         }
         self.rejections.end_warm_up();
-        self.parts.readiness.set_warm(true);
+        self.context.readiness.set_warm(true);
         info!(
             first_height = summary.first_height,
             tip = summary.tip,
@@ -212,7 +212,7 @@ impl Pipeline {
             self.apply(step).await;
         }
         self.steps = steps;
-        let first_height = self.parts.history.first_height();
+        let first_height = self.context.history.first_height();
         if let (Some(chain), Some(first_height)) = (&mut self.chain, first_height) {
             chain.sequencer.forget_below(first_height);
         }
@@ -222,18 +222,18 @@ impl Pipeline {
         match step {
             Step::Publish { item, .. } => {
                 self.confirm_chain(item.stream);
-                self.parts.operator_status.set_another_chain_published(false);
-                self.keep(item, Outcome::Published).await;
+                self.context.operator_status.set_another_chain_published(false);
+                self.keep(item, DeliveryOutcome::Published).await;
             }
-            Step::Fill { item, .. } => self.keep(item, Outcome::Filled).await,
+            Step::Fill { item, .. } => self.keep(item, DeliveryOutcome::Filled).await,
             Step::Gap { from_height, to_height, cause } => {
-                self.parts.history.append_gap(from_height, to_height);
-                report_gap((from_height, to_height), cause, &self.parts.metrics);
+                self.context.history.append_gap(from_height, to_height);
+                report_gap((from_height, to_height), cause, &self.context.metrics);
             }
             Step::Duplicate { item } => self.duplicate(item).await,
             Step::Old { item } => {
                 self.settle_redelivered(item.block.height).await;
-                self.pass(item, Outcome::Old).await;
+                self.pass(item, DeliveryOutcome::Old).await;
             }
             Step::Conflict { height, item, in_a_row } => {
                 self.conflict(height, item, in_a_row).await
@@ -242,7 +242,7 @@ impl Pipeline {
                 warn!(
                     "the one block so far was a mistake: the chain that came instead begins the history anew"
                 );
-                self.parts.history.start_over();
+                self.context.history.start_over();
             }
             Step::Implausible { height, item } => {
                 let detail =
@@ -255,18 +255,18 @@ impl Pipeline {
     }
 
     /// Encodes a block, once, and puts it into the history; only then is a queue's delivery settled.
-    async fn keep(&mut self, item: Item, outcome: Outcome) {
+    async fn keep(&mut self, item: Item, outcome: DeliveryOutcome) {
         let Item { block, mut delivery, .. } = item;
-        let metrics = &self.parts.metrics;
+        let metrics = &self.context.metrics;
         let height = block.height;
-        let encoded = frame::encode(block, self.parts.blocks.dialect);
+        let encoded = frame::encode(block, self.context.blocks.dialect);
         let events = encoded.events_len();
         match outcome {
-            Outcome::Filled => {
-                let is_kept = self.parts.history.fill(encoded);
+            DeliveryOutcome::Filled => {
+                let is_kept = self.context.history.fill(encoded);
                 info!(height, is_kept, "gap filled");
             }
-            _ => self.parts.history.append(encoded),
+            _ => self.context.history.append(encoded),
         }
         metrics.blocks.inc();
         metrics.events.inc_by(events as u64);
@@ -280,7 +280,7 @@ impl Pipeline {
     /// Counts a copy of a known block, and settles it now or with the block that waits.
     async fn duplicate(&mut self, item: Item) {
         self.confirm_chain(item.stream);
-        self.parts.metrics.deliveries.add(Outcome::Duplicate);
+        self.context.metrics.deliveries.add(DeliveryOutcome::Duplicate);
         let Item { block, delivery, .. } = item;
         let (height, is_redelivered) = (block.height, delivery.is_redelivered);
         let to_settle = match &mut self.chain {
@@ -309,18 +309,18 @@ impl Pipeline {
         }
     }
 
-    async fn pass(&self, item: Item, outcome: Outcome) {
+    async fn pass(&self, item: Item, outcome: DeliveryOutcome) {
         self.settle_as(item.delivery, outcome).await;
     }
 
-    async fn settle_as(&self, mut delivery: Delivery, outcome: Outcome) {
-        self.parts.metrics.deliveries.add(outcome);
+    async fn settle_as(&self, mut delivery: Delivery, outcome: DeliveryOutcome) {
+        self.context.metrics.deliveries.add(outcome);
         delivery.settle().await;
     }
 
     async fn conflict(&mut self, height: u64, item: Item, in_a_row: u32) {
         if let Some(found) = self.chain.as_ref().and_then(|chain| chain.check.block_conflicted()) {
-            self.pass(item, Outcome::Conflict).await;
+            self.pass(item, DeliveryOutcome::Conflict).await;
             return self.start_over(found).await;
         }
         if in_a_row == CONFLICTS_MAX {
@@ -328,10 +328,10 @@ impl Pipeline {
                 conflicts = in_a_row,
                 "another chain is published here: a chain reset needs a deleted stream or a new queue name"
             );
-            self.parts.operator_status.set_another_chain_published(true);
+            self.context.operator_status.set_another_chain_published(true);
         }
         if in_a_row > CONFLICTS_MAX {
-            return self.pass(item, Outcome::Conflict).await;
+            return self.pass(item, DeliveryOutcome::Conflict).await;
         }
         if self.chain.as_ref().is_some_and(|chain| !chain.is_warming) {
             let offset = item.delivery.offset;
@@ -346,11 +346,11 @@ impl Pipeline {
         let Some(chain) = self.chain.take() else { return };
         warn!(why = found.reason(), "another chain: starting over");
         for item in chain.sequencer.into_waiting() {
-            self.pass(item, Outcome::Old).await;
+            self.pass(item, DeliveryOutcome::Old).await;
         }
-        self.parts.readiness.set_warm(false);
-        self.parts.history.start_over();
-        self.parts.link.start_over();
+        self.context.readiness.set_warm(false);
+        self.context.history.start_over();
+        self.context.link.start_over();
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use super::Entry;
 use super::required_encodings::RequiredEncodings;
 use crate::filter::Index;
-use crate::frame::{EncodedBlock, Encoding, Messages, encode_as};
+use crate::frame::{EncodedBlock, Encoding, MessageRun, encode_as};
 
 /// Per block, beside what is counted exactly: reference counts, what the allocator adds to four
 /// allocations, and the sequencer's entry for the height.
@@ -29,7 +29,7 @@ pub struct CachedBlock {
 /// Each is made at most once.
 #[derive(Debug, Default)]
 struct Extras {
-    encodings: [OnceLock<Messages>; Encoding::ALL.len()],
+    encodings: [OnceLock<MessageRun>; Encoding::ALL.len()],
     index: OnceLock<Index>,
 }
 
@@ -46,7 +46,7 @@ impl CachedBlock {
     }
 
     /// The block in this encoding, if that has been made.
-    pub fn encoded(&self, encoding: Encoding) -> Option<&Messages> {
+    pub fn encoded(&self, encoding: Encoding) -> Option<&MessageRun> {
         self.extras.get()?.encodings[encoding.index()].get()
     }
 
@@ -101,7 +101,7 @@ impl Extras {
     fn bytes(&self) -> usize {
         let encodings = self.encodings.iter().filter_map(OnceLock::get);
         size_of::<Self>()
-            + encodings.map(Messages::bytes_kept).sum::<usize>()
+            + encodings.map(MessageRun::bytes_kept).sum::<usize>()
             + self.index.get().map_or(0, Index::bytes)
     }
 }

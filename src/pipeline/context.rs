@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::amqp::{DeadLetters, Link};
+use crate::amqp::{DeadLetters, SourceLink};
 use crate::config::{Blocks, QueueMode};
 use crate::history::History;
 use crate::metrics::Metrics;
@@ -10,13 +10,13 @@ use crate::operator_status::OperatorStatus;
 use crate::readiness::Readiness;
 
 /// What the loop works with.
-pub struct Parts {
+pub struct PipelineContext {
     pub blocks: Blocks,
     pub queue_mode: QueueMode,
     pub queue_name: String,
     /// A block whose frames would take more is bad input: no history could hold it.
     pub encoded_bytes_max: u64,
-    pub link: Link,
+    pub link: SourceLink,
     pub dead_letters: Arc<DeadLetters>,
     pub history: Arc<History>,
     pub metrics: Arc<Metrics>,

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tracing::{error, warn};
 
-use super::context::Parts;
+use super::context::PipelineContext;
 use crate::amqp::{DeadLetter, DeadLetterError, DeadLetters, Delivery};
 use crate::config::QueueMode;
-use crate::metrics::{DeadLetterReason, DecodeErrorKind, Label, Metrics, Outcome};
+use crate::metrics::{DeadLetterReason, DecodeErrorKind, DeliveryOutcome, Label, Metrics};
 use crate::operator_status::OperatorStatus;
 
 /// After a letter that took its whole deadline: as long as the feed was held up it goes on undisturbed.
@@ -29,13 +29,13 @@ pub struct Rejections {
 }
 
 impl Rejections {
-    pub fn new(parts: &Parts) -> Self {
+    pub fn new(context: &PipelineContext) -> Self {
         Self {
-            dead_letters: Arc::clone(&parts.dead_letters),
-            metrics: Arc::clone(&parts.metrics),
-            operator_status: Arc::clone(&parts.operator_status),
-            queue_name: parts.queue_name.clone(),
-            queue_mode: parts.queue_mode,
+            dead_letters: Arc::clone(&context.dead_letters),
+            metrics: Arc::clone(&context.metrics),
+            operator_status: Arc::clone(&context.operator_status),
+            queue_name: context.queue_name.clone(),
+            queue_mode: context.queue_mode,
             in_warm_up: None,
             not_before: None,
         }
@@ -59,8 +59,8 @@ impl Rejections {
     pub async fn reject(&mut self, mut delivery: Delivery, reason: DeadLetterReason, detail: &str) {
         self.metrics.dead_letters.add(reason);
         self.metrics.deliveries.add(match reason {
-            DeadLetterReason::Conflict => Outcome::Conflict,
-            _ => Outcome::Invalid,
+            DeadLetterReason::Conflict => DeliveryOutcome::Conflict,
+            _ => DeliveryOutcome::Invalid,
         });
         match &mut self.in_warm_up {
             Some(rejected) => *rejected += 1,

@@ -4,7 +4,7 @@
 use super::close::Cause;
 use super::notice::{self, Notice};
 use crate::filter::Filter;
-use crate::frame::{self, Encoding, Wire};
+use crate::frame::{self, Encoding, Framing};
 use crate::history::RequiredEncodings;
 
 const EVENTS: Made = Made {
@@ -48,7 +48,7 @@ pub enum Stream {
 #[derive(Debug, Clone)]
 pub struct Form {
     pub stream: Stream,
-    pub wire: Wire,
+    pub wire: Framing,
     /// What is compressed is shared, so messages that are put together for one client go out plain:
     /// a WebSocket may mix them (permessage-deflate), an event stream (gzip) has none.
     pub is_compressed: bool,
@@ -93,7 +93,7 @@ impl Form {
     pub fn plain(stream: Stream) -> Self {
         Self {
             stream,
-            wire: Wire::WebSocket,
+            wire: Framing::WebSocket,
             is_compressed: false,
             is_batch: false,
             has_control: false,
@@ -134,18 +134,18 @@ impl Form {
 
     fn encoding(&self, made: &Made) -> Option<Encoding> {
         match (self.wire, self.is_compressed) {
-            (Wire::WebSocket, false) => made.websocket,
-            (Wire::WebSocket, true) => made.deflate,
-            (Wire::EventStream, false) => Some(made.sse),
-            (Wire::EventStream, true) => Some(made.gzip),
+            (Framing::WebSocket, false) => made.websocket,
+            (Framing::WebSocket, true) => made.deflate,
+            (Framing::EventStream, false) => Some(made.sse),
+            (Framing::EventStream, true) => Some(made.gzip),
         }
     }
 
     /// Bytes of a message of this client's own.
     pub fn own_message(&self, notice: &Notice) -> Vec<u8> {
         match self.wire {
-            Wire::WebSocket => frame::text_frame(&notice.json),
-            Wire::EventStream => self.own_text(&frame::sse_message(
+            Framing::WebSocket => frame::text_frame(&notice.json),
+            Framing::EventStream => self.own_text(&frame::sse_message(
                 notice.id.as_deref(),
                 Some(notice.kind),
                 Some(&notice.json),
@@ -156,8 +156,8 @@ impl Form {
     /// The last that this client gets: why, and where it goes on.
     pub fn ending(&self, cause: &Cause, position: &str) -> Vec<u8> {
         match self.wire {
-            Wire::WebSocket => cause.frame(position),
-            Wire::EventStream => {
+            Framing::WebSocket => cause.frame(position),
+            Framing::EventStream => {
                 let reason = cause.reason(position);
                 let place = position.strip_prefix("after=");
                 let id = match cause {

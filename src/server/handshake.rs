@@ -37,8 +37,8 @@ use super::sessions::{Listed, Seen};
 use super::transport::Transport;
 use super::visit::Visit;
 use crate::config;
-use crate::frame::Wire;
-use crate::metrics::{Label, Refusal};
+use crate::frame::Framing;
+use crate::metrics::{HandshakeRefusal, Label};
 use head::{event_stream_head, no_content, switching_head};
 use refused::Refused;
 use way::{Way, accept_key, accepts, credential, extension, last_event_id, subprotocol, way};
@@ -117,11 +117,11 @@ fn check(
     let limits = &door.around.limits;
     let origins = Origins::new(limits, visit);
     if !origins.allow(request) {
-        return Err(Refused::new(StatusCode::FORBIDDEN, Refusal::Origin, OTHER_ORIGIN));
+        return Err(Refused::new(StatusCode::FORBIDDEN, HandshakeRefusal::Origin, OTHER_ORIGIN));
     }
     door.rate.take(visit.peer.ip(), Instant::now()).map_err(|TooOften| {
         let message = "your address asks for streams too often (server.handshakes_per_second)";
-        Refused::new(StatusCode::TOO_MANY_REQUESTS, Refusal::Rate, message)
+        Refused::new(StatusCode::TOO_MANY_REQUESTS, HandshakeRefusal::Rate, message)
     })?;
     let pass = match door.guard.is_off() {
         true => None,
@@ -143,7 +143,7 @@ fn check(
         }
         Way::EventStream => None,
         Way::None => {
-            let (status, label) = (StatusCode::UPGRADE_REQUIRED, Refusal::NoUpgrade);
+            let (status, label) = (StatusCode::UPGRADE_REQUIRED, HandshakeRefusal::NoUpgrade);
             return Err(Refused::new(status, label, NO_UPGRADE));
         }
     };
@@ -156,12 +156,12 @@ fn check(
     let admitted = door.admission.admit(Some(visit.peer.ip())).map_err(|reason| match reason {
         NotAdmitted::Full => Refused::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            Refusal::Full,
+            HandshakeRefusal::Full,
             "all places are taken; try again, or another replica",
         ),
         NotAdmitted::TooManyFromAddress => Refused::new(
             StatusCode::TOO_MANY_REQUESTS,
-            Refusal::Address,
+            HandshakeRefusal::Address,
             "too many connections from your address",
         ),
     })?;
@@ -204,7 +204,7 @@ fn wanted(
         && !(query.batch && (has_filter || begins_inside));
     let form = Form {
         stream,
-        wire: if way == Way::WebSocket { Wire::WebSocket } else { Wire::EventStream },
+        wire: if way == Way::WebSocket { Framing::WebSocket } else { Framing::EventStream },
         is_compressed: is_deflated || is_gzip,
         is_batch: query.batch,
         has_control: query.control,
@@ -229,7 +229,7 @@ impl Opening {
         let around = Arc::clone(&door.around);
         let (mut session, admitted) = match purpose {
             Purpose::Serve { wanted, admitted, seen } => {
-                if wanted.form.wire == Wire::EventStream {
+                if wanted.form.wire == Framing::EventStream {
                     find_dead_peer(&transport, &around.limits);
                 }
                 around.metrics.sessions_opened.inc();

@@ -29,7 +29,7 @@ use super::query::Start;
 use super::sessions::Seen;
 use super::transport::Transport;
 use crate::config;
-use crate::frame::Wire;
+use crate::frame::Framing;
 use crate::history::History;
 use crate::metrics::{Disconnect, Metrics};
 use crate::shutdown::Drain;
@@ -144,7 +144,7 @@ impl<T: Transport> Session<T> {
     pub fn new(transport: T, around: Arc<Surroundings>, wanted: Wanted) -> Self {
         let now = Instant::now();
         let Wanted { form, bounds, start, fallback, pass, head } = wanted;
-        let inbound = (form.wire == Wire::WebSocket)
+        let inbound = (form.wire == Framing::WebSocket)
             .then(|| Inbound::new(around.limits.max_message_bytes.as_u64(), form.is_compressed));
         let required = form
             .required_encodings(Part { first_event: 0, is_limited: bounds.messages_max.is_some() });

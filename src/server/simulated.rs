@@ -9,8 +9,8 @@ use super::query::{Query, Start};
 pub use super::session::Surroundings;
 use super::session::{Head, Session, StreamHead, Wanted};
 pub use super::transport::Transport;
+pub use crate::frame::Framing;
 use crate::frame::GZIP_HEADER;
-pub use crate::frame::Wire;
 use crate::metrics::Disconnect;
 
 /// What a client's request says.
@@ -18,7 +18,7 @@ use crate::metrics::Disconnect;
 pub struct Asked<'a> {
     pub stream: Stream,
     pub query: &'a str,
-    pub wire: Wire,
+    pub wire: Framing,
     /// permessage-deflate is agreed on, or gzip accepted.
     pub is_compressed: bool,
     /// Wins over the query's start.
@@ -39,15 +39,15 @@ pub fn open<T: Transport + 'static>(
     let form = Form {
         stream: asked.stream,
         wire: asked.wire,
-        is_compressed: asked.is_compressed && (asked.wire == Wire::WebSocket || !is_own),
+        is_compressed: asked.is_compressed && (asked.wire == Framing::WebSocket || !is_own),
         is_batch: query.batch,
         has_control: query.control,
         filter: (!query.filter.is_empty()).then(|| Box::new(query.filter)),
     };
     let bounds = Bounds { until_height: query.until_height, messages_max: query.limit };
     let head = match asked.wire {
-        Wire::WebSocket => Head::Now(Vec::new()),
-        Wire::EventStream => {
+        Framing::WebSocket => Head::Now(Vec::new()),
+        Framing::EventStream => {
             let (bytes, readers) = (event_stream_head(&form), Vec::new());
             Head::WhenBegun(Box::new(StreamHead { bytes, readers }))
         }

@@ -43,7 +43,7 @@ pub struct Feed {
     pub dead_letter_queue: Arc<DeadLetterQueue>,
     pub precedence: Arc<Precedence>,
     pub is_attached: bool,
-    pub place: Place,
+    pub place: SourcePlace,
     /// The offset to be handed over before [`Input::CaughtUp`]; none once that has been said.
     pub tail: Option<u64>,
     /// Whether there is a tail to be reached that nobody could tell.
@@ -59,7 +59,7 @@ pub struct Feed {
 }
 
 /// How far reading has come.
-pub enum Place {
+pub enum SourcePlace {
     /// Nothing has been handed over: the start procedure comes next.
     Fresh,
     /// The stream was made anew, the pipeline knows it, and nothing of it has been handed over.
@@ -84,7 +84,7 @@ impl Feed {
                 Interruption::Abandoned => return Ok(()),
                 Interruption::StartOver => {
                     info!("starting over, since another chain is published");
-                    self.place = Place::Fresh;
+                    self.place = SourcePlace::Fresh;
                     self.tail = None;
                     self.is_tail_unknown = false;
                     continue;
@@ -186,8 +186,8 @@ impl Feed {
 
     pub fn set_attached(&mut self, connection: &Connection) {
         let offset = match &self.place {
-            Place::Taken { offset, .. } => Some(offset),
-            Place::Fresh | Place::Anew | Place::Queue => None,
+            SourcePlace::Taken { offset, .. } => Some(offset),
+            SourcePlace::Fresh | SourcePlace::Anew | SourcePlace::Queue => None,
         };
         let queue = self.topology.queue().as_str();
         info!(queue, after_offset = offset, address = %connection.address(), "consuming");

@@ -36,7 +36,7 @@ fn real_chain() -> Vec<EncodedBlock> {
 }
 
 /// The messages one by one.
-fn each(messages: &Messages) -> Vec<&[u8]> {
+fn each(messages: &MessageRun) -> Vec<&[u8]> {
     let mut start = 0;
     let each = messages.ends.iter().map(|end| {
         let message = &messages.bytes[start..*end as usize];
@@ -84,7 +84,7 @@ fn a_batch_put_together_from_parts_is_the_shared_one() {
         let all = Vec::from_iter(0..block.events_len() as u32);
         let payloads: Vec<_> = all.iter().map(|event| block.payload(*event as usize)).collect();
         for (wire, encoding) in
-            [(Wire::WebSocket, Encoding::Batch), (Wire::EventStream, Encoding::SseBatch)]
+            [(Framing::WebSocket, Encoding::Batch), (Framing::EventStream, Encoding::SseBatch)]
         {
             let parts =
                 [&batch_head(&block, &all, wire), &*payloads.join(SEPARATOR), batch_tail(wire)];

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 
-use crate::metrics::Refusal;
+use crate::metrics::HandshakeRefusal;
 use crate::readiness::State;
 use crate::server::answer::{Answer, refusal};
 use crate::server::auth::NotAuthorized;
@@ -17,7 +17,7 @@ pub const WEBSOCKET_VERSION: HeaderValue = HeaderValue::from_static("13");
 /// Why a stream is refused.
 pub struct Refused {
     pub status: StatusCode,
-    pub label: Refusal,
+    pub label: HandshakeRefusal,
     pub message: String,
     /// Whether a browser is told in-band, where it can read it.
     pub is_told_in_band: bool,
@@ -25,27 +25,27 @@ pub struct Refused {
 
 impl Refused {
     pub fn bad_query(error: QueryError) -> Self {
-        let label = Refusal::BadRequest;
+        let label = HandshakeRefusal::BadRequest;
         let refused = Self::new(StatusCode::BAD_REQUEST, label, error.to_string());
         Self { is_told_in_band: true, ..refused }
     }
 
     /// In-band, too: a browser's page must learn that its token is the reason.
     pub fn not_authorized(reason: NotAuthorized) -> Self {
-        let label = Refusal::NotAuthorized;
+        let label = HandshakeRefusal::NotAuthorized;
         let refused = Self::new(StatusCode::UNAUTHORIZED, label, reason.to_string());
         Self { is_told_in_band: true, ..refused }
     }
 
-    pub fn new(status: StatusCode, label: Refusal, message: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, label: HandshakeRefusal, message: impl Into<String>) -> Self {
         Self { status, label, message: message.into(), is_told_in_band: false }
     }
 
     pub fn not_now(state: State) -> Self {
         let label = match state {
-            State::Draining => Refusal::Draining,
+            State::Draining => HandshakeRefusal::Draining,
             State::Ready | State::Warming | State::BrokerLost | State::Unreadable => {
-                Refusal::Warming
+                HandshakeRefusal::Warming
             }
         };
         Self::new(
@@ -58,7 +58,7 @@ impl Refused {
     /// As a close says it.
     pub fn cause(self) -> Cause {
         match self.label {
-            Refusal::NotAuthorized => Cause::NotAuthorized(self.message),
+            HandshakeRefusal::NotAuthorized => Cause::NotAuthorized(self.message),
             _ => Cause::BadRequest(self.message),
         }
     }

@@ -9,7 +9,7 @@ use hyper::{Method, Request, StatusCode, Version};
 use hyper_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::refused::{Refused, WEBSOCKET_VERSION};
-use crate::metrics::Refusal;
+use crate::metrics::HandshakeRefusal;
 use crate::server::auth::NotAuthorized;
 use crate::server::extensions;
 use crate::server::form::Stream;
@@ -69,13 +69,17 @@ pub fn accept_key(request: &Request<Incoming>) -> Result<String, Refused> {
     let version = request.headers().get(header::SEC_WEBSOCKET_VERSION);
     if version != Some(&WEBSOCKET_VERSION) {
         let message = "only version 13 of the WebSocket protocol is spoken here";
-        return Err(Refused::new(StatusCode::UPGRADE_REQUIRED, Refusal::BadRequest, message));
+        return Err(Refused::new(
+            StatusCode::UPGRADE_REQUIRED,
+            HandshakeRefusal::BadRequest,
+            message,
+        ));
     }
     match request.headers().get(header::SEC_WEBSOCKET_KEY) {
         Some(key) if is_key(key.as_bytes()) => Ok(derive_accept_key(key.as_bytes())),
         _ => {
             let message = "Sec-WebSocket-Key must be 16 bytes in base64";
-            Err(Refused::new(StatusCode::BAD_REQUEST, Refusal::BadRequest, message))
+            Err(Refused::new(StatusCode::BAD_REQUEST, HandshakeRefusal::BadRequest, message))
         }
     }
 }

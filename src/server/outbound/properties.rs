@@ -9,7 +9,7 @@ use super::tests::frames;
 use super::*;
 use crate::filter::Filter;
 use crate::frame::sample::block;
-use crate::frame::{GZIP_HEADER, Wire};
+use crate::frame::{Framing, GZIP_HEADER};
 use crate::history::{Entries, History};
 use crate::server::form::Stream;
 use crate::server::query::{Query, Start};
@@ -34,7 +34,7 @@ struct Case {
     chain: Vec<Block>,
     history: History,
     stream: Stream,
-    wire: Wire,
+    wire: Framing,
     is_compressed: bool,
     is_batch: bool,
     has_control: bool,
@@ -72,9 +72,9 @@ impl Case {
             true => (0..random.u64(1..4)).map(|_| random.u64(0..6)).collect(),
             false => Vec::new(),
         };
-        let wire = if random.bool() { Wire::WebSocket } else { Wire::EventStream };
+        let wire = if random.bool() { Framing::WebSocket } else { Framing::EventStream };
         // What an event stream puts together for one client is not compressed.
-        let is_shared = wire == Wire::WebSocket || !is_batch || wanted.is_empty();
+        let is_shared = wire == Framing::WebSocket || !is_batch || wanted.is_empty();
         Self {
             chain,
             history,
@@ -131,7 +131,7 @@ impl Case {
             stream: self.stream,
             wire: self.wire,
             is_compressed: self.is_compressed
-                && (self.wire == Wire::WebSocket || !(self.is_batch && is_inside)),
+                && (self.wire == Framing::WebSocket || !(self.is_batch && is_inside)),
             is_batch: self.is_batch,
             has_control: self.has_control,
             filter: filter.map(Box::new),
@@ -149,11 +149,11 @@ impl Case {
     /// What the whole messages among the bytes say.
     fn facts(&self, bytes: &[u8], is_compressed: bool) -> Vec<Fact> {
         match self.wire {
-            Wire::WebSocket => {
+            Framing::WebSocket => {
                 let texts = frames(whole_frames(bytes)).into_iter();
                 texts.map(|(first, payload)| fact(&text(first, payload, is_compressed))).collect()
             }
-            Wire::EventStream => {
+            Framing::EventStream => {
                 let text = if is_compressed { inflated(bytes) } else { bytes.to_vec() };
                 let text = String::from_utf8(text).expect("text");
                 let data = whole_events(&text).flat_map(|event| event.lines());
@@ -299,7 +299,7 @@ fn what_was_received_joined_at_its_cursors_is_the_chain() {
             let mut bytes = write(&case, &mut outbound, bytes_max, &mut random);
             let is_cut = bytes.len() == bytes_max;
             // A client of a WebSocket is told its place when the server closes.
-            let told = (is_cut && case.wire == Wire::WebSocket).then(|| {
+            let told = (is_cut && case.wire == Framing::WebSocket).then(|| {
                 outbound.close(Ending::Cause(Cause::Draining));
                 bytes.extend(write(&case, &mut outbound, usize::MAX, &mut random));
                 let (_, close) = frames(&bytes).pop().expect("a close");

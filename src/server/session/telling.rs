@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{CLOSE_TIMEOUT, Closing, Session, Transport};
 use crate::history::{Gone, Lag};
-use crate::metrics::{Disconnect, Resume};
+use crate::metrics::{Disconnect, ResumeOutcome};
 use crate::server::close::Cause;
 use crate::server::feed::End;
 use crate::server::notice::{self, Beginning};
@@ -30,13 +30,13 @@ impl<T: Transport> Session<T> {
             Ok(Some(begun)) => begun,
             Err(end) => {
                 if self.is_resumed {
-                    self.around.metrics.resumes.add(Resume::NotAvailable);
+                    self.around.metrics.resumes.add(ResumeOutcome::NotAvailable);
                 }
                 return self.close(&cause_of(end));
             }
         };
         if self.is_resumed {
-            let outcome = if begun.is_deep { Resume::Deep } else { Resume::Served };
+            let outcome = if begun.is_deep { ResumeOutcome::Deep } else { ResumeOutcome::Served };
             self.around.metrics.resumes.add(outcome);
         }
         self.told_at = now;

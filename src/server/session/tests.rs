@@ -33,7 +33,7 @@ fn wanted(query: &str, way: Way) -> Wanted {
     Wanted {
         form: Form {
             stream: Stream::Transactions,
-            wire: if is_websocket { Wire::WebSocket } else { Wire::EventStream },
+            wire: if is_websocket { Framing::WebSocket } else { Framing::EventStream },
             is_compressed: false,
             is_batch: query.batch,
             has_control: query.control,

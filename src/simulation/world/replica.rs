@@ -13,7 +13,7 @@ use crate::config::{self, Blocks, Config};
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::operator_status::OperatorStatus;
-use crate::pipeline::{Parts, Pipeline};
+use crate::pipeline::{Pipeline, PipelineContext};
 use crate::readiness::Readiness;
 use crate::server::simulated::Surroundings;
 use crate::shutdown::Drain;
@@ -60,7 +60,7 @@ impl Replica {
             operator_status: Arc::default(),
         };
         let (source, link) = Source::new(Arc::clone(&amqp), signs);
-        let pipeline = Pipeline::new(Parts {
+        let pipeline = Pipeline::new(PipelineContext {
             blocks,
             queue_mode: amqp.queue.mode,
             queue_name: "simulated".to_owned(),

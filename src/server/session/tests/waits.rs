@@ -5,9 +5,9 @@ use std::future::poll_fn;
 use tokio::io::AsyncWrite;
 
 use super::*;
-use crate::frame::Wire;
+use crate::frame::Framing;
 use crate::history::{Entries, RequiredEncodings};
-use crate::metrics::Resume;
+use crate::metrics::ResumeOutcome;
 use crate::server::feed;
 use crate::tickets::{CalledTicket, TicketQueue};
 
@@ -66,7 +66,7 @@ async fn a_start_that_is_not_to_be_had_is_counted_once() {
     let bench = Bench::of(chain(3..=9), 1 << 20, wanted("from_height=2", Way::WebSocket));
     let around = Arc::clone(&bench.around);
     assert_eq!(bench.close().await.0, 4009);
-    assert_eq!(around.metrics.resumes.get(Resume::NotAvailable), 1);
+    assert_eq!(around.metrics.resumes.get(ResumeOutcome::NotAvailable), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,7 +271,7 @@ async fn an_idle_session_keeps_no_room_for_a_large_block() {
     let bench = Bench::of(history, 1 << 20, wanted("", Way::WebSocket));
     let (client, server) = duplex(16 << 20);
     let wanted = wanted("after=4.0&batch=block", Way::WebSocket);
-    assert_eq!(wanted.form.wire, Wire::WebSocket);
+    assert_eq!(wanted.form.wire, Framing::WebSocket);
     let mut session = Session::new(server, Arc::clone(&bench.around), wanted);
     // Each poll writes as much as tokio lets a task do in one turn.
     for _ in 0..1_000 {
