@@ -6,43 +6,30 @@
 //! settles nothing (of a stream, acks are only credit), counts no delivery and dead-letters nothing:
 //! the pipeline did all that when the message was new.
 
+mod context;
+mod heights;
 mod pace;
 mod scan;
 mod search;
+mod stop;
 mod stream;
 mod turn;
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
-use crate::amqp::{Bounds, Message, ReadError};
-use crate::backoff::Backoff;
 use crate::block;
-use crate::config::{Blocks, Heights, Hold};
-use crate::encoder;
+use crate::config::{Blocks, Hold};
 use crate::metrics::Metrics;
 use crate::sequence;
-use crate::tickets::{CalledTicket, TicketQueue, Tickets};
-use scan::Scanned;
+use crate::tickets::{TicketQueue, Tickets};
+use context::{BackfillContext, HOLD_MESSAGES, TICK};
 pub use stream::{ReadableStream, StreamMessages};
-use turn::TicketTurn;
 
-/// How often it is looked up where the RabbitMQ stream begins.
-const FIRST_HEIGHT_EVERY: Duration = Duration::from_secs(30);
 /// What one reading may hold back behind a missing height, beside `blocks.hold_bytes`.
 const HOLD_BYTES_MAX: u64 = 16 << 20;
-/// A missing height is waited for during so many messages: several times what a few producers of
-/// small blocks are ahead of each other, and a second's reading.
-const HOLD_MESSAGES: u32 = 4_096;
-/// What the sequencer's clock advances by with each message: no time passes in what is read back.
-const TICK: Duration = Duration::from_millis(1);
-/// In dense heights, how far the lowest of a stream's first messages may be below the next.
-const APART_MAX: u64 = 64;
 
 /// What readings are made with.
 pub struct BackfillParts {
@@ -61,18 +48,6 @@ pub struct Backfill<S> {
     context: Arc<BackfillContext<S>>,
     queue: TicketQueue,
     turns_max: usize,
-}
-
-/// What every reading works with.
-struct BackfillContext<S> {
-    stream: S,
-    tickets: Arc<Tickets>,
-    metrics: Arc<Metrics>,
-    blocks: Blocks,
-    decode_rules: block::DecodeRules,
-    sequence_rules: sequence::SequenceRules,
-    /// What readings have learnt of the stream's older part, for each other.
-    scanned: Mutex<Arc<Scanned>>,
 }
 
 impl<S: ReadableStream> Backfill<S> {
@@ -133,82 +108,5 @@ impl<S: ReadableStream> Backfill<S> {
     }
 }
 
-impl<S: ReadableStream> BackfillContext<S> {
-    /// One reading, until its turn ends or its session has gone.
-    async fn turn(
-        self: Arc<Self>,
-        ticket: CalledTicket,
-        waiting: tokio::sync::watch::Receiver<usize>,
-    ) {
-        let dropped = ticket.dropped();
-        // What the session needs beside plain frames is made as for everyone.
-        let encoding = encoder::run(Arc::clone(ticket.history()), dropped.clone());
-        let mut turn = TicketTurn::new(&self, ticket, waiting);
-        let state = tokio::select! {
-            () = encoding => return,
-            state = turn.run() => state,
-        };
-        turn.end(state);
-    }
-
-    /// Looks up where the stream begins, again and again.
-    async fn keep_first_height(&self) {
-        let mut backoff = Backoff::default();
-        loop {
-            let found = match self.stream.bounds().await {
-                Ok(Some(bounds)) => self.first_height(bounds).await,
-                Ok(None) => Ok(None),
-                Err(error) => Err(error),
-            };
-            if let Ok(height) = &found {
-                self.tickets.set_first_height(*height);
-            }
-            match found {
-                Ok(Some(_)) => {
-                    backoff.reset();
-                    sleep(FIRST_HEIGHT_EVERY).await;
-                }
-                Ok(None) => sleep(backoff.next(fastrand::f64())).await,
-                Err(reason) => {
-                    // What was known stays: while the broker is away it is still the best guess.
-                    debug!(%reason, "cannot tell where the stream begins");
-                    sleep(backoff.next(fastrand::f64())).await;
-                }
-            }
-        }
-    }
-
-    /// The first height in the stream, as its first messages show it; none when none of them is a
-    /// block.
-    async fn first_height(&self, bounds: Bounds) -> Result<Option<u64>, ReadError> {
-        let heights = self.heights(bounds.first).await?;
-        let apart = match self.blocks.heights {
-            Heights::Dense => APART_MAX,
-            Heights::Sparse => self.blocks.jump_max,
-        };
-        let height = search::lowest(heights, apart);
-        self.tickets.set_first_height(height);
-        Ok(height)
-    }
-
-    /// The heights of some messages from `offset` on.
-    async fn heights(&self, offset: u64) -> Result<Vec<u64>, ReadError> {
-        let mut heights = Vec::new();
-        for message in self.stream.peek(offset).await? {
-            heights.extend(self.height_of(&message));
-            // A small packed one can be a large one to look through.
-            tokio::task::yield_now().await;
-        }
-        Ok(heights)
-    }
-
-    fn height_of(&self, message: &Message) -> Option<u64> {
-        let bytes_max = self.decode_rules.body_bytes_max;
-        block::packed_height_of(&message.body, &message.packing, bytes_max)
-    }
-}
-
-#[cfg(test)]
-mod tape;
 #[cfg(test)]
 mod tests;

@@ -4,18 +4,23 @@
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::{Duration, Instant as Tick};
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
+use super::context::{BackfillContext, HOLD_MESSAGES, TICK};
 use super::pace::{Cost, ReadPace};
 use super::scan::{PassageHeights, Scan};
-use super::{BackfillContext, HOLD_MESSAGES, ReadableStream, StreamMessages, TICK, search};
+use super::search;
+use super::stop::Stop;
+use super::stream::{ReadableStream, StreamMessages};
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::backoff::Backoff;
 use crate::block::{self, Block};
+use crate::encoder;
 use crate::frame::{self, EncodedBlock};
 use crate::sequence::{OfferedBlock, SequenceStart, Sequencer, Step};
 use crate::tickets::{CalledTicket, TicketState};
@@ -70,14 +75,23 @@ struct Passage {
     is_end_checked: bool,
 }
 
-/// Why a passage ended.
-enum Stop {
-    End(TicketState),
-    Broken(ReadError),
-    /// What is missing here lies elsewhere, at this offset.
-    Led {
-        offset: u64,
-    },
+impl<S: ReadableStream> BackfillContext<S> {
+    /// One reading, until its turn ends or its session has gone.
+    pub async fn turn(
+        self: Arc<Self>,
+        ticket: CalledTicket,
+        waiting: tokio::sync::watch::Receiver<usize>,
+    ) {
+        let dropped = ticket.dropped();
+        // What the session needs beside plain frames is made as for everyone.
+        let encoding = encoder::run(Arc::clone(ticket.history()), dropped.clone());
+        let mut turn = TicketTurn::new(&self, ticket, waiting);
+        let state = tokio::select! {
+            () = encoding => return,
+            state = turn.run() => state,
+        };
+        turn.end(state);
+    }
 }
 
 impl<'a, S: ReadableStream> TicketTurn<'a, S> {
@@ -421,10 +435,4 @@ fn hash_of(body: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(body);
     hasher.finish()
-}
-
-impl From<ReadError> for Stop {
-    fn from(error: ReadError) -> Self {
-        Self::Broken(error)
-    }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::stream::{ReadableStream, StreamMessages};
+use super::super::stream::{ReadableStream, StreamMessages};
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::history::{Entries, Entry};
 use crate::packing::Packing;
