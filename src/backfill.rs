@@ -8,7 +8,9 @@
 
 mod context;
 mod heights;
+mod output;
 mod pace;
+mod passage;
 mod scan;
 mod search;
 mod stop;
@@ -96,7 +98,7 @@ impl<S: ReadableStream> Backfill<S> {
                 && let Some(ticket) = self.queue.take()
             {
                 let context = Arc::clone(&self.context);
-                turns.spawn(context.turn(ticket, self.queue.watch()));
+                turns.spawn(turn::serve(context, ticket, self.queue.watch()));
             }
             self.context.metrics.deep_reads.set(turns.len() as i64);
             self.context.metrics.deep_reads_waiting.set(self.queue.waiting() as i64);
