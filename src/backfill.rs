@@ -1,10 +1,11 @@
-//! Reads back from the RabbitMQ stream for clients that begin before this replica's memory: the same
-//! decode, sequence, encode and append as the pipeline's, into a small history per client.
+//! A reader of the RabbitMQ stream for clients that begin before this replica's memory.
 //!
-//! A bounded number of readings run at a time, each with a bounded rate and a bounded memory, and
-//! none holds its turn against others for long; so live clients do not notice them. This room
-//! settles nothing (of a stream, acks are only credit), counts no delivery and dead-letters nothing:
-//! the pipeline did all that when the message was new.
+//! It decodes, orders, encodes and appends as the pipeline does, into a small history per client.
+//! A bounded number of readings run at a time, each with a bounded rate and a bounded memory. None
+//! holds its turn against others for long. So live clients do not notice them.
+//!
+//! This room settles nothing (of a stream, acks are only credit), counts no delivery and dead-letters
+//! nothing: the pipeline did all that when the message was new.
 
 mod context;
 mod heights;
@@ -23,15 +24,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::block;
-use crate::config::{Blocks, Hold};
+use crate::config::Blocks;
 use crate::metrics::Metrics;
-use crate::sequence;
 use crate::tickets::{TicketQueue, Tickets};
-use context::{BackfillContext, HOLD_MESSAGES, TICK};
+use context::{BackfillContext, sequence_rules};
 pub use stream::{ReadableStream, StreamMessages};
-
-/// What one reading may hold back behind a missing height, beside `blocks.hold_bytes`.
-const HOLD_BYTES_MAX: u64 = 16 << 20;
 
 /// What readings are made with.
 pub struct BackfillParts {
@@ -53,18 +50,10 @@ pub struct Backfill<S> {
 }
 
 impl<S: ReadableStream> Backfill<S> {
+    /// Readings that read nothing yet.
     pub fn new(parts: BackfillParts, stream: S) -> Self {
         let BackfillParts { blocks, encoded_bytes_max, turns_max, tickets, queue, metrics } = parts;
-        let sequence_rules = sequence::SequenceRules {
-            heights: blocks.heights,
-            hold: match blocks.hold {
-                Hold::For(_) => Hold::For(TICK * HOLD_MESSAGES),
-                Hold::Forever => Hold::Forever,
-            },
-            hold_bytes: blocks.hold_bytes.as_u64().min(HOLD_BYTES_MAX),
-            jump_max: blocks.jump_max,
-            doubt: None,
-        };
+        let sequence_rules = sequence_rules(&blocks);
         let decode_rules = block::DecodeRules::of(&blocks, encoded_bytes_max);
         let context = BackfillContext {
             stream,

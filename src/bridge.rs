@@ -1,6 +1,6 @@
-//! The composition root: everything is made here, joined by channels here, and ended here.
+//! The composition root: every task and channel is made here, joined here and ended here.
 //!
-//! `bind` takes the addresses, `run` does the work until told to stop. No task outlives `run`.
+//! `bind` takes the addresses. `run` does the work until it is told to stop. No task outlives `run`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -11,8 +11,8 @@
 //!                '------- ack or dead-letter: pipeline, and nowhere else
 //! ```
 //!
-//! What has left the history but is still in the RabbitMQ stream, `backfill` reads back through the same
-//! rooms into a small history for the one client that asked for it (`tickets`).
+//! Blocks may have left the history but still be in the RabbitMQ stream. A session asks for them with
+//! a ticket (`tickets`), and `backfill` reads them through the same rooms into the ticket's small history.
 //!
 //! What always holds (`tests/it/tidy.rs` keeps what can be read off the source):
 //!
@@ -30,7 +30,7 @@
 //!
 //! Imports run downwards in the list below, and the edges never import each other.
 
-// The commands, the composition root, the one loop, and the same for what is read back.
+// The commands, the composition root, the one loop, and the readings of what has left memory.
 pub mod cli;
 
 pub mod bridge;
@@ -47,10 +47,10 @@ pub mod amqp;
 pub mod client;
 pub mod server;
 
-// Between them: what sessions ask of the broker's stream.
+// Between them: what sessions ask of the broker's stream, and what then comes.
 pub mod tickets;
 
-// What only some clients need: made of blocks once, off everyone's way.
+// Encodings that only some clients require: made once, by a task of their own.
 pub mod encoder;
 
 // The domain, against the data's path: each knows only those below it.

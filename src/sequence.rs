@@ -1,10 +1,11 @@
-//! Puts blocks into the order of their heights: publish, hold, duplicate, conflict, gap, fill.
+//! The order of blocks by height: publish, hold, duplicate, conflict, gap, fill.
 //!
 //! A pure state machine: time is an argument, what it carries is opaque, and what is to be done
 //! comes out as [`Step`]s. Which heights a history ends up with depends on the messages and their
-//! order alone, never on timing (but for [`SequenceRules::doubt`], where set): whatever decides that a block is taken looks at the heights taken
-//! so far, published or still held. Time and memory only decide when a gap is given up, and a block
-//! that comes later fills it. (One exception: [`Sequencer::forget_below`] follows the history.)
+//! order alone, never on timing (but for [`SequenceRules::doubt`], where set). Whatever decides that a
+//! block is taken looks at the heights taken so far, published or still held. Time and memory only
+//! decide when a gap is given up, and a block that comes later fills it. (One exception:
+//! [`Sequencer::forget_below`] follows the history.)
 //!
 //! No input, no clock, no log, no metric is touched here.
 

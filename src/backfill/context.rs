@@ -1,4 +1,4 @@
-//! What every reading of the backfill works with, and what readings have learnt for each other.
+//! The context of all readings: their stream and rules, and what one has learnt for the others.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,13 +12,15 @@ use super::stream::ReadableStream;
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::backoff::Backoff;
 use crate::block;
-use crate::config::{Blocks, Heights};
+use crate::config::{Blocks, Heights, Hold};
 use crate::metrics::Metrics;
-use crate::sequence;
+use crate::sequence::SequenceRules;
 use crate::tickets::Tickets;
 
 /// How often it is looked up where the RabbitMQ stream begins.
 const FIRST_HEIGHT_EVERY: Duration = Duration::from_secs(30);
+/// What one reading may hold back behind a missing height, beside `blocks.hold_bytes`.
+const HOLD_BYTES_MAX: u64 = 16 << 20;
 /// A missing height is waited for during so many messages: several times what a few producers of
 /// small blocks are ahead of each other, and a second's reading.
 pub const HOLD_MESSAGES: u32 = 4_096;
@@ -34,7 +36,7 @@ pub struct BackfillContext<S> {
     pub metrics: Arc<Metrics>,
     pub blocks: Blocks,
     pub decode_rules: block::DecodeRules,
-    pub sequence_rules: sequence::SequenceRules,
+    pub sequence_rules: SequenceRules,
     /// What readings have learnt of the stream's older part, for each other.
     pub scanned: Mutex<Arc<Scanned>>,
 }
@@ -94,5 +96,19 @@ impl<S: ReadableStream> BackfillContext<S> {
     pub fn height_of(&self, message: &Message) -> Option<u64> {
         let bytes_max = self.decode_rules.body_bytes_max;
         block::packed_height_of(&message.body, &message.packing, bytes_max)
+    }
+}
+
+/// The rules by which readings put blocks in order: the pipeline's, with messages in the place of time.
+pub fn sequence_rules(blocks: &Blocks) -> SequenceRules {
+    SequenceRules {
+        heights: blocks.heights,
+        hold: match blocks.hold {
+            Hold::For(_) => Hold::For(TICK * HOLD_MESSAGES),
+            Hold::Forever => Hold::Forever,
+        },
+        hold_bytes: blocks.hold_bytes.as_u64().min(HOLD_BYTES_MAX),
+        jump_max: blocks.jump_max,
+        doubt: None,
     }
 }

@@ -1,4 +1,4 @@
-//! How fast a reading may go.
+//! The pace of a reading: blocks, messages and bytes per second.
 
 use std::time::Duration;
 

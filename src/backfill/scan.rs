@@ -1,9 +1,9 @@
-//! Which heights lie in the stream, and where: before the place that a search has found, since looks can
-//! mislead, and behind more than is waited for, where a block was published again. A height is called
-//! missing only when all of that has been read.
+//! A scan of the stream for heights that were not found where they were looked for.
 //!
-//! What was read is kept for the next reading, as runs of heights, with the last message, by which
-//! the stream is known again.
+//! They may lie before the place that a search has found, since looks can mislead, or behind more than
+//! is waited for, if a block was published again. A height is called missing only when all of that has
+//! been read. What was read is kept for the next reading, with the last message, by which the stream
+//! is known again.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What is read from: RabbitMQ through [`Reader`], and what stands in for it in tests.
+//! The stream that is read from: RabbitMQ through [`Reader`], or one in memory for tests.
 
 use crate::amqp::{self, Bounds, Message, ReadError, Reader};
 

@@ -1,5 +1,7 @@
-//! Bad input: counted, told, dead-lettered, settled. The feed never waits for it longer than the
-//! dead-letter publisher's own deadline, and nothing is lost in silence.
+//! The rejection of bad input: it is counted, told, dead-lettered and settled.
+//!
+//! The feed never waits longer than the dead-letter publisher's own deadline. Nothing is lost in
+//! silence.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
