@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
-use super::Entry;
+use super::entry::Entry;
 use super::required_encodings::RequiredEncodings;
 use crate::filter::Index;
 use crate::frame::{EncodedBlock, Encoding, MessageRun, encode_as};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::Notify;
 
-use super::CachedBlock;
+use super::cached_block::CachedBlock;
 use super::required_encodings::{REQUIRED_MAX, RequiredEncodings};
 
 /// Jobs taken at a time. Few, so that a new block's jobs do not wait behind a long queue.

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::collections::vec_deque;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::{CachedBlock, Entry, HistorySummary};
+use super::cached_block::CachedBlock;
+use super::entry::Entry;
 
 /// Fills that are remembered one by one, for the clients that are told of them.
 const FILLS_MAX: usize = 4_096;
@@ -22,6 +24,17 @@ pub struct EntryRun {
     fills: VecDeque<u64>,
     /// How many filled one before these.
     fills_forgotten: u64,
+}
+
+/// What an operator asks of a history.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistorySummary {
+    pub first_height: Option<u64>,
+    pub tip: Option<u64>,
+    pub tip_time: Option<SystemTime>,
+    pub oldest_time: Option<SystemTime>,
+    pub blocks: usize,
+    pub bytes: usize,
 }
 
 impl EntryRun {
@@ -181,7 +194,7 @@ impl EntryRun {
     }
 }
 
-fn time_of(entry: &Entry) -> Option<std::time::SystemTime> {
+fn time_of(entry: &Entry) -> Option<SystemTime> {
     match entry {
         Entry::Block(cached) => Some(cached.appended_time),
         Entry::Gap { .. } => None,

@@ -1,25 +1,11 @@
-//! Wakers of a history's readers: one per reader, for as long as the reader lives.
-//!
-//! A reader puts its waker down once, not once per block. Nothing is handed over here: who is woken
-//! looks at the run. A wake is a flag on a task; whoever appends never waits for a reader to run.
+//! A reader's watch on a history: woken by every move.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use slab::Slab;
-
-use super::History;
 use super::required_encodings::RequiredEncodings;
-
-/// The readers that the same moves concern.
-#[derive(Debug, Default)]
-pub(super) struct HistoryReaders {
-    /// Moves so far.
-    moves: AtomicU64,
-    /// One per [`Watch`] that was polled.
-    wakers: Mutex<Slab<Waker>>,
-}
+use super::shared::History;
 
 /// A reader's place in a history, for as long as this lives. Every move wakes the reader, and the
 /// encodings that it requires are made for every new block before.
@@ -39,21 +25,16 @@ struct Entered {
     waker: Waker,
 }
 
-impl HistoryReaders {
-    pub fn wake(&self) {
-        self.moves.fetch_add(1, Ordering::Release);
-        for (_, waker) in self.lock().iter() {
-            waker.wake_by_ref();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Slab<Waker>> {
-        self.wakers.lock().expect("bug: nothing panics while it holds this lock")
+impl History {
+    /// A place for a reader that requires these encodings. From now on they are made for every new
+    /// block before the reader is woken.
+    pub fn watch(self: &Arc<Self>, required: RequiredEncodings) -> Watch {
+        Watch::new(Arc::clone(self), required)
     }
 }
 
 impl Watch {
-    pub(super) fn new(history: Arc<History>, required: RequiredEncodings) -> Self {
+    fn new(history: Arc<History>, required: RequiredEncodings) -> Self {
         history.encode_queue.add_reader(required);
         let seen = history.readers(required).moves.load(Ordering::Acquire);
         Self { history, required, seen, entered: None }
