@@ -4,7 +4,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
-use super::entry::Entry;
 use super::required_encodings::RequiredEncodings;
 use crate::filter::Index;
 use crate::frame::{EncodedBlock, Encoding, MessageRun, encode_as};
@@ -12,6 +11,8 @@ use crate::frame::{EncodedBlock, Encoding, MessageRun, encode_as};
 /// Per block, beside what is counted exactly: reference counts, what the allocator adds to four
 /// allocations, and the sequencer's entry for the height.
 const BESIDE_BYTES: usize = 192;
+/// The run's entry for the block: two heights, and which kind it is. `entry` checks it.
+pub(super) const ENTRY_BYTES: usize = 24;
 
 /// A block in the history, and since when.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ impl CachedBlock {
     pub fn bytes(&self) -> usize {
         self.block.bytes()
             + size_of::<Self>()
-            + size_of::<Entry>()
+            + ENTRY_BYTES
             + BESIDE_BYTES
             + self.extras.get().map_or(0, |extras| extras.bytes())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
-use super::cached_block::CachedBlock;
+use super::cached_block::{CachedBlock, ENTRY_BYTES};
 
 /// Entries that one read yields at most; on the stack of whoever reads.
 pub const ENTRIES_MAX: usize = 64;
@@ -21,6 +21,9 @@ pub enum Entry {
         to_height: u64,
     },
 }
+
+/// A cached block counts this much for its entry without importing it.
+const _: () = assert!(size_of::<Entry>() == ENTRY_BYTES);
 
 impl Entry {
     pub fn first_height(&self) -> u64 {
