@@ -37,7 +37,7 @@ pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetters};
 pub use keeper::{Failure, Keeper};
 pub use publisher::{Confirm, PublishError, Publisher};
 pub use reader::{Bounds, Dialer, Message, Messages, ReadError, Reader};
-pub use source::{Link, Signs, Source, SourceError};
+pub use source::{Signs, Source, SourceError, SourceLink};
 pub use tls::{TlsError, check as check_certificates};
 
 use crate::packing::Packing;

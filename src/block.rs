@@ -31,11 +31,11 @@ use crate::config::{Blocks, Dialect};
 use crate::metrics::DecodeErrorKind;
 use crate::packing::Packing;
 
-pub use content::Content;
+pub use content::BlockContent;
 pub(crate) use encoded::is_plain;
 pub use encoded::{EncodedLen, event_len};
 pub use error::DecodeError;
-pub use fields::{Field, Fields};
+pub use fields::{Fields, TransactionField};
 pub use height::HEIGHT_MAX;
 pub use near::{Near, SMALLEST};
 pub use renumber::{height_of, with_height};
@@ -54,7 +54,7 @@ const GZIP_HINT: &str = "; it begins like gzip, which its message's content_enco
 
 /// What a body must keep to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rules {
+pub struct DecodeRules {
     pub dialect: Dialect,
     /// `blocks.max_bytes`; never more than 512 MiB less one byte.
     pub body_bytes_max: usize,
@@ -66,7 +66,7 @@ pub struct Rules {
 
 /// What a body says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Message {
+pub enum Decoded {
     Block(Block),
     /// BigchainDB's event for a block that did not pass its vote. Its data was not looked at.
     MarkedInvalid,
@@ -108,11 +108,11 @@ pub fn packed_height_of(body: &[u8], packing: &Packing, body_bytes_max: usize) -
 /// # Errors
 /// The body is bad input whatever comes later: it goes to the dead letters as it is. Never a part of
 /// a block.
-pub fn decode(body: &[u8], rules: &Rules) -> Result<Message, DecodeError> {
+pub fn decode(body: &[u8], rules: &DecodeRules) -> Result<Decoded, DecodeError> {
     check_len(body, rules.body_bytes_max.min(BODY_BYTES_MAX))?;
     let (text, at) = text_of(body)?;
     let read = bare::read(text, at, |text, _| read_block(text, rules.dialect))?;
-    let Some(block) = read else { return Ok(Message::MarkedInvalid) };
+    let Some(block) = read else { return Ok(Decoded::MarkedInvalid) };
     let encoded_bytes_max = rules.encoded_bytes_max.min(ENCODED_BYTES_MAX);
     let encoded_bytes = EncodedLen::of(&block, rules.dialect).total();
     if encoded_bytes > encoded_bytes_max {
@@ -121,10 +121,10 @@ pub fn decode(body: &[u8], rules: &Rules) -> Result<Message, DecodeError> {
         );
         return Err(DecodeError::new(DecodeErrorKind::TooLarge, what));
     }
-    Ok(Message::Block(block))
+    Ok(Decoded::Block(block))
 }
 
-impl Rules {
+impl DecodeRules {
     /// The configured ones. `encoded_bytes_max`: what a history could hold.
     pub fn of(blocks: &Blocks, encoded_bytes_max: u64) -> Self {
         let body_bytes_max = usize::try_from(blocks.max_bytes.as_u64()).unwrap_or(usize::MAX);
@@ -134,9 +134,9 @@ impl Rules {
 
 impl Block {
     /// Enough to tell a duplicate from a conflict.
-    pub fn content(&self) -> Content {
+    pub fn content(&self) -> BlockContent {
         let ids = (0..self.fields.len()).map(|index| self.fields.transaction_id(index));
-        Content::from_ids(ids, self.hash.as_deref())
+        BlockContent::from_ids(ids, self.hash.as_deref())
     }
 
     /// The memory it takes, itself included.
@@ -147,7 +147,7 @@ impl Block {
 
 /// The block in a text; none when it is marked invalid.
 fn read_block(text: &str, dialect: Dialect) -> Result<Option<Block>, DecodeError> {
-    let mut fields = fields::Builder::default();
+    let mut fields = fields::FieldsBuilder::default();
     let outer = Envelope::read(text, 0, Some((&mut fields, dialect)))?;
     let parts = match outer.marked()? {
         Marked::Plain => outer,

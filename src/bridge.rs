@@ -1,6 +1,6 @@
-//! The composition root: everything is made here, joined by channels here, and ended here.
+//! The composition root: every task and channel is made here, joined here and ended here.
 //!
-//! `bind` takes the addresses, `run` does the work until told to stop. No task outlives `run`.
+//! `bind` takes the addresses. `run` does the work until it is told to stop. No task outlives `run`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::amqp::{self, DeadLetters, Dialer, Reader, Signs, Source, SourceError};
-use crate::archive::Archive;
+use crate::backfill::{self, Backfill};
 use crate::config::{Config, QueueMode};
 use crate::encoder;
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::notices::Notices;
-use crate::pipeline::{Parts, Pipeline};
+use crate::operator_status::OperatorStatus;
+use crate::pipeline::{Pipeline, PipelineContext};
 use crate::readiness::Readiness;
 use crate::reload::Reload;
-use crate::replay::{self, Replay};
 use crate::server::{self, Server, Sources};
 use crate::shutdown::Drain;
 use crate::telemetry;
+use crate::tickets::Tickets;
 
 /// From the source (sender) to the pipeline (receiver). When it is full the source waits, the broker
 /// is not given credit, and deliveries stop at `amqp.prefetch`: that is the bound.
@@ -49,7 +49,7 @@ pub struct Bridge {
 
 /// What reads back what has left the history, before it runs.
 struct ReadBack {
-    parts: replay::Parts,
+    parts: backfill::BackfillParts,
     reader: Reader,
     dialer: Dialer,
 }
@@ -66,7 +66,7 @@ pub struct Addresses {
 
 /// Why a replica could not be set up.
 #[derive(Debug, Error)]
-pub enum BindError {
+pub enum SetupError {
     #[error(transparent)]
     Listen(#[from] server::BindError),
     #[error(transparent)]
@@ -90,31 +90,31 @@ impl Bridge {
     /// # Errors
     /// An address that cannot be had: choose another in `server.listen` or `admin.listen`. A
     /// certificate that is of no use: mend `server.tls` or `amqp.tls`.
-    pub async fn bind(config: Config) -> Result<Self, BindError> {
+    pub async fn bind(config: Config) -> Result<Self, SetupError> {
         amqp::check_certificates(&config.amqp)?;
         raise_descriptor_limit(config.server.max_connections);
         let metrics = Arc::new(Metrics::new());
         telemetry::count_lost(&metrics.log_lines_lost);
         let readiness = Arc::new(Readiness::new(config.amqp.unready_after));
-        let notices = Arc::new(Notices::default());
+        let operator_status = Arc::new(OperatorStatus::default());
         let history_bytes_max = config.history.max_bytes.as_u64();
         let history =
             Arc::new(History::new(usize::try_from(history_bytes_max).unwrap_or(usize::MAX)));
-        let (archive, requests) = match config.amqp.queue.mode {
+        let (tickets, queue) = match config.amqp.queue.mode {
             QueueMode::Stream => {
-                let (archive, requests) = Archive::new();
-                (Arc::new(archive), Some(requests))
+                let (tickets, queue) = Tickets::new();
+                (Arc::new(tickets), Some(queue))
             }
-            QueueMode::Queue => (Arc::new(Archive::none()), None),
+            QueueMode::Queue => (Arc::new(Tickets::none()), None),
         };
 
         let reload = Arc::new(Reload::default());
         let sources = Sources {
             history: Arc::clone(&history),
-            archive: Arc::clone(&archive),
+            tickets: Arc::clone(&tickets),
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
-            notices: Arc::clone(&notices),
+            operator_status: Arc::clone(&operator_status),
             drain: Arc::new(Drain::default()),
             tls: server::Tls::load(&config.server.tls)?,
             reload: Arc::clone(&reload),
@@ -132,24 +132,24 @@ impl Bridge {
         let signs = Signs {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
-            notices: Arc::clone(&notices),
+            operator_status: Arc::clone(&operator_status),
         };
         let (source, link) = Source::new(Arc::clone(&amqp), signs);
         let dead_letters = Arc::new(DeadLetters::beside(Arc::clone(&amqp), &link));
-        let read_back = requests.and_then(|requests| {
+        let read_back = queue.and_then(|queue| {
             // What is wrong with the configuration, the source says.
             let (reader, dialer) = Reader::beside(Arc::clone(&amqp), &link).ok()?;
-            let parts = replay::Parts {
+            let parts = backfill::BackfillParts {
                 blocks: config.blocks.clone(),
                 encoded_bytes_max: history_bytes_max,
                 turns_max: config.history.deep_reads,
-                archive,
-                requests,
+                tickets,
+                queue,
                 metrics: Arc::clone(&metrics),
             };
             Some(ReadBack { parts, reader, dialer })
         });
-        let pipeline = Pipeline::new(Parts {
+        let pipeline = Pipeline::new(PipelineContext {
             blocks: config.blocks,
             queue_mode: amqp.queue.mode,
             queue_name: amqp.queue.resolved_name(),
@@ -159,7 +159,7 @@ impl Bridge {
             history: Arc::clone(&history),
             metrics,
             readiness,
-            notices,
+            operator_status,
         });
         Ok(Self { server, addresses, reload, source, pipeline, history, read_back })
     }
@@ -209,7 +209,7 @@ impl Bridge {
                 encoder::run(history, feed_ends).await;
             }
         });
-        let replay = tokio::spawn(serve_deep_reads(read_back, feed_ends.clone()));
+        let backfill = tokio::spawn(serve_deep_reads(read_back, feed_ends.clone()));
         server.run(drain).await;
         feed_ends.cancel();
         match timeout(FEED_END, &mut pipeline).await {
@@ -221,7 +221,7 @@ impl Bridge {
             }
         }
         encoder.await.expect("bug: the encoder panicked");
-        replay.await.expect("bug: the replay panicked");
+        backfill.await.expect("bug: the backfill panicked");
         source.await.expect("bug: the source panicked")?;
         Ok(())
     }
@@ -231,7 +231,7 @@ impl Bridge {
 async fn serve_deep_reads(read_back: Option<ReadBack>, shutdown: CancellationToken) {
     let Some(ReadBack { parts, reader, dialer }) = read_back else { return };
     tokio::select! {
-        () = Replay::new(parts, reader).run(shutdown) => {}
+        () = Backfill::new(parts, reader).run(shutdown) => {}
         () = dialer.run() => {}
     }
 }

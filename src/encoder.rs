@@ -1,9 +1,8 @@
-//! Makes, once per block, what only some clients want of it: batches, Server-Sent Events, the
-//! filters' index. Blocks as they come in are made ready for those who are there; older ones when
-//! somebody asks.
+//! The task that makes encodings which only some clients require: batches, Server-Sent Events,
+//! compressed frames, the filters' index. Each is made once per block.
 //!
-//! Off the sessions' tasks and off the pipeline, so that neither waits for a large block here. Knows
-//! of no client.
+//! New blocks are encoded as the present readers require, older ones when a reader asks. The task
+//! is neither a session's nor the pipeline's, so neither waits for a large block. It knows of no client.
 
 use std::sync::Arc;
 
@@ -11,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::history::History;
 
-/// Fills `history`'s orders until `shutdown`.
+/// Does the jobs of `history`'s encode queue until `shutdown`.
 pub async fn run(history: Arc<History>, shutdown: CancellationToken) {
-    while let Some(orders) = shutdown.run_until_cancelled(history.next_orders()).await {
+    while let Some(jobs) = shutdown.run_until_cancelled(history.next_encode_jobs()).await {
         let making = tokio::task::spawn_blocking(|| {
-            orders.iter().for_each(crate::history::Order::make);
-            orders
+            jobs.iter().for_each(crate::history::EncodeJob::make);
+            jobs
         });
-        history.count(making.await.expect("bug: encoding a block panicked"));
+        history.count_encoded(making.await.expect("bug: encoding a block panicked"));
     }
 }

@@ -11,7 +11,7 @@ use crate::block::{Block, EncodedLen, Fields, event_len};
 use crate::config::Dialect;
 use crate::event::{write_event, write_summary};
 pub use encoding::{
-    Encoding, GZIP_HEADER, Messages, SEPARATOR, Wire, batch_head, batch_tail, encode_as,
+    Encoding, Framing, GZIP_HEADER, MessageRun, SEPARATOR, batch_head, batch_tail, encode_as,
     gzip_stored, sse_message, text_frame,
 };
 
@@ -113,7 +113,7 @@ fn write_header(out: &mut Vec<u8>, first: u8, payload_len: u64) {
 #[cfg(test)]
 pub mod sample {
     use super::*;
-    use crate::block::{Message, Rules, decode};
+    use crate::block::{DecodeRules, Decoded, decode};
 
     /// A block of `events` transactions, encoded.
     pub fn block(height: u64, events: u64) -> EncodedBlock {
@@ -121,9 +121,10 @@ pub mod sample {
         let transactions = ids.collect::<Vec<_>>().join(",");
         let body = format!("{{\"height\": {height}, \"transactions\": [{transactions}]}}");
         let dialect = Dialect::Bigchaindb;
-        let rules = Rules { dialect, body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX };
+        let rules =
+            DecodeRules { dialect, body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX };
         match decode(body.as_bytes(), &rules) {
-            Ok(Message::Block(block)) => encode(block, dialect),
+            Ok(Decoded::Block(block)) => encode(block, dialect),
             other => panic!("a block was due: {other:?}"),
         }
     }

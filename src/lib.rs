@@ -6,13 +6,13 @@
 //! for one. The rooms, along the data's path:
 //!
 //! ```text
-//!  RabbitMQ -> amqp -> block -> sequence -> frame -> history -> server (session x N)
+//!  RabbitMQ -> amqp -> block -> sequence -> frame -> history -> session (x N, let in by server)
 //!                ^                                     |
 //!                '------- ack or dead-letter: pipeline, and nowhere else
 //! ```
 //!
-//! What has left the history but is still in the RabbitMQ stream, `replay` reads back through the same
-//! rooms into a small history for the one client that asked for it (`archive`).
+//! Blocks may have left the history but still be in the RabbitMQ stream. A session asks for them with
+//! a ticket (`tickets`), and `backfill` reads them through the same rooms into the ticket's small history.
 //!
 //! What always holds (`tests/tidy/sources.rs` keeps what can be read off the source):
 //!
@@ -20,7 +20,7 @@
 //!    `client`, and where `publish` asks a node); `rustls` only where a connection begins.
 //! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `client`, a node's where
 //!    `publish` asks it); events are encoded only in `frame`, once per block, never per client.
-//! 3. Appending to the history never waits for a client. (One that `replay` fills has a single reader,
+//! 3. Appending to the history never waits for a client. (One that `backfill` fills has a single reader,
 //!    and is filled as fast as that reads.)
 //! 4. A delivery is settled exactly once, in `pipeline`: from a RabbitMQ stream, where an ack is only
 //!    credit, when the sequencer has taken it; from a queue, when its block is in the history.
@@ -57,7 +57,7 @@
 //!
 //! Imports run downwards in the list below, and the edges never import each other.
 
-// The commands, the composition root, the one loop, and the same for what is read back.
+// The commands, the composition root, the one loop, and the readings of what has left memory.
 pub mod cli;
 
 pub mod bridge;
@@ -65,8 +65,8 @@ pub mod bridge;
 #[cfg(test)]
 mod simulation;
 
+pub mod backfill;
 pub mod pipeline;
-pub mod replay;
 
 // The edges: the broker's side, the clients', and a client.
 pub mod amqp;
@@ -78,10 +78,10 @@ pub mod session;
 
 pub mod protocol;
 
-// Between them: what sessions ask of the broker's stream.
-pub mod archive;
+// Between them: what sessions ask of the broker's stream, and what then comes.
+pub mod tickets;
 
-// What only some clients need: made of blocks once, off everyone's way.
+// Encodings that only some clients require: made once, by a task of their own.
 pub mod encoder;
 
 // The domain, against the data's path: each knows only those below it.
@@ -103,7 +103,7 @@ pub mod byte_order_mark;
 pub mod config;
 pub mod file_name;
 pub mod metrics;
-pub mod notices;
+pub mod operator_status;
 pub mod packing;
 pub mod pem;
 pub mod readiness;

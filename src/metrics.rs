@@ -60,7 +60,7 @@ macro_rules! labels {
 
 labels! {
     /// What became of a delivery. Exactly one per delivery; one that was held counts when settled.
-    Outcome {
+    DeliveryOutcome {
         Published = "published",
         Filled = "filled",
         Duplicate = "duplicate",
@@ -105,7 +105,7 @@ labels! {
     }
 
     /// Why a handshake or a request for a stream was refused.
-    Refusal {
+    HandshakeRefusal {
         BadRequest = "bad_request",
         MethodNotAllowed = "method_not_allowed",
         NoUpgrade = "no_upgrade",
@@ -169,7 +169,7 @@ labels! {
     }
 
     /// How a start at a position ended.
-    Resume {
+    ResumeOutcome {
         /// From memory.
         Served = "served",
         /// From the broker.
@@ -187,7 +187,7 @@ pub struct Metrics {
     pub amqp_silences: IntCounter,
     pub stream_resets: IntCounter,
     pub unreadable_entries: IntCounter,
-    pub deliveries: CounterPer<Outcome>,
+    pub deliveries: CounterPer<DeliveryOutcome>,
     pub dead_letters: CounterPer<DeadLetterReason>,
     pub dead_letters_failed: IntCounter,
     pub decode_errors: CounterPer<DecodeErrorKind>,
@@ -205,12 +205,12 @@ pub struct Metrics {
     pub deep_read_blocks: IntCounter,
     pub sessions: IntGauge,
     pub sessions_opened: IntCounter,
-    pub handshakes_refused: CounterPer<Refusal>,
+    pub handshakes_refused: CounterPer<HandshakeRefusal>,
     pub auth_reloads: CounterPer<AuthReload>,
     pub disconnects: CounterPer<Disconnect>,
     pub sent_messages: IntCounter,
     pub sent_bytes: IntCounter,
-    pub resumes: CounterPer<Resume>,
+    pub resumes: CounterPer<ResumeOutcome>,
     pub tls_certificate_expiry: KnownGauge,
     pub tls_reloads: CounterPer<TlsReload>,
     pub log_lines_lost: IntCounter,
@@ -455,7 +455,7 @@ mod tests {
     #[test]
     fn every_label_value_is_there_from_the_start() {
         let metrics = Metrics::new();
-        metrics.deliveries.add(Outcome::MarkedInvalid);
+        metrics.deliveries.add(DeliveryOutcome::MarkedInvalid);
         let text = metrics.to_text();
         for line in [
             "blockcast_deliveries_total{outcome=\"marked_invalid\"} 1",

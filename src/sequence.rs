@@ -1,10 +1,11 @@
-//! Puts blocks into the order of their heights: publish, hold, duplicate, conflict, gap, fill.
+//! The order of blocks by height: publish, hold, duplicate, conflict, gap, fill.
 //!
 //! A pure state machine: time is an argument, what it carries is opaque, and what is to be done
 //! comes out as [`Step`]s. Which heights a history ends up with depends on the messages and their
-//! order alone, never on timing (but for [`Rules::doubt`], where set): whatever decides that a block is taken looks at the heights taken
-//! so far, published or still held. Time and memory only decide when a gap is given up, and a block
-//! that comes later fills it. (One exception: [`Sequencer::forget_below`] follows the history.)
+//! order alone, never on timing (but for [`SequenceRules::doubt`], where set). Whatever decides that a
+//! block is taken looks at the heights taken so far, published or still held. Time and memory only
+//! decide when a gap is given up, and a block that comes later fills it. (One exception:
+//! [`Sequencer::forget_below`] follows the history.)
 //!
 //! No input, no clock, no log, no metric is touched here.
 
@@ -20,20 +21,20 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-use crate::block::Content;
+use crate::block::BlockContent;
 use crate::config::{Heights, Hold};
 
 use hold::Held;
 use jump::{Candidates, Probation, Reach};
-use known::Known;
-pub use step::{GapCause, Offer, Step};
+use known::KnownHeights;
+pub use step::{GapCause, OfferedBlock, Step};
 
 /// Heights that must vouch for the beginning before heights far below it are just old.
 const VOUCHERS: usize = 2;
 
 /// How heights follow each other, and the bounds on what waits.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct SequenceRules {
     pub heights: Heights,
     /// How long a block waits for the missing heights before it, from its own arrival.
     pub hold: Hold,
@@ -47,7 +48,7 @@ pub struct Rules {
 
 /// Where the history begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub enum SequenceStart {
     /// At the first block offered.
     AtFirstMessage,
     /// Above what the first 64 blocks show, since reading began where a first copy may lie before
@@ -58,7 +59,7 @@ pub enum Start {
     At(u64),
 }
 
-/// The order of one chain. Its memory is what waits, bounded by [`Rules::hold_bytes`], and one
+/// The order of one chain. Its memory is what waits, bounded by [`SequenceRules::hold_bytes`], and one
 /// entry per known height and per gap, bounded by the caller with [`Sequencer::forget_below`].
 #[derive(Debug)]
 pub struct Sequencer<T> {
@@ -70,7 +71,7 @@ pub struct Sequencer<T> {
     /// While the beginning is looked for; `known` is none then.
     probation: Option<Probation>,
     /// None until the beginning is known.
-    known: Option<Known>,
+    known: Option<KnownHeights>,
     /// How many heights have vouched for the beginning, counted up to [`VOUCHERS`].
     vouchers: usize,
     held: Held<T>,
@@ -80,8 +81,8 @@ pub struct Sequencer<T> {
 
 /// A block that waits, and since when.
 #[derive(Debug)]
-struct Waiting<T> {
-    offer: Offer<T>,
+struct WaitingBlock<T> {
+    offer: OfferedBlock<T>,
     arrived: Instant,
 }
 
@@ -94,10 +95,10 @@ enum Verdict {
 
 impl<T> Sequencer<T> {
     /// A sequencer in warm-up: nothing is held until [`Sequencer::end_warm_up`].
-    pub fn new(rules: Rules, start: Start) -> Self {
+    pub fn new(rules: SequenceRules, start: SequenceStart) -> Self {
         let (known, vouchers) = match start {
-            Start::AtFirstMessage | Start::AfterProbation => (None, 0),
-            Start::At(height) => (Some(Known::beginning_at(height)), VOUCHERS),
+            SequenceStart::AtFirstMessage | SequenceStart::AfterProbation => (None, 0),
+            SequenceStart::At(height) => (Some(KnownHeights::beginning_at(height)), VOUCHERS),
         };
         Self {
             hold: rules.hold,
@@ -105,7 +106,7 @@ impl<T> Sequencer<T> {
             doubt: rules.doubt,
             reach: Reach::new(rules.heights, rules.jump_max),
             warming: true,
-            probation: (start == Start::AfterProbation).then(Probation::default),
+            probation: (start == SequenceStart::AfterProbation).then(Probation::default),
             known,
             vouchers,
             held: Held::default(),
@@ -115,7 +116,7 @@ impl<T> Sequencer<T> {
     }
 
     /// Takes a block and appends what follows from it to `steps`.
-    pub fn offer(&mut self, offer: Offer<T>, now: Instant, steps: &mut Vec<Step<T>>) {
+    pub fn offer(&mut self, offer: OfferedBlock<T>, now: Instant, steps: &mut Vec<Step<T>>) {
         if let Some(probation) = &mut self.probation {
             let is_over = probation.see(offer.height);
             steps.push(Step::Old { item: offer.item });
@@ -131,7 +132,7 @@ impl<T> Sequencer<T> {
             }
             return steps.push(self.repeated(offer, agrees));
         }
-        let waiting = Waiting { offer, arrived: now };
+        let waiting = WaitingBlock { offer, arrived: now };
         match self.verdict(waiting.offer.height) {
             Verdict::Take => self.take(waiting, now, steps),
             Verdict::Doubt => self.doubt(waiting, now, steps),
@@ -172,25 +173,25 @@ impl<T> Sequencer<T> {
 
     /// The height to be published next, if it comes in time; none before the beginning.
     pub fn next_height(&self) -> Option<u64> {
-        self.known.as_ref().map(Known::next)
+        self.known.as_ref().map(KnownHeights::next)
     }
 
     /// The highest height published.
     pub fn tip(&self) -> Option<u64> {
-        self.known.as_ref().and_then(Known::tip)
+        self.known.as_ref().and_then(KnownHeights::tip)
     }
 
     /// The lowest height that is not old; it may be missing.
     pub fn first_height(&self) -> Option<u64> {
-        self.known.as_ref().map(Known::first)
+        self.known.as_ref().map(KnownHeights::first)
     }
 
     /// The heights given up and not filled since: from, to, both included, rising.
     pub fn gaps(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.known.iter().flat_map(Known::gaps)
+        self.known.iter().flat_map(KnownHeights::gaps)
     }
 
-    /// What waits: held blocks and doubted ones. Never above [`Rules::hold_bytes`] after a call.
+    /// What waits: held blocks and doubted ones. Never above [`SequenceRules::hold_bytes`] after a call.
     pub fn held_bytes(&self) -> u64 {
         self.held.bytes().saturating_add(self.candidates.bytes())
     }
@@ -204,14 +205,14 @@ impl<T> Sequencer<T> {
         self.held.into_items().chain(self.candidates.into_items())
     }
 
-    fn content_mut(&mut self, height: u64) -> Option<&mut Content> {
+    fn content_mut(&mut self, height: u64) -> Option<&mut BlockContent> {
         let known = self.known.as_mut().and_then(|known| known.content_mut(height));
         known
             .or_else(|| self.held.content_mut(height))
             .or_else(|| self.candidates.content_mut(height))
     }
 
-    fn repeated(&mut self, offer: Offer<T>, agrees: bool) -> Step<T> {
+    fn repeated(&mut self, offer: OfferedBlock<T>, agrees: bool) -> Step<T> {
         if agrees {
             self.conflicts_in_a_row = 0;
             return Step::Duplicate { item: offer.item };
@@ -236,11 +237,11 @@ impl<T> Sequencer<T> {
 
     /// The highest height taken: published or held. The jump is measured from here, because the
     /// tip depends on timing.
-    fn highest(&self, known: &Known) -> u64 {
+    fn highest(&self, known: &KnownHeights) -> u64 {
         self.held.highest().unwrap_or(known.next().saturating_sub(1))
     }
 
-    fn take(&mut self, waiting: Waiting<T>, now: Instant, steps: &mut Vec<Step<T>>) {
+    fn take(&mut self, waiting: WaitingBlock<T>, now: Instant, steps: &mut Vec<Step<T>>) {
         let height = waiting.offer.height;
         let continues = self.known.as_ref().is_none_or(|known| height > self.highest(known));
         let refuted = if continues { self.candidates.take() } else { Vec::new() };
@@ -252,7 +253,7 @@ impl<T> Sequencer<T> {
     /// Keeps a block of doubtful height until a run confirms it or a block that continues the chain
     /// refutes it. The newest are kept, within `hold_bytes` whatever is held: blocks held give way,
     /// so that timing does not decide what is believed.
-    fn doubt(&mut self, waiting: Waiting<T>, now: Instant, steps: &mut Vec<Step<T>>) {
+    fn doubt(&mut self, waiting: WaitingBlock<T>, now: Instant, steps: &mut Vec<Step<T>>) {
         self.candidates.push(waiting);
         let refused = match self.candidates.run_start(&self.reach) {
             Some(run) => self.believe(run, steps),
@@ -264,7 +265,7 @@ impl<T> Sequencer<T> {
 
     /// Takes the candidates from `run` on, each within reach of the one before, and those below,
     /// as if these had come last; returns the others.
-    fn believe(&mut self, run: u64, steps: &mut Vec<Step<T>>) -> Vec<Waiting<T>> {
+    fn believe(&mut self, run: u64, steps: &mut Vec<Step<T>>) -> Vec<WaitingBlock<T>> {
         let known = self.known.as_ref().expect("bug: a height is doubted against known ones");
         let mut first = known.first();
         if run < first {
@@ -272,7 +273,7 @@ impl<T> Sequencer<T> {
                 steps.push(Step::StartOver);
             }
             first = run;
-            self.known = Some(Known::beginning_at(first));
+            self.known = Some(KnownHeights::beginning_at(first));
         }
         let top = self.candidates.top_of(run, &self.reach);
         let (believed, refused): (Vec<_>, Vec<_>) = self
@@ -286,20 +287,20 @@ impl<T> Sequencer<T> {
         refused
     }
 
-    fn refuse(&self, refused: Vec<Waiting<T>>, steps: &mut Vec<Step<T>>) {
+    fn refuse(&self, refused: Vec<WaitingBlock<T>>, steps: &mut Vec<Step<T>>) {
         let first = self.first_height().unwrap_or(0);
-        steps.extend(refused.into_iter().map(|Waiting { offer, .. }| match offer.height {
+        steps.extend(refused.into_iter().map(|WaitingBlock { offer, .. }| match offer.height {
             height if height < first => Step::Old { item: offer.item },
             height => Step::Implausible { height, item: offer.item },
         }));
     }
 
     /// Makes a new height known: it fills a gap at once or is held, for [`Sequencer::release`].
-    fn accept(&mut self, waiting: Waiting<T>, steps: &mut Vec<Step<T>>) {
+    fn accept(&mut self, waiting: WaitingBlock<T>, steps: &mut Vec<Step<T>>) {
         let height = waiting.offer.height;
         self.vouchers = VOUCHERS.min(self.vouchers + 1);
         self.conflicts_in_a_row = 0;
-        let known = self.known.get_or_insert_with(|| Known::beginning_at(height));
+        let known = self.known.get_or_insert_with(|| KnownHeights::beginning_at(height));
         if height < known.next() {
             known.fill(height, waiting.offer.content);
             steps.push(Step::Fill { height, item: waiting.offer.item });
@@ -343,7 +344,8 @@ impl<T> Sequencer<T> {
     fn end_probation(&mut self) {
         let Some(seen) = self.probation.take() else { return };
         self.vouchers = VOUCHERS.min(seen.distinct());
-        self.known = seen.tip(&self.reach).map(|tip| Known::beginning_at(tip.saturating_add(1)));
+        self.known =
+            seen.tip(&self.reach).map(|tip| KnownHeights::beginning_at(tip.saturating_add(1)));
     }
 
     fn hold_time(&self) -> Option<Duration> {

@@ -34,15 +34,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::archive::Archive;
 use crate::config;
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::notices::Notices;
+use crate::operator_status::OperatorStatus;
 use crate::readiness::Readiness;
 use crate::reload::Reload;
 use crate::session::{self, Surroundings};
 use crate::shutdown::Drain;
+use crate::tickets::Tickets;
 use admission::Admission;
 pub use api::unreachable_host;
 pub use auth::AuthError;
@@ -60,10 +60,10 @@ const LAST_GRACE: Duration = Duration::from_secs(1);
 /// What the server reads and tells; all of it shared.
 pub struct Sources {
     pub history: Arc<History>,
-    pub archive: Arc<Archive>,
+    pub tickets: Arc<Tickets>,
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    pub notices: Arc<Notices>,
+    pub operator_status: Arc<OperatorStatus>,
     pub drain: Arc<Drain>,
     /// None for plain connections.
     pub tls: Option<Tls>,
@@ -105,7 +105,7 @@ impl Server {
         let around = Surroundings {
             limits: limits.clone(),
             history: sources.history,
-            archive: sources.archive,
+            tickets: sources.tickets,
             metrics: sources.metrics,
             drain: sources.drain,
         };
@@ -121,7 +121,7 @@ impl Server {
             told_of_header: Once::new(),
             around: Arc::new(around),
             readiness: sources.readiness,
-            notices: sources.notices,
+            operator_status: sources.operator_status,
             has_admin: admin.is_some(),
             closing: CancellationToken::new(),
             ending: CancellationToken::new(),

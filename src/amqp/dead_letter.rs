@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::connection::ConnectError;
 use super::keeper::{Failure, Keeper};
 use super::precedence::Precedence;
-use super::source::Link;
+use super::source::SourceLink;
 use super::{BrokerError, Delivery, INTERNAL_ERROR, Request, request};
 use crate::config;
 use crate::packing::Packing;
@@ -79,7 +79,7 @@ impl DeadLetters {
 
     /// Dead letters beside the source of this link: they connect when it has, and wait for it to set
     /// them up.
-    pub fn beside(config: Arc<config::Amqp>, link: &Link) -> Self {
+    pub fn beside(config: Arc<config::Amqp>, link: &SourceLink) -> Self {
         Self::after(config, Arc::clone(&link.precedence))
     }
 

@@ -126,7 +126,7 @@ impl Reader {
     /// As those of [`Self::new`].
     pub fn beside(
         config: Arc<config::Amqp>,
-        link: &super::Link,
+        link: &super::SourceLink,
     ) -> Result<(Self, Dialer), SourceError> {
         let told = (Arc::clone(&link.unreadable), Arc::clone(&link.metrics));
         Self::after(config, Arc::clone(&link.precedence), told)

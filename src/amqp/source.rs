@@ -25,9 +25,9 @@ use super::unreadable::Unreadable;
 use super::unreadable::lanes::Lanes;
 use crate::config;
 use crate::metrics::Metrics;
-use crate::notices::Notices;
+use crate::operator_status::OperatorStatus;
 use crate::readiness::Readiness;
-use feed::{Feed, Place};
+use feed::{Feed, SourcePlace};
 
 pub use interruption::SourceError;
 
@@ -35,7 +35,7 @@ pub use interruption::SourceError;
 pub struct Source {
     config: Arc<config::Amqp>,
     signs: Signs,
-    link: Link,
+    link: SourceLink,
 }
 
 /// Where the source tells people how it fares.
@@ -43,19 +43,19 @@ pub struct Source {
 pub struct Signs {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    pub notices: Arc<Notices>,
+    pub operator_status: Arc<OperatorStatus>,
 }
 
 /// A handle to the running source, for the pipeline, and for those who have a connection beside it.
 #[derive(Clone)]
-pub struct Link {
+pub struct SourceLink {
     start_over: Arc<Notify>,
     pub(super) precedence: Arc<Precedence>,
     pub(super) unreadable: Arc<Unreadable>,
     pub(super) metrics: Arc<Metrics>,
 }
 
-impl Link {
+impl SourceLink {
     /// Tells the source that another chain is published: it goes through its start procedure again
     /// and says [`Input::Begin`]. Inputs before that are of the old reading, to be discarded.
     pub fn start_over(&self) {
@@ -64,9 +64,10 @@ impl Link {
 }
 
 impl Source {
-    pub fn new(config: Arc<config::Amqp>, signs: Signs) -> (Self, Link) {
-        let unreadable = Unreadable::new(Arc::clone(&signs.metrics), Arc::clone(&signs.notices));
-        let link = Link {
+    pub fn new(config: Arc<config::Amqp>, signs: Signs) -> (Self, SourceLink) {
+        let unreadable =
+            Unreadable::new(Arc::clone(&signs.metrics), Arc::clone(&signs.operator_status));
+        let link = SourceLink {
             start_over: Arc::new(Notify::new()),
             precedence: Arc::new(Precedence::new()),
             unreadable: Arc::new(unreadable),
@@ -102,11 +103,11 @@ impl Source {
             metrics: self.signs.metrics,
             readiness: self.signs.readiness,
             unreadable: self.link.unreadable,
-            notices: self.signs.notices,
+            operator_status: self.signs.operator_status,
             start_over: self.link.start_over,
             inputs,
             is_attached: false,
-            place: Place::Fresh,
+            place: SourcePlace::Fresh,
             tail: None,
             is_tail_unknown: false,
             is_careful: false,

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use crate::metrics::Metrics;
-use crate::notices::Notices;
+use crate::operator_status::OperatorStatus;
 
 /// Runs kept; beyond it the oldest part of the stream is forgotten, to be proven again when read.
 const RUNS_MAX: usize = 1_024;
@@ -31,7 +31,7 @@ const SUSPECT_FOR: Duration = Duration::from_mins(10);
 /// What this process knows of unreadable entries.
 pub struct Unreadable {
     metrics: Arc<Metrics>,
-    notices: Arc<Notices>,
+    operator_status: Arc<OperatorStatus>,
     inner: Mutex<Known>,
 }
 
@@ -44,8 +44,8 @@ struct Known {
 }
 
 impl Unreadable {
-    pub fn new(metrics: Arc<Metrics>, notices: Arc<Notices>) -> Self {
-        Self { metrics, notices, inner: Mutex::default() }
+    pub fn new(metrics: Arc<Metrics>, operator_status: Arc<OperatorStatus>) -> Self {
+        Self { metrics, operator_status, inner: Mutex::default() }
     }
 
     /// Keeps what was proven, and tells it unless all of it is known.
@@ -63,7 +63,7 @@ impl Unreadable {
             "the broker cannot hand over these entries of the stream (541); they are passed over: publish the blocks that were in them again"
         );
         self.metrics.unreadable_entries.inc_by(entries);
-        self.notices.unreadable(from_offset, to_offset);
+        self.operator_status.record_unreadable(from_offset, to_offset);
     }
 
     /// Where reading goes on if this offset lies in a known run.
@@ -161,7 +161,7 @@ mod tests {
         for (offset, behind) in [(39, None), (40, Some(42)), (41, Some(42)), (42, None)] {
             assert_eq!(unreadable.behind(offset), behind);
         }
-        let (from, to, _) = unreadable.notices.read().last_unreadable.expect("told");
+        let (from, to, _) = unreadable.operator_status.snapshot().last_unreadable.expect("told");
         assert_eq!((from, to), (40, 41));
         unreadable.forget();
         assert_eq!(unreadable.behind(40), None);

@@ -7,19 +7,19 @@ use std::sync::OnceLock;
 /// when the process starts, so nobody can choose two blocks that look the same; hence it means
 /// nothing to another process.
 #[derive(Clone, Copy, Debug)]
-pub struct Content {
+pub struct BlockContent {
     ids: u128,
     /// None when the message carried none.
     hash: Option<u128>,
 }
 
 /// Two keys: 64 bits are for an id within a block, 128 for a block.
-struct Keys(RandomState, RandomState);
+struct HashKeys(RandomState, RandomState);
 
-impl Content {
+impl BlockContent {
     /// Order and repeats of ids do not matter.
     pub fn from_ids<'a>(ids: impl Iterator<Item = &'a str>, hash: Option<&str>) -> Self {
-        let keys = Keys::get();
+        let keys = HashKeys::get();
         let mut hashes: Vec<u64> = ids.map(|id| of_bytes(&keys.0, id.as_bytes())).collect();
         hashes.sort_unstable();
         hashes.dedup();
@@ -29,21 +29,21 @@ impl Content {
 
     /// Whether both may be the same block: the same set of ids, and hashes that do not differ (an
     /// absent one agrees with any).
-    pub fn agrees(&self, other: &Content) -> bool {
+    pub fn agrees(&self, other: &BlockContent) -> bool {
         let hashes_differ = matches!((self.hash, other.hash), (Some(a), Some(b)) if a != b);
         self.ids == other.ids && !hashes_differ
     }
 
     /// This content with what only `other`, which agrees with it, knows: the hash.
-    pub fn merged(self, other: Content) -> Content {
-        Content { ids: self.ids, hash: self.hash.or(other.hash) }
+    pub fn merged(self, other: BlockContent) -> BlockContent {
+        BlockContent { ids: self.ids, hash: self.hash.or(other.hash) }
     }
 }
 
-impl Keys {
-    fn get() -> &'static Keys {
-        static KEYS: OnceLock<Keys> = OnceLock::new();
-        KEYS.get_or_init(|| Keys(RandomState::new(), RandomState::new()))
+impl HashKeys {
+    fn get() -> &'static HashKeys {
+        static KEYS: OnceLock<HashKeys> = OnceLock::new();
+        KEYS.get_or_init(|| HashKeys(RandomState::new(), RandomState::new()))
     }
 
     fn both(&self, write: impl Fn(&mut dyn Hasher)) -> u128 {
@@ -66,8 +66,8 @@ fn of_bytes(key: &RandomState, bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    fn content(ids: &[&str], hash: Option<&str>) -> Content {
-        Content::from_ids(ids.iter().copied(), hash)
+    fn content(ids: &[&str], hash: Option<&str>) -> BlockContent {
+        BlockContent::from_ids(ids.iter().copied(), hash)
     }
 
     #[test]

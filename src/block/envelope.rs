@@ -11,9 +11,9 @@ use crate::config::Dialect;
 use crate::metrics::DecodeErrorKind;
 
 use super::DecodeError;
-use super::fields::Builder;
+use super::fields::FieldsBuilder;
 use super::height::{self, Raw};
-use super::key::Keys;
+use super::key::KeyReading;
 use super::transaction::Transactions;
 
 /// What an object says at its top level. Which of it counts shows only at its end, so repeats and
@@ -52,9 +52,9 @@ enum Given<'de> {
 }
 
 /// Reads an envelope; the transactions into `fields`, or not at all.
-struct Reader<'a> {
-    fields: Option<(&'a mut Builder, Dialect)>,
-    keys: Keys,
+struct EnvelopeReader<'a> {
+    fields: Option<(&'a mut FieldsBuilder, Dialect)>,
+    keys: KeyReading,
     key: &'a mut Option<&'static str>,
 }
 
@@ -64,7 +64,7 @@ impl<'de> Envelope<'de> {
     pub(super) fn read(
         text: &'de str,
         at: usize,
-        mut fields: Option<(&mut Builder, Dialect)>,
+        mut fields: Option<(&mut FieldsBuilder, Dialect)>,
     ) -> Result<Self, DecodeError> {
         let mut read = |keys| {
             let fields = fields.as_mut().map(|(builder, dialect)| {
@@ -73,22 +73,22 @@ impl<'de> Envelope<'de> {
             });
             Self::read_with(keys, text, at, fields)
         };
-        match read(Keys::Text) {
-            Err(error) if error.kind == DecodeErrorKind::NotJson => read(Keys::Raw),
+        match read(KeyReading::Text) {
+            Err(error) if error.kind == DecodeErrorKind::NotJson => read(KeyReading::Raw),
             read => read,
         }
     }
 
     fn read_with(
-        keys: Keys,
+        keys: KeyReading,
         text: &'de str,
         at: usize,
-        mut fields: Option<(&mut Builder, Dialect)>,
+        mut fields: Option<(&mut FieldsBuilder, Dialect)>,
     ) -> Result<Self, DecodeError> {
         let mut key = None;
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let fields_again = fields.as_mut().map(|(builder, dialect)| (&mut **builder, *dialect));
-        let read = Reader { fields: fields_again, keys, key: &mut key }
+        let read = EnvelopeReader { fields: fields_again, keys, key: &mut key }
             .deserialize(&mut deserializer)
             .and_then(|envelope| deserializer.end().map(|()| envelope));
         match read {
@@ -177,7 +177,7 @@ impl<'de> Given<'de> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
+impl<'de> DeserializeSeed<'de> for EnvelopeReader<'_> {
     type Value = Envelope<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -185,7 +185,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Reader<'_> {
+impl<'de> Visitor<'de> for EnvelopeReader<'_> {
     type Value = Envelope<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -216,7 +216,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 }
 
-impl Reader<'_> {
+impl EnvelopeReader<'_> {
     /// Reads them the first time; a second list makes the block bad in the end, so it is skipped.
     fn read_transactions<'de, A: MapAccess<'de>>(
         &mut self,

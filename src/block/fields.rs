@@ -2,7 +2,7 @@
 
 /// One string of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field<'a> {
+pub enum TransactionField<'a> {
     TransactionId(&'a str),
     AssetId(&'a str),
     Operation(&'a str),
@@ -18,12 +18,12 @@ pub struct Fields {
     /// Per transaction: its marks' strings in their order, then its id.
     text: Box<str>,
     marks: Box<[Mark]>,
-    transactions: Box<[Bounds]>,
+    transactions: Box<[TransactionEnd]>,
 }
 
 /// Where a transaction ends; it begins where the one before it ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Bounds {
+struct TransactionEnd {
     id_start: u32,
     text_end: u32,
     marks_end: u32,
@@ -44,12 +44,12 @@ pub(super) enum Tag {
     OwnerBefore,
 }
 
-/// Fields in the making. A transaction takes effect with [`Builder::end_transaction`].
+/// Fields in the making. A transaction takes effect with [`FieldsBuilder::end_transaction`].
 #[derive(Debug, Default)]
-pub(super) struct Builder {
+pub(super) struct FieldsBuilder {
     text: String,
     marks: Vec<Mark>,
-    transactions: Vec<Bounds>,
+    transactions: Vec<TransactionEnd>,
 }
 
 impl Fields {
@@ -61,14 +61,14 @@ impl Fields {
 
     /// The id of the transaction at `index`, which must be below [`Fields::len`].
     pub fn transaction_id(&self, index: usize) -> &str {
-        let Bounds { id_start, text_end, .. } = self.transactions[index];
+        let TransactionEnd { id_start, text_end, .. } = self.transactions[index];
         &self.text[id_start as usize..text_end as usize]
     }
 
     /// The fields of the transaction at `index`, which must be below [`Fields::len`]: its id, then
     /// the others as they came in the message, but those that stand for a missing asset id and the
     /// v2 `asset`'s id last. With repeats, as the message has them.
-    pub fn of(&self, index: usize) -> impl Iterator<Item = Field<'_>> {
+    pub fn of(&self, index: usize) -> impl Iterator<Item = TransactionField<'_>> {
         let (text_start, marks_start) = match index.checked_sub(1) {
             Some(before) => {
                 (self.transactions[before].text_end, self.transactions[before].marks_end)
@@ -83,13 +83,13 @@ impl Fields {
             rest = after;
             mark.field(text, id)
         });
-        std::iter::once(Field::TransactionId(id)).chain(others)
+        std::iter::once(TransactionField::TransactionId(id)).chain(others)
     }
 
     /// The asset ids of the transaction at `index`, which must be below [`Fields::len`].
     pub fn asset_ids(&self, index: usize) -> impl Iterator<Item = &str> {
         self.of(index).filter_map(|field| match field {
-            Field::AssetId(id) => Some(id),
+            TransactionField::AssetId(id) => Some(id),
             _ => None,
         })
     }
@@ -100,7 +100,7 @@ impl Fields {
     }
 }
 
-impl Builder {
+impl FieldsBuilder {
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -119,7 +119,7 @@ impl Builder {
         let id_start = place(self.text.len());
         self.text.push_str(id);
         let (text_end, marks_end) = (place(self.text.len()), place(self.marks.len()));
-        self.transactions.push(Bounds { id_start, text_end, marks_end });
+        self.transactions.push(TransactionEnd { id_start, text_end, marks_end });
     }
 
     pub(super) fn build(self) -> Fields {
@@ -142,18 +142,18 @@ impl Mark {
         (self.0 & ((1 << Self::LEN_BITS) - 1)) as usize
     }
 
-    fn field<'a>(self, text: &'a str, transaction_id: &'a str) -> Field<'a> {
+    fn field<'a>(self, text: &'a str, transaction_id: &'a str) -> TransactionField<'a> {
         const ASSET_ID: u32 = Tag::AssetId as u32;
         const OWN_ASSET_ID: u32 = Tag::OwnAssetId as u32;
         const OPERATION: u32 = Tag::Operation as u32;
         const PUBLIC_KEY: u32 = Tag::PublicKey as u32;
         const OWNER_BEFORE: u32 = Tag::OwnerBefore as u32;
         match self.0 >> Self::LEN_BITS {
-            ASSET_ID => Field::AssetId(text),
-            OWN_ASSET_ID => Field::AssetId(transaction_id),
-            OPERATION => Field::Operation(text),
-            PUBLIC_KEY => Field::PublicKey(text),
-            OWNER_BEFORE => Field::OwnerBefore(text),
+            ASSET_ID => TransactionField::AssetId(text),
+            OWN_ASSET_ID => TransactionField::AssetId(transaction_id),
+            OPERATION => TransactionField::Operation(text),
+            PUBLIC_KEY => TransactionField::PublicKey(text),
+            OWNER_BEFORE => TransactionField::OwnerBefore(text),
             tag => unreachable!("bug: no mark is made with tag {tag}"),
         }
     }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 /// How keys are read.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Keys {
+pub(super) enum KeyReading {
     /// As text: the whole block is then read a fifth faster. A key that is no text is an error.
     Text,
     /// As they stand in the message: any key passes.
@@ -18,19 +18,19 @@ pub(super) enum Keys {
 }
 
 /// A key's text; empty for one that is none, which is not ours.
-pub(super) struct Key<'de>(Cow<'de, str>);
+pub(super) struct ObjectKey<'de>(Cow<'de, str>);
 
-impl Keys {
+impl KeyReading {
     /// The next key of an object, or none at its end.
     pub(super) fn next<'de, A: MapAccess<'de>>(
         self,
         object: &mut A,
-    ) -> Result<Option<Key<'de>>, A::Error> {
+    ) -> Result<Option<ObjectKey<'de>>, A::Error> {
         object.next_key_seed(self)
     }
 }
 
-impl<'de> Key<'de> {
+impl<'de> ObjectKey<'de> {
     pub(super) fn name(&self) -> &str {
         &self.0
     }
@@ -44,30 +44,33 @@ impl<'de> Key<'de> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Keys {
-    type Value = Key<'de>;
+impl<'de> DeserializeSeed<'de> for KeyReading {
+    type Value = ObjectKey<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key<'de>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<ObjectKey<'de>, D::Error> {
         match self {
-            Keys::Text => deserializer.deserialize_str(self),
-            Keys::Raw => Ok(Key::of_raw(<&RawValue>::deserialize(deserializer)?.get())),
+            KeyReading::Text => deserializer.deserialize_str(self),
+            KeyReading::Raw => Ok(ObjectKey::of_raw(<&RawValue>::deserialize(deserializer)?.get())),
         }
     }
 }
 
-impl<'de> Visitor<'de> for Keys {
-    type Value = Key<'de>;
+impl<'de> Visitor<'de> for KeyReading {
+    type Value = ObjectKey<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Borrowed(name)))
+    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<ObjectKey<'de>, E> {
+        Ok(ObjectKey(Cow::Borrowed(name)))
     }
 
-    fn visit_str<E: Error>(self, name: &str) -> Result<Key<'de>, E> {
-        Ok(Key(Cow::Owned(name.to_owned())))
+    fn visit_str<E: Error>(self, name: &str) -> Result<ObjectKey<'de>, E> {
+        Ok(ObjectKey(Cow::Owned(name.to_owned())))
     }
 }
 

@@ -6,10 +6,10 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::key::Keys;
+use super::key::KeyReading;
 
 /// What is read in a place; every shape that is not taken up is passed over.
-pub(super) trait Place<'de>: Sized {
+pub(super) trait LenientPlace<'de>: Sized {
     type Found: Default;
 
     fn text(self, _text: Cow<'de, str>) -> Self::Found {
@@ -22,7 +22,7 @@ pub(super) trait Place<'de>: Sized {
     }
 
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Found, A::Error> {
-        while Keys::Raw.next(&mut object)?.is_some() {
+        while KeyReading::Raw.next(&mut object)?.is_some() {
             object.next_value::<IgnoredAny>()?;
         }
         Ok(Self::Found::default())
@@ -37,9 +37,9 @@ pub(super) trait Place<'de>: Sized {
 pub(super) struct Lenient<P>(pub P);
 
 /// A string, if it is one.
-pub(super) struct Text;
+pub(super) struct LenientText;
 
-impl<'de> Place<'de> for Text {
+impl<'de> LenientPlace<'de> for LenientText {
     type Found = Option<Cow<'de, str>>;
 
     fn text(self, text: Cow<'de, str>) -> Self::Found {
@@ -47,7 +47,7 @@ impl<'de> Place<'de> for Text {
     }
 }
 
-impl<'de, P: Place<'de>> DeserializeSeed<'de> for Lenient<P> {
+impl<'de, P: LenientPlace<'de>> DeserializeSeed<'de> for Lenient<P> {
     type Value = P::Found;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<P::Found, D::Error> {
@@ -55,7 +55,7 @@ impl<'de, P: Place<'de>> DeserializeSeed<'de> for Lenient<P> {
     }
 }
 
-impl<'de, P: Place<'de>> Visitor<'de> for Lenient<P> {
+impl<'de, P: LenientPlace<'de>> Visitor<'de> for Lenient<P> {
     type Value = P::Found;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {

@@ -96,7 +96,7 @@ impl Near {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Message, Rules, decode};
+    use super::super::{DecodeRules, Decoded, decode};
     use super::*;
     use crate::config::Dialect;
 
@@ -130,12 +130,12 @@ mod tests {
 
     #[test]
     fn smallest_message_passes() {
-        let rules = Rules {
+        let rules = DecodeRules {
             dialect: Dialect::Bigchaindb,
             body_bytes_max: 1 << 10,
             encoded_bytes_max: 1 << 10,
         };
         let decoded = decode(SMALLEST.as_bytes(), &rules);
-        assert!(matches!(decoded, Ok(Message::Block(block)) if block.fields.len() == 1));
+        assert!(matches!(decoded, Ok(Decoded::Block(block)) if block.fields.len() == 1));
     }
 }

@@ -7,7 +7,7 @@ use super::height::{HEIGHT_MAX, Raw, bad, parse};
 use super::{DecodeError, bare, text_of};
 
 /// A message's height where it stands.
-struct Found {
+struct FoundHeight {
     height: Result<u64, DecodeError>,
     is_text: bool,
     /// Its bytes of the body.
@@ -37,7 +37,7 @@ pub fn with_height(body: &[u8], height: u64) -> Result<Vec<u8>, DecodeError> {
     Ok([before, text.as_bytes(), after].concat())
 }
 
-fn find(body: &[u8]) -> Result<Found, DecodeError> {
+fn find(body: &[u8]) -> Result<FoundHeight, DecodeError> {
     let (text, at) = text_of(body)?;
     bare::read(text, at, |text, places| {
         let outer = Envelope::read(text, 0, None)?;
@@ -48,7 +48,7 @@ fn find(body: &[u8]) -> Result<Found, DecodeError> {
         };
         let Raw { text, at } = raw?;
         let bytes = places.of(at)..places.of(at + text.len());
-        Ok(Found { height: parse(text), is_text: text.starts_with('"'), bytes })
+        Ok(FoundHeight { height: parse(text), is_text: text.starts_with('"'), bytes })
     })
 }
 

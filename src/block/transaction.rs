@@ -1,4 +1,4 @@
-//! A block's transactions, read straight into [`Builder`]: no tree, and no copy but that one.
+//! A block's transactions, read straight into [`FieldsBuilder`]: no tree, and no copy but that one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,15 +8,15 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visito
 
 use crate::config::Dialect;
 
-use super::fields::{Builder, Tag};
-use super::key::{Keys, read_once};
-use super::lenient::{Lenient, Place, Text};
+use super::fields::{FieldsBuilder, Tag};
+use super::key::{KeyReading, read_once};
+use super::lenient::{Lenient, LenientPlace, LenientText};
 
 /// Reads `transactions`: a list, or null for none.
 pub(super) struct Transactions<'a> {
-    pub fields: &'a mut Builder,
+    pub fields: &'a mut FieldsBuilder,
     pub dialect: Dialect,
-    pub keys: Keys,
+    pub keys: KeyReading,
     /// Where the reading is, for an error's text; none outside of a transaction.
     pub key: &'a mut Option<&'static str>,
 }
@@ -25,19 +25,19 @@ pub(super) struct Transactions<'a> {
 struct Transaction<'a, 'b>(&'a mut Transactions<'b>);
 
 /// A transaction's id: text, not empty.
-struct Id;
+struct IdText;
 
 /// `asset`, an element of `assets`: its `id`.
-struct Asset(Keys);
+struct Asset(KeyReading);
 
 /// Planetmint's `assets`: a record for each. Of a transaction in version 2.0 its API gives one alone
 /// (Planetmint 2.5.3), which counts as a list of one.
-struct Assets<'a>(&'a mut Builder, Keys);
+struct Assets<'a>(&'a mut FieldsBuilder, KeyReading);
 
 /// `inputs`, `outputs`: of every object in the list, the texts in the list `key`.
 struct Owners<'a> {
-    fields: &'a mut Builder,
-    keys: Keys,
+    fields: &'a mut FieldsBuilder,
+    keys: KeyReading,
     key: &'static str,
     tag: Tag,
 }
@@ -45,13 +45,13 @@ struct Owners<'a> {
 struct Owner<'a, 'b>(&'a mut Owners<'b>);
 
 struct Texts<'a> {
-    fields: &'a mut Builder,
+    fields: &'a mut FieldsBuilder,
     tag: Tag,
 }
 
 /// What `assets` was.
 #[derive(Default, PartialEq)]
-enum Listed {
+enum AssetsShape {
     #[default]
     OtherShape,
     Null,
@@ -111,11 +111,11 @@ impl<'de> Visitor<'de> for Transaction<'_, '_> {
             match (key.name(), *dialect) {
                 ("id", _) => {
                     **at = Some("id");
-                    read_once(&mut object, "id", &mut id, Id)?;
+                    read_once(&mut object, "id", &mut id, IdText)?;
                 }
                 ("operation", _) => {
                     **at = Some("operation");
-                    read_once(&mut object, "operation", &mut operation, Lenient(Text))?;
+                    read_once(&mut object, "operation", &mut operation, Lenient(LenientText))?;
                     if let Some(Some(operation)) = &operation {
                         fields.add(Tag::Operation, operation);
                     }
@@ -145,17 +145,19 @@ impl<'de> Visitor<'de> for Transaction<'_, '_> {
         }
         **at = Some("id");
         let id = id.ok_or_else(|| A::Error::missing_field("id"))?;
-        match (assets.unwrap_or(Listed::Null), asset.flatten()) {
-            (Listed::List, _) => {}
-            (Listed::Null, Some(asset_id)) if asset_id != id => fields.add(Tag::AssetId, &asset_id),
-            (Listed::Null | Listed::OtherShape, _) => fields.add(Tag::OwnAssetId, ""),
+        match (assets.unwrap_or(AssetsShape::Null), asset.flatten()) {
+            (AssetsShape::List, _) => {}
+            (AssetsShape::Null, Some(asset_id)) if asset_id != id => {
+                fields.add(Tag::AssetId, &asset_id)
+            }
+            (AssetsShape::Null | AssetsShape::OtherShape, _) => fields.add(Tag::OwnAssetId, ""),
         }
         fields.end_transaction(&id);
         Ok(())
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Id {
+impl<'de> DeserializeSeed<'de> for IdText {
     type Value = Cow<'de, str>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -163,7 +165,7 @@ impl<'de> DeserializeSeed<'de> for Id {
     }
 }
 
-impl<'de> Visitor<'de> for Id {
+impl<'de> Visitor<'de> for IdText {
     type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -182,14 +184,14 @@ impl<'de> Visitor<'de> for Id {
     }
 }
 
-impl<'de> Place<'de> for Asset {
+impl<'de> LenientPlace<'de> for Asset {
     type Found = Option<Cow<'de, str>>;
 
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Found, A::Error> {
         let mut id = None;
         while let Some(key) = self.0.next(&mut object)? {
             match key.name() {
-                "id" => read_once(&mut object, "id", &mut id, Lenient(Text))?,
+                "id" => read_once(&mut object, "id", &mut id, Lenient(LenientText))?,
                 _ => drop(object.next_value::<IgnoredAny>()?),
             }
         }
@@ -197,24 +199,24 @@ impl<'de> Place<'de> for Asset {
     }
 }
 
-impl<'de> Place<'de> for Assets<'_> {
-    type Found = Listed;
+impl<'de> LenientPlace<'de> for Assets<'_> {
+    type Found = AssetsShape;
 
-    fn list<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Listed, A::Error> {
+    fn list<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<AssetsShape, A::Error> {
         while let Some(id) = list.next_element_seed(Lenient(Asset(self.1)))? {
             self.add(id);
         }
-        Ok(Listed::List)
+        Ok(AssetsShape::List)
     }
 
-    fn object<A: MapAccess<'de>>(mut self, object: A) -> Result<Listed, A::Error> {
+    fn object<A: MapAccess<'de>>(mut self, object: A) -> Result<AssetsShape, A::Error> {
         let id = Asset(self.1).object(object)?;
         self.add(id);
-        Ok(Listed::List)
+        Ok(AssetsShape::List)
     }
 
-    fn null(self) -> Listed {
-        Listed::Null
+    fn null(self) -> AssetsShape {
+        AssetsShape::Null
     }
 }
 
@@ -227,7 +229,7 @@ impl Assets<'_> {
     }
 }
 
-impl<'de> Place<'de> for Owners<'_> {
+impl<'de> LenientPlace<'de> for Owners<'_> {
     type Found = ();
 
     fn list<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
@@ -236,7 +238,7 @@ impl<'de> Place<'de> for Owners<'_> {
     }
 }
 
-impl<'de> Place<'de> for Owner<'_, '_> {
+impl<'de> LenientPlace<'de> for Owner<'_, '_> {
     type Found = ();
 
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
@@ -253,11 +255,11 @@ impl<'de> Place<'de> for Owner<'_, '_> {
     }
 }
 
-impl<'de> Place<'de> for Texts<'_> {
+impl<'de> LenientPlace<'de> for Texts<'_> {
     type Found = ();
 
     fn list<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(text) = list.next_element_seed(Lenient(Text))? {
+        while let Some(text) = list.next_element_seed(Lenient(LenientText))? {
             if let Some(text) = text {
                 self.fields.add(self.tag, &text);
             }

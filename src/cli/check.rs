@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::{Failure, Outcome, say, say_warnings};
 use crate::amqp;
-use crate::block::{self, DecodeError, Message, Near, Rules, SMALLEST};
+use crate::block::{self, DecodeError, DecodeRules, Decoded, Near, SMALLEST};
 use crate::config::{Config, Dialect};
 use crate::frame;
 use crate::metrics::DecodeErrorKind;
@@ -36,7 +36,7 @@ pub fn run(config: &Config, message: Option<PathBuf>) -> Outcome {
             config.to_toml()
         }
         Some(path) => {
-            let rules = Rules {
+            let rules = DecodeRules {
                 dialect: config.blocks.dialect,
                 body_bytes_max: usize::try_from(config.blocks.max_bytes.as_u64())
                     .expect("bug: blocks.max_bytes is checked to be at most 1 GiB"),
@@ -54,12 +54,12 @@ pub fn run(config: &Config, message: Option<PathBuf>) -> Outcome {
 }
 
 /// What the decoder makes of a body, as lines. Pure.
-fn judge(body: &[u8], rules: &Rules) -> Result<String> {
+fn judge(body: &[u8], rules: &DecodeRules) -> Result<String> {
     let block = match block::decode(body, rules).map_err(|error| with_hint(&error, body))? {
-        Message::MarkedInvalid => {
+        Decoded::MarkedInvalid => {
             return Ok("a block marked invalid: acked and counted, not streamed\n".into());
         }
-        Message::Block(block) => block,
+        Decoded::Block(block) => block,
     };
     Ok(describe(block, rules.dialect))
 }

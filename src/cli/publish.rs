@@ -22,7 +22,7 @@ use anyhow::{Result, anyhow};
 use super::arguments::{NodeOptions, PublishOptions};
 use super::signals::Signals;
 use super::{Failure, Outcome, say_warnings};
-use crate::block::Rules;
+use crate::block::DecodeRules;
 use crate::client::Trust;
 use crate::config::Config;
 use blocks::Blocks;
@@ -96,7 +96,7 @@ pub async fn run(config: Config, options: PublishOptions) -> Outcome {
 fn asking(url: NodeUrl, options: &NodeOptions, config: &Config) -> Result<Asking, Failure> {
     let trust = options.ca.as_deref().map(Trust::read).transpose();
     let trust = trust.map_err(|error| Failure::Usage(anyhow!("--ca: {error}")))?;
-    let rules = Rules::of(&config.blocks, config.history.max_bytes.as_u64());
+    let rules = DecodeRules::of(&config.blocks, config.history.max_bytes.as_u64());
     Ok(Asking { url, trust, answer_within: options.timeout, rules })
 }
 

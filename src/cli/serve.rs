@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::signals::{HangUps, Signals};
 use super::{Failure, Outcome};
-use crate::bridge::{BindError, Bridge};
+use crate::bridge::{Bridge, SetupError};
 use crate::config::Config;
 use crate::reload::Reload;
 use crate::server;
@@ -59,16 +59,16 @@ async fn pass_on(mut hang_ups: HangUps, reload: Arc<Reload>) {
 }
 
 /// A failure to start, with the key to change where one is at fault.
-fn explain(error: BindError) -> Failure {
+fn explain(error: SetupError) -> Failure {
     match error {
-        BindError::Listen(server::BindError::Listen { key, reason }) => {
+        SetupError::Listen(server::BindError::Listen { key, reason }) => {
             anyhow!("cannot start: {reason}; set {key} to another address").into()
         }
-        BindError::Listen(error @ server::BindError::Auth(_)) => {
+        SetupError::Listen(error @ server::BindError::Auth(_)) => {
             Failure::Usage(anyhow!("cannot start: {error}; see server.auth"))
         }
-        error @ BindError::Address(_) => anyhow!(error).context("cannot start").into(),
-        BindError::Tls(error) => Failure::Usage(anyhow!("cannot start: {error}")),
-        BindError::BrokerTls(error) => Failure::Usage(anyhow!("cannot start: {error}")),
+        error @ SetupError::Address(_) => anyhow!(error).context("cannot start").into(),
+        SetupError::Tls(error) => Failure::Usage(anyhow!("cannot start: {error}")),
+        SetupError::BrokerTls(error) => Failure::Usage(anyhow!("cannot start: {error}")),
     }
 }

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
 
 use super::Parameter;
-use crate::block::{Field, Fields};
+use crate::block::{Fields, TransactionField};
 
 /// A block's events by the hashes of what they can be filtered by.
 ///
@@ -70,12 +70,12 @@ pub(super) fn hash(parameter: Parameter, value: &str) -> u64 {
     hasher.finish()
 }
 
-pub(super) fn tagged(field: Field<'_>) -> (Parameter, &str) {
+pub(super) fn tagged(field: TransactionField<'_>) -> (Parameter, &str) {
     match field {
-        Field::PublicKey(key) => (Parameter::PublicKey, key),
-        Field::OwnerBefore(key) => (Parameter::OwnerBefore, key),
-        Field::AssetId(id) => (Parameter::AssetId, id),
-        Field::TransactionId(id) => (Parameter::TransactionId, id),
-        Field::Operation(name) => (Parameter::Operation, name),
+        TransactionField::PublicKey(key) => (Parameter::PublicKey, key),
+        TransactionField::OwnerBefore(key) => (Parameter::OwnerBefore, key),
+        TransactionField::AssetId(id) => (Parameter::AssetId, id),
+        TransactionField::TransactionId(id) => (Parameter::TransactionId, id),
+        TransactionField::Operation(name) => (Parameter::Operation, name),
     }
 }

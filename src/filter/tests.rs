@@ -3,7 +3,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::block::{Block, Message, Rules, decode};
+use crate::block::{Block, DecodeRules, Decoded, decode};
 use crate::config::Dialect;
 
 const ALICE: &str = "DJgnirZfikN3zr2pW9yTFM39t8EbTPZ9oSZjf3pRYHEa";
@@ -19,9 +19,9 @@ const ALL: [Parameter; 5] = [
 ];
 
 fn block_of(body: &Value, dialect: Dialect) -> Block {
-    let rules = Rules { dialect, body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX };
+    let rules = DecodeRules { dialect, body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX };
     match decode(body.to_string().as_bytes(), &rules) {
-        Ok(Message::Block(block)) => block,
+        Ok(Decoded::Block(block)) => block,
         other => panic!("a block was due: {other:?}"),
     }
 }

@@ -26,7 +26,7 @@ const DEFLATED_BYTES_MIN: usize = 64;
 
 /// A run of whole messages back to back, and where each ends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Messages {
+pub struct MessageRun {
     pub bytes: Bytes,
     pub ends: Box<[u32]>,
 }
@@ -57,7 +57,7 @@ pub enum Encoding {
 
 /// What messages are put into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wire {
+pub enum Framing {
     WebSocket,
     EventStream,
 }
@@ -85,7 +85,7 @@ impl Encoding {
     }
 }
 
-impl Messages {
+impl MessageRun {
     /// Heap bytes.
     pub fn bytes_kept(&self) -> usize {
         self.bytes.len() + size_of_val(&*self.ends)
@@ -93,9 +93,9 @@ impl Messages {
 }
 
 /// Makes one encoding of a block. Takes as long as copying it does, or compressing it.
-pub fn encode_as(block: &EncodedBlock, encoding: Encoding) -> Messages {
+pub fn encode_as(block: &EncodedBlock, encoding: Encoding) -> MessageRun {
     match encoding {
-        Encoding::Batch => whole(|out| write_batch(out, block, Wire::WebSocket)),
+        Encoding::Batch => whole(|out| write_batch(out, block, Framing::WebSocket)),
         Encoding::BlockEnd => whole(|out| {
             let json = block_end(block);
             out.extend(text_frame(&json));
@@ -106,7 +106,7 @@ pub fn encode_as(block: &EncodedBlock, encoding: Encoding) -> Messages {
             let json = payload(&block.summary);
             write_sse(out, Some(&id), None, Some(json));
         }),
-        Encoding::SseBatch => whole(|out| write_batch(out, block, Wire::EventStream)),
+        Encoding::SseBatch => whole(|out| write_batch(out, block, Framing::EventStream)),
         Encoding::SseBlockEnd => whole(|out| {
             let (id, json) = (block.height.to_string(), block_end(block));
             write_sse(out, Some(&id), Some("block"), Some(json.as_bytes()));
@@ -166,7 +166,7 @@ pub fn gzip_stored(text: &[u8]) -> Vec<u8> {
 
 /// What stands before the payloads of a batch of these events, which [`SEPARATOR`]s part and
 /// [`batch_tail`] ends. Events' indices rise and are below [`EncodedBlock::events_len`].
-pub fn batch_head(block: &EncodedBlock, picked: &[u32], wire: Wire) -> Vec<u8> {
+pub fn batch_head(block: &EncodedBlock, picked: &[u32], wire: Framing) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     let payloads = picked.iter().map(|event| block.payload(*event as usize).len());
     let separators = SEPARATOR.len() * picked.len().saturating_sub(1);
@@ -174,34 +174,34 @@ pub fn batch_head(block: &EncodedBlock, picked: &[u32], wire: Wire) -> Vec<u8> {
     out
 }
 
-pub fn batch_tail(wire: Wire) -> &'static [u8] {
+pub fn batch_tail(wire: Framing) -> &'static [u8] {
     match wire {
-        Wire::WebSocket => b"]}",
-        Wire::EventStream => b"]}\n\n",
+        Framing::WebSocket => b"]}",
+        Framing::EventStream => b"]}\n\n",
     }
 }
 
 /// The usual one: of the real chain it leaves 0.32 in whole blocks and 0.70 in single events.
 const LEVEL: u32 = 6;
 
-fn write_batch_head(out: &mut Vec<u8>, block: &EncodedBlock, wire: Wire, events_bytes: usize) {
+fn write_batch_head(out: &mut Vec<u8>, block: &EncodedBlock, wire: Framing, events_bytes: usize) {
     let mut json = Vec::with_capacity(64);
     json.extend_from_slice(format!("{{\"height\": {}, \"hash\": ", block.height).as_bytes());
     write_hash(&mut json, block.hash.as_deref());
     json.extend_from_slice(b", \"events\": [");
     match wire {
-        Wire::WebSocket => {
+        Framing::WebSocket => {
             let tail = batch_tail(wire).len();
             write_header(out, FIN_TEXT, (json.len() + events_bytes + tail) as u64);
         }
-        Wire::EventStream => {
+        Framing::EventStream => {
             out.extend_from_slice(format!("id: {}\ndata: ", block.height).as_bytes());
         }
     }
     out.append(&mut json);
 }
 
-fn write_batch(out: &mut Vec<u8>, block: &EncodedBlock, wire: Wire) {
+fn write_batch(out: &mut Vec<u8>, block: &EncodedBlock, wire: Framing) {
     let events = block.events_len();
     let payloads: usize = (0..events).map(|event| block.payload(event).len()).sum();
     let separators = SEPARATOR.len() * events.saturating_sub(1);
@@ -238,30 +238,30 @@ fn write_sse(out: &mut Vec<u8>, id: Option<&str>, event: Option<&str>, data: Opt
 }
 
 /// The one message that `write` writes.
-fn whole(write: impl FnOnce(&mut Vec<u8>)) -> Messages {
+fn whole(write: impl FnOnce(&mut Vec<u8>)) -> MessageRun {
     let mut out = Vec::new();
     write(&mut out);
     let ends = [place(out.len())].into();
-    Messages { bytes: out.into(), ends }
+    MessageRun { bytes: out.into(), ends }
 }
 
 fn each_event(
     block: &EncodedBlock,
     mut write: impl FnMut(&mut Vec<u8>, &EncodedBlock, usize),
-) -> Messages {
+) -> MessageRun {
     let mut out = Vec::with_capacity(block.events.len());
     let ends = (0..block.events_len()).map(|index| {
         write(&mut out, block, index);
         place(out.len())
     });
     let ends = ends.collect();
-    Messages { bytes: out.into(), ends }
+    MessageRun { bytes: out.into(), ends }
 }
 
 /// All of a run as one piece; nothing of nothing.
-fn compressed(messages: &Messages) -> Messages {
+fn compressed(messages: &MessageRun) -> MessageRun {
     if messages.bytes.is_empty() {
-        return Messages::default();
+        return MessageRun::default();
     }
     let mut compress = Compress::new(Compression::new(LEVEL), false);
     whole(|out| write_piece(out, &mut compress, &messages.bytes))

@@ -4,12 +4,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::block::{Message, Rules, decode};
+use crate::block::{DecodeRules, Decoded, decode};
 
 fn encoded(body: &str, dialect: Dialect) -> EncodedBlock {
-    let rules = Rules { dialect, body_bytes_max: 16 << 20, encoded_bytes_max: 64 << 20 };
+    let rules = DecodeRules { dialect, body_bytes_max: 16 << 20, encoded_bytes_max: 64 << 20 };
     match decode(body.as_bytes(), &rules) {
-        Ok(Message::Block(block)) => encode(block, dialect),
+        Ok(Decoded::Block(block)) => encode(block, dialect),
         other => panic!("not a block: {other:?}"),
     }
 }

@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::collections::vec_deque;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::{Entry, Kept, Summary};
+use super::cached_block::CachedBlock;
+use super::entry::Entry;
 
 /// Fills that are remembered one by one, for the clients that are told of them.
 const FILLS_MAX: usize = 4_096;
 
 #[derive(Debug, Default)]
-pub struct Run {
+pub struct EntryRun {
     entries: VecDeque<Entry>,
     blocks: usize,
     bytes: usize,
@@ -24,7 +26,18 @@ pub struct Run {
     fills_forgotten: u64,
 }
 
-impl Run {
+/// What an operator asks of a history.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistorySummary {
+    pub first_height: Option<u64>,
+    pub tip: Option<u64>,
+    pub tip_time: Option<SystemTime>,
+    pub oldest_time: Option<SystemTime>,
+    pub blocks: usize,
+    pub bytes: usize,
+}
+
+impl EntryRun {
     pub fn tip(&self) -> Option<u64> {
         self.entries.back().map(Entry::last_height)
     }
@@ -59,8 +72,8 @@ impl Run {
     }
 
     /// Puts a block between the others, out of the gap it lies in if there is one.
-    pub fn fill(&mut self, kept: Arc<Kept>) -> bool {
-        let height = kept.block.height;
+    pub fn fill(&mut self, cached: Arc<CachedBlock>) -> bool {
+        let height = cached.block.height;
         if height < self.floor {
             return false;
         }
@@ -72,7 +85,7 @@ impl Run {
             }
             _ => None,
         };
-        let block = Entry::Block(kept);
+        let block = Entry::Block(cached);
         self.count(&block);
         if let Some((_, to_height)) = below_and_above.filter(|(_, to_height)| *to_height > height) {
             self.entries.insert(index, Entry::Gap { from_height: height + 1, to_height });
@@ -125,12 +138,12 @@ impl Run {
     }
 
     /// Counts a block anew of which more has been made, if it is still here.
-    pub fn recount(&mut self, kept: &Arc<Kept>) {
-        let at = self.index_of(kept.block.height);
+    pub fn recount(&mut self, cached: &Arc<CachedBlock>) {
+        let at = self.index_of(cached.block.height);
         if let Some(Entry::Block(here)) = self.entries.get(at)
-            && Arc::ptr_eq(here, kept)
+            && Arc::ptr_eq(here, cached)
         {
-            self.bytes += kept.count();
+            self.bytes += cached.count();
         }
     }
 
@@ -148,8 +161,8 @@ impl Run {
         gaps.take(self.entries.len() - self.blocks)
     }
 
-    pub fn summary(&self) -> Summary {
-        Summary {
+    pub fn summary(&self) -> HistorySummary {
+        HistorySummary {
             first_height: self.first_height(),
             tip: self.tip(),
             oldest_time: self.entries.iter().find_map(time_of),
@@ -167,23 +180,23 @@ impl Run {
     fn drop_oldest(&mut self) {
         let Some(oldest) = self.entries.pop_front() else { return };
         self.floor = oldest.last_height() + 1;
-        if let Entry::Block(kept) = &oldest {
+        if let Entry::Block(cached) = &oldest {
             self.blocks -= 1;
-            self.bytes -= kept.counted_bytes();
+            self.bytes -= cached.counted_bytes();
         }
     }
 
     fn count(&mut self, entry: &Entry) {
-        if let Entry::Block(kept) = entry {
+        if let Entry::Block(cached) = entry {
             self.blocks += 1;
-            self.bytes += kept.count();
+            self.bytes += cached.count();
         }
     }
 }
 
-fn time_of(entry: &Entry) -> Option<std::time::SystemTime> {
+fn time_of(entry: &Entry) -> Option<SystemTime> {
     match entry {
-        Entry::Block(kept) => Some(kept.appended_time),
+        Entry::Block(cached) => Some(cached.appended_time),
         Entry::Gap { .. } => None,
     }
 }

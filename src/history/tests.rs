@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
@@ -55,7 +56,7 @@ fn one_read_is_bounded_but_yields_a_large_block() {
 
 #[test]
 fn the_oldest_leave_and_a_cursor_there_is_told() {
-    let one = Kept::now(block(1, 10)).bytes();
+    let one = CachedBlock::now(block(1, 10)).bytes();
     let history = History::new(3 * one);
     for height in 1..=5 {
         history.append(block(height, 10));
@@ -78,7 +79,7 @@ fn a_block_larger_than_the_history_is_kept_alone() {
 #[test]
 fn what_was_read_is_let_go_and_the_rest_stays() {
     let history = History::new(usize::MAX);
-    let one = Kept::now(block(1, 10)).bytes();
+    let one = CachedBlock::now(block(1, 10)).bytes();
     for height in 1..=3 {
         history.append(block(height, 10));
     }
@@ -141,63 +142,63 @@ fn another_chain_voids_every_cursor() {
     assert_eq!(read(&history, 0), Ok(blocks([1])));
 }
 
-/// Makes what is ordered, and says how many orders that were.
-fn make_ordered(history: &History) -> usize {
-    let orders = history.next_orders().now_or_never().unwrap_or_default();
-    orders.iter().for_each(Order::make);
-    let count = orders.len();
-    history.count(orders);
+/// Makes what is queued, and returns how many jobs that were.
+fn make_queued(history: &History) -> usize {
+    let jobs = history.next_encode_jobs().now_or_never().unwrap_or_default();
+    jobs.iter().for_each(EncodeJob::make);
+    let count = jobs.len();
+    history.count_encoded(jobs);
     count
 }
 
 #[test]
 fn nothing_is_compressed_for_plain_readers_and_once_for_all_that_want_it() {
     let history = Arc::new(History::new(usize::MAX));
-    let kept = |height| {
+    let cached = |height| {
         let mut entries = Entries::new();
         history.entries_from(history.live_cursor().at(height), 1, &mut entries).expect("there");
-        let Some(Entry::Block(kept)) = entries.first() else { panic!("no block at {height}") };
-        Arc::clone(kept)
+        let Some(Entry::Block(cached)) = entries.first() else { panic!("no block at {height}") };
+        Arc::clone(cached)
     };
-    let made = |kept: &Kept| {
+    let made = |cached: &CachedBlock| {
         let all = Encoding::ALL.into_iter();
-        all.filter(|encoding| kept.encoded(*encoding).is_some()).collect::<Vec<_>>()
+        all.filter(|encoding| cached.encoded(*encoding).is_some()).collect::<Vec<_>>()
     };
-    let _plain = [history.watch(Needs::NONE), history.watch(Needs::NONE)];
+    let _plain = [history.watch(RequiredEncodings::NONE), history.watch(RequiredEncodings::NONE)];
     history.append(block(1, 10));
-    assert_eq!(make_ordered(&history), 0);
-    assert_eq!(made(&kept(1)), []);
+    assert_eq!(make_queued(&history), 0);
+    assert_eq!(made(&cached(1)), []);
 
-    let deflated = Needs::of(Encoding::DeflateEvents);
+    let deflated = RequiredEncodings::of(Encoding::DeflateEvents);
     let _compressed = [history.watch(deflated), history.watch(deflated)];
     history.append(block(2, 10));
-    assert_eq!(make_ordered(&history), 1, "one for both");
-    assert_eq!(made(&kept(2)), [Encoding::DeflateEvents]);
-    assert_eq!(made(&kept(1)), [], "nobody has asked for it");
-    let second = kept(2);
+    assert_eq!(make_queued(&history), 1, "one for both");
+    assert_eq!(made(&cached(2)), [Encoding::DeflateEvents]);
+    assert_eq!(made(&cached(1)), [], "nobody has asked for it");
+    let second = cached(2);
     let first_made = second.encoded(Encoding::DeflateEvents).expect("made");
-    history.order(&second, deflated);
-    assert_eq!(make_ordered(&history), 0, "it is there");
+    history.queue_encodings(&second, deflated);
+    assert_eq!(make_queued(&history), 0, "it is there");
     second.make(deflated);
     let shared = second.encoded(Encoding::DeflateEvents).expect("made");
     assert!(std::ptr::eq(first_made, shared), "both write the same bytes");
 }
 
 #[test]
-fn an_order_keeps_no_block_alive_that_has_left() {
-    let history = Arc::new(History::new(Kept::now(block(1, 10)).bytes()));
-    let _compressed = history.watch(Needs::of(Encoding::DeflateEvents));
+fn a_job_keeps_no_block_alive_that_has_left() {
+    let history = Arc::new(History::new(CachedBlock::now(block(1, 10)).bytes()));
+    let _compressed = history.watch(RequiredEncodings::of(Encoding::DeflateEvents));
     history.append(block(1, 10));
     let mut entries = Entries::new();
     history.entries_from(history.live_cursor().at(1), 1, &mut entries).expect("there");
-    let kept = match entries.pop() {
-        Some(Entry::Block(kept)) => Arc::downgrade(&kept),
+    let cached = match entries.pop() {
+        Some(Entry::Block(cached)) => Arc::downgrade(&cached),
         other => panic!("no block: {other:?}"),
     };
     history.append(block(2, 10));
     assert_eq!(history.summary().first_height, Some(2), "the first has left");
-    assert!(kept.upgrade().is_none(), "and is gone");
-    assert_eq!(make_ordered(&history), 1, "of the second");
+    assert!(cached.upgrade().is_none(), "and is gone");
+    assert_eq!(make_queued(&history), 1, "of the second");
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn a_reader_is_woken_by_every_change() {
     let woken = Arc::new(Woken::default());
     let waker = std::task::Waker::from(Arc::clone(&woken));
     let mut cx = std::task::Context::from_waker(&waker);
-    let mut watch = history.watch(Needs::NONE);
+    let mut watch = history.watch(RequiredEncodings::NONE);
     assert!(watch.poll_moved(&mut cx).is_pending());
     let changes: [(&str, &dyn Fn()); 4] = [
         ("append", &|| history.append(block(1, 1))),
@@ -244,7 +245,7 @@ fn what_is_kept_does_not_depend_on_when_gaps_were_filled() {
     let mut random = fastrand::Rng::with_seed(seed);
     for _ in 0..100 {
         let sizes: BTreeMap<u64, u64> = (1..=40).map(|height| (height, random.u64(0..8))).collect();
-        let bytes_max = random.usize(1..6) * Kept::now(block(1, 8)).bytes();
+        let bytes_max = random.usize(1..6) * CachedBlock::now(block(1, 8)).bytes();
         let in_turn = History::new(bytes_max);
         for (height, size) in &sizes {
             in_turn.append(block(*height, *size));

@@ -1,32 +1,18 @@
-//! Who is woken when a history moves on: a waker per reader, kept for as long as the reader lives.
-//!
-//! A reader puts its waker down once, not once per block. Nothing is handed over here: who is woken
-//! looks at the run. A wake is a flag on a task; whoever appends never waits for a reader to run.
+//! A reader's watch on a history: woken by every move.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use slab::Slab;
+use super::required_encodings::RequiredEncodings;
+use super::shared::History;
 
-use super::History;
-use super::needs::Needs;
-
-/// The readers that the same moves concern.
-#[derive(Debug, Default)]
-pub(super) struct Readers {
-    /// Moves so far.
-    moves: AtomicU64,
-    /// One per [`Watch`] that was polled.
-    wakers: Mutex<Slab<Waker>>,
-}
-
-/// A reader's place in a history: it is woken by every move, and what it needs is made for every block
-/// before, for as long as this lives.
+/// A reader's place in a history, for as long as this lives. Every move wakes the reader, and the
+/// encodings that it requires are made for every new block before.
 #[derive(Debug)]
 pub struct Watch {
     history: Arc<History>,
-    needs: Needs,
+    required: RequiredEncodings,
     /// Moves when this was last looked at.
     seen: u64,
     entered: Option<Entered>,
@@ -39,33 +25,28 @@ struct Entered {
     waker: Waker,
 }
 
-impl Readers {
-    pub fn wake(&self) {
-        self.moves.fetch_add(1, Ordering::Release);
-        for (_, waker) in self.lock().iter() {
-            waker.wake_by_ref();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Slab<Waker>> {
-        self.wakers.lock().expect("bug: nothing panics while it holds this lock")
+impl History {
+    /// A place for a reader that requires these encodings. From now on they are made for every new
+    /// block before the reader is woken.
+    pub fn watch(self: &Arc<Self>, required: RequiredEncodings) -> Watch {
+        Watch::new(Arc::clone(self), required)
     }
 }
 
 impl Watch {
-    pub(super) fn new(history: Arc<History>, needs: Needs) -> Self {
-        history.orders.add_reader(needs);
-        let seen = history.readers(needs).moves.load(Ordering::Acquire);
-        Self { history, needs, seen, entered: None }
+    fn new(history: Arc<History>, required: RequiredEncodings) -> Self {
+        history.encode_queue.add_reader(required);
+        let seen = history.readers(required).moves.load(Ordering::Acquire);
+        Self { history, required, seen, entered: None }
     }
 
     pub fn history(&self) -> &Arc<History> {
         &self.history
     }
 
-    /// What every block is needed in; of one block it may be more.
-    pub fn needs(&self) -> Needs {
-        self.needs
+    /// What the reader requires of every block; of one block it may require more.
+    pub fn required_encodings(&self) -> RequiredEncodings {
+        self.required
     }
 
     /// From now on the task is woken by every move. Looks at the history after that miss none. Returns
@@ -74,7 +55,7 @@ impl Watch {
         if self.entered.as_ref().is_some_and(|entered| entered.waker.will_wake(cx.waker())) {
             return false;
         }
-        let readers = self.history.readers(self.needs);
+        let readers = self.history.readers(self.required);
         let waker = cx.waker().clone();
         let key = match &self.entered {
             Some(entered) => {
@@ -93,7 +74,7 @@ impl Watch {
     /// Polled before the history is looked at, no move is missed.
     pub fn poll_moved(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.enter(cx);
-        let readers = self.history.readers(self.needs);
+        let readers = self.history.readers(self.required);
         let moves = readers.moves.load(Ordering::Acquire);
         match std::mem::replace(&mut self.seen, moves) == moves {
             true => Poll::Pending,
@@ -112,10 +93,10 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.history.orders.remove_reader(self.needs);
+        self.history.encode_queue.remove_reader(self.required);
         if let Some(entered) = &self.entered {
             // Dropped behind the lock: it may be the last of its task.
-            let waker = self.history.readers(self.needs).lock().try_remove(entered.key);
+            let waker = self.history.readers(self.required).lock().try_remove(entered.key);
             drop(waker);
         }
     }

@@ -40,7 +40,7 @@ pub enum SectionsError {
 /// # Errors
 /// The body holds something else, or is malformed.
 pub fn content_of(body: &[u8]) -> Result<Cow<'_, [u8]>, SectionsError> {
-    let mut reader = Reader { body, at: 0 };
+    let mut reader = SectionReader { body, at: 0 };
     let mut content: Option<Cow<'_, [u8]>> = None;
     while reader.at < body.len() {
         let at = reader.at;
@@ -58,12 +58,12 @@ pub fn content_of(body: &[u8]) -> Result<Cow<'_, [u8]>, SectionsError> {
     content.ok_or(SectionsError::Malformed { byte: 0 })
 }
 
-struct Reader<'a> {
+struct SectionReader<'a> {
     body: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> SectionReader<'a> {
     fn section(&mut self) -> Result<Section, SectionsError> {
         let malformed = SectionsError::Malformed { byte: self.at };
         if self.byte()? != DESCRIBED {

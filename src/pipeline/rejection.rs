@@ -1,5 +1,7 @@
-//! Bad input: counted, told, dead-lettered, settled. The feed never waits for it longer than the
-//! dead-letter publisher's own deadline, and nothing is lost in silence.
+//! The rejection of bad input: it is counted, told, dead-lettered and settled.
+//!
+//! The feed never waits longer than the dead-letter publisher's own deadline. Nothing is lost in
+//! silence.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,11 +9,11 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tracing::{error, warn};
 
-use super::Parts;
+use super::context::PipelineContext;
 use crate::amqp::{DeadLetter, DeadLetterError, DeadLetters, Delivery};
 use crate::config::QueueMode;
-use crate::metrics::{DeadLetterReason, DecodeErrorKind, Label, Metrics, Outcome};
-use crate::notices::Notices;
+use crate::metrics::{DeadLetterReason, DecodeErrorKind, DeliveryOutcome, Label, Metrics};
+use crate::operator_status::OperatorStatus;
 
 /// After a letter that took its whole deadline: as long as the feed was held up it goes on undisturbed.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -19,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub struct Rejections {
     dead_letters: Arc<DeadLetters>,
     metrics: Arc<Metrics>,
-    notices: Arc<Notices>,
+    operator_status: Arc<OperatorStatus>,
     queue_name: String,
     queue_mode: QueueMode,
     /// How many so far in warm-up: the replica that met them live has written them.
@@ -29,13 +31,13 @@ pub struct Rejections {
 }
 
 impl Rejections {
-    pub fn new(parts: &Parts) -> Self {
+    pub fn new(context: &PipelineContext) -> Self {
         Self {
-            dead_letters: Arc::clone(&parts.dead_letters),
-            metrics: Arc::clone(&parts.metrics),
-            notices: Arc::clone(&parts.notices),
-            queue_name: parts.queue_name.clone(),
-            queue_mode: parts.queue_mode,
+            dead_letters: Arc::clone(&context.dead_letters),
+            metrics: Arc::clone(&context.metrics),
+            operator_status: Arc::clone(&context.operator_status),
+            queue_name: context.queue_name.clone(),
+            queue_mode: context.queue_mode,
             in_warm_up: None,
             not_before: None,
         }
@@ -59,13 +61,13 @@ impl Rejections {
     pub async fn reject(&mut self, mut delivery: Delivery, reason: DeadLetterReason, detail: &str) {
         self.metrics.dead_letters.add(reason);
         self.metrics.deliveries.add(match reason {
-            DeadLetterReason::Conflict => Outcome::Conflict,
-            _ => Outcome::Invalid,
+            DeadLetterReason::Conflict => DeliveryOutcome::Conflict,
+            _ => DeliveryOutcome::Invalid,
         });
         match &mut self.in_warm_up {
             Some(rejected) => *rejected += 1,
             None => {
-                self.notices.rejected(reason);
+                self.operator_status.record_rejected(reason);
                 self.publish(&delivery, reason, detail).await;
             }
         }

@@ -7,8 +7,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::amqp::{Signs, Source};
+use crate::amqp::{DeadLetters, Signs, Source};
 use crate::config::{Config, Hold};
+use crate::history::History;
+use crate::metrics::Metrics;
+use crate::operator_status::OperatorStatus;
+use crate::readiness::Readiness;
 
 const HOLD: Duration = Duration::from_secs(1);
 
@@ -36,10 +40,10 @@ impl Bench {
         let signs = Signs {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
-            notices: Arc::default(),
+            operator_status: Arc::default(),
         };
         let (source, link) = Source::new(Arc::clone(&amqp), signs);
-        let pipeline = Pipeline::new(Parts {
+        let pipeline = Pipeline::new(PipelineContext {
             blocks: config.blocks,
             queue_mode: amqp.queue.mode,
             queue_name: "blocks".to_owned(),
@@ -49,7 +53,7 @@ impl Bench {
             history: Arc::clone(&history),
             metrics: Arc::clone(&metrics),
             readiness,
-            notices: Arc::new(Notices::default()),
+            operator_status: Arc::new(OperatorStatus::default()),
         });
         let (inputs, taken) = mpsc::channel(1);
         tokio::spawn(pipeline.run(taken, CancellationToken::new()));
@@ -131,10 +135,10 @@ async fn every_delivery_has_an_outcome_also_around_new_starts() {
     bench.deliver(1, "of another chain").await;
     bench.rest().await;
     for (outcome, deliveries) in [
-        (Outcome::Published, 2),
-        (Outcome::Duplicate, 1),
-        (Outcome::Conflict, 1),
-        (Outcome::Old, 2),
+        (DeliveryOutcome::Published, 2),
+        (DeliveryOutcome::Duplicate, 1),
+        (DeliveryOutcome::Conflict, 1),
+        (DeliveryOutcome::Old, 2),
     ] {
         assert_eq!(bench.metrics.deliveries.get(outcome), deliveries, "{outcome:?}");
     }
@@ -147,7 +151,7 @@ async fn a_doubted_block_waits_ten_minutes_in_a_queue_and_for_ever_in_a_stream()
     let ten_minutes = Duration::from_secs(600);
     for (mode, invalid_then) in [(QueueMode::Queue, 1), (QueueMode::Stream, 0)] {
         let bench = Bench::of(mode);
-        let invalid = || bench.metrics.deliveries.get(Outcome::Invalid);
+        let invalid = || bench.metrics.deliveries.get(DeliveryOutcome::Invalid);
         bench.say(Input::Begin { from_first: true }).await;
         bench.deliver(1, "a").await;
         bench.say(Input::CaughtUp).await;

@@ -5,19 +5,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::Waiting;
-use crate::block::Content;
+use super::WaitingBlock;
+use crate::block::BlockContent;
 
 #[derive(Debug)]
 pub(super) struct Held<T> {
-    by_height: BTreeMap<u64, Waiting<T>>,
+    by_height: BTreeMap<u64, WaitingBlock<T>>,
     by_arrival: BTreeSet<(Instant, u64)>,
     bytes: u64,
 }
 
 impl<T> Held<T> {
     /// Adds a height that is not there yet.
-    pub fn insert(&mut self, waiting: Waiting<T>) {
+    pub fn insert(&mut self, waiting: WaitingBlock<T>) {
         let height = waiting.offer.height;
         self.bytes = self.bytes.saturating_add(waiting.offer.bytes);
         self.by_arrival.insert((waiting.arrived, height));
@@ -25,7 +25,7 @@ impl<T> Held<T> {
         debug_assert!(before.is_none(), "bug: {height} is held already");
     }
 
-    pub fn pop_lowest(&mut self) -> Option<Waiting<T>> {
+    pub fn pop_lowest(&mut self) -> Option<WaitingBlock<T>> {
         let (height, waiting) = self.by_height.pop_first()?;
         self.by_arrival.remove(&(waiting.arrived, height));
         self.bytes = self.bytes.saturating_sub(waiting.offer.bytes);
@@ -44,7 +44,7 @@ impl<T> Held<T> {
         self.bytes
     }
 
-    pub fn content_mut(&mut self, height: u64) -> Option<&mut Content> {
+    pub fn content_mut(&mut self, height: u64) -> Option<&mut BlockContent> {
         self.by_height.get_mut(&height).map(|waiting| &mut waiting.offer.content)
     }
 

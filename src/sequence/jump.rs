@@ -6,8 +6,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::Waiting;
-use crate::block::Content;
+use super::WaitingBlock;
+use crate::block::BlockContent;
 use crate::config::Heights;
 
 /// Consecutive heights that make a jump believed.
@@ -27,7 +27,7 @@ pub(super) struct Reach {
 /// Doubted blocks in the order in which they came, one per height.
 #[derive(Debug)]
 pub(super) struct Candidates<T> {
-    waiting: VecDeque<Waiting<T>>,
+    waiting: VecDeque<WaitingBlock<T>>,
     bytes: u64,
 }
 
@@ -69,13 +69,13 @@ impl Reach {
 
 impl<T> Candidates<T> {
     /// Adds a height that is not there yet, whatever the bounds; see [`Candidates::pop_excess`].
-    pub fn push(&mut self, waiting: Waiting<T>) {
+    pub fn push(&mut self, waiting: WaitingBlock<T>) {
         self.bytes = self.bytes.saturating_add(waiting.offer.bytes);
         self.waiting.push_back(waiting);
     }
 
     /// Removes the oldest until the others are within both bounds.
-    pub fn pop_excess(&mut self, bytes_max: u64) -> Vec<Waiting<T>> {
+    pub fn pop_excess(&mut self, bytes_max: u64) -> Vec<WaitingBlock<T>> {
         let mut excess = Vec::new();
         while self.waiting.len() > CANDIDATES_MAX || self.bytes > bytes_max {
             let oldest = self.pop_oldest();
@@ -85,7 +85,7 @@ impl<T> Candidates<T> {
     }
 
     /// Removes those that have waited for `doubt`.
-    pub fn pop_due(&mut self, doubt: Duration, now: Instant) -> Vec<Waiting<T>> {
+    pub fn pop_due(&mut self, doubt: Duration, now: Instant) -> Vec<WaitingBlock<T>> {
         let mut due = Vec::new();
         while self.oldest().and_then(|at| at.checked_add(doubt)).is_some_and(|until| until <= now) {
             due.extend(self.pop_oldest());
@@ -98,14 +98,14 @@ impl<T> Candidates<T> {
         self.waiting.front().map(|waiting| waiting.arrived)
     }
 
-    fn pop_oldest(&mut self) -> Option<Waiting<T>> {
+    fn pop_oldest(&mut self) -> Option<WaitingBlock<T>> {
         let oldest = self.waiting.pop_front()?;
         self.bytes = self.bytes.saturating_sub(oldest.offer.bytes);
         Some(oldest)
     }
 
     /// Removes all, by rising height.
-    pub fn take(&mut self) -> Vec<Waiting<T>> {
+    pub fn take(&mut self) -> Vec<WaitingBlock<T>> {
         self.bytes = 0;
         let mut all = Vec::from(std::mem::take(&mut self.waiting));
         all.sort_unstable_by_key(|waiting| waiting.offer.height);
@@ -116,7 +116,7 @@ impl<T> Candidates<T> {
         self.bytes
     }
 
-    pub fn content_mut(&mut self, height: u64) -> Option<&mut Content> {
+    pub fn content_mut(&mut self, height: u64) -> Option<&mut BlockContent> {
         let found = self.waiting.iter_mut().find(|waiting| waiting.offer.height == height);
         found.map(|waiting| &mut waiting.offer.content)
     }

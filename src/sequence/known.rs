@@ -4,20 +4,20 @@
 
 use std::collections::BTreeMap;
 
-use crate::block::Content;
+use crate::block::BlockContent;
 
 /// A run of heights from `first` on. Memory: one entry per known height and per gap.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct KnownHeights {
     first: u64,
-    contents: BTreeMap<u64, Content>,
+    contents: BTreeMap<u64, BlockContent>,
     /// From, to, both included; apart from each other, below the tip.
     gaps: BTreeMap<u64, u64>,
     /// One above the tip, or `first` while there is none. Stays at the largest number there is.
     next: u64,
 }
 
-impl Known {
+impl KnownHeights {
     pub fn beginning_at(first: u64) -> Self {
         Self { first, contents: BTreeMap::new(), gaps: BTreeMap::new(), next: first }
     }
@@ -38,12 +38,12 @@ impl Known {
         self.gaps.iter().map(|(from, to)| (*from, *to))
     }
 
-    pub fn content_mut(&mut self, height: u64) -> Option<&mut Content> {
+    pub fn content_mut(&mut self, height: u64) -> Option<&mut BlockContent> {
         self.contents.get_mut(&height)
     }
 
     /// Appends a height that is not below `next`.
-    pub fn publish(&mut self, height: u64, content: Content) {
+    pub fn publish(&mut self, height: u64, content: BlockContent) {
         debug_assert!(height >= self.next, "bug: {height} is below {}", self.next);
         self.contents.insert(height, content);
         self.next = height.saturating_add(1);
@@ -58,7 +58,7 @@ impl Known {
     }
 
     /// Makes an unknown height below `next` known; the gap around it, if any, is cut in two.
-    pub fn fill(&mut self, height: u64, content: Content) {
+    pub fn fill(&mut self, height: u64, content: BlockContent) {
         self.contents.insert(height, content);
         let Some((from, to)) = self.gap_around(height) else { return };
         self.gaps.remove(&from);

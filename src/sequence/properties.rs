@@ -88,8 +88,8 @@ impl History {
 }
 
 /// Offers all messages; checks memory, the deadline and the accessors after each call.
-fn run(messages: &[Message], timing: &Timing, heights: Heights, start: Start) -> Outcome {
-    let rules = Rules {
+fn run(messages: &[Message], timing: &Timing, heights: Heights, start: SequenceStart) -> Outcome {
+    let rules = SequenceRules {
         heights,
         hold: timing.hold,
         hold_bytes: timing.hold_bytes,
@@ -110,8 +110,9 @@ fn run(messages: &[Message], timing: &Timing, heights: Heights, start: Start) ->
             assert!(sequencer.deadline().is_none_or(|deadline| deadline > now));
         }
         let id = format!("{}{}", message.height, message.variant);
-        let content = Content::from_ids([id.as_str()].into_iter(), None);
-        let offer = Offer { height: message.height, content, bytes: message.bytes, item: at };
+        let content = BlockContent::from_ids([id.as_str()].into_iter(), None);
+        let offer =
+            OfferedBlock { height: message.height, content, bytes: message.bytes, item: at };
         sequencer.offer(offer, now, &mut steps);
         history.apply(steps, heights);
         assert!(sequencer.held_bytes() <= timing.hold_bytes, "{}", sequencer.held_bytes());
@@ -210,7 +211,7 @@ fn producers_of_the_same_chain_yield_the_chain_without_a_gap() {
         producers.into_iter().for_each(|rest| messages.extend(rest));
         let messages: Vec<Message> =
             messages.into_iter().map(|height| Message { height, variant: 0, bytes: 9 }).collect();
-        let outcome = run(&messages, &timing, Heights::Dense, Start::AtFirstMessage);
+        let outcome = run(&messages, &timing, Heights::Dense, SequenceStart::AtFirstMessage);
         assert!(outcome.blocks.keys().copied().eq(begin..begin + owners.len() as u64));
         assert_eq!((outcome.gaps, outcome.first), (vec![], Some(begin)));
     });
@@ -219,16 +220,16 @@ fn producers_of_the_same_chain_yield_the_chain_without_a_gap() {
 #[test]
 fn timing_decides_nothing_about_the_history() {
     holds((messages(), timing(0), timing(0), heights()), |(messages, one, other, heights)| {
-        let one = run(&messages, &one, heights, Start::AtFirstMessage);
-        assert_eq!(one, run(&messages, &other, heights, Start::AtFirstMessage));
+        let one = run(&messages, &one, heights, SequenceStart::AtFirstMessage);
+        assert_eq!(one, run(&messages, &other, heights, SequenceStart::AtFirstMessage));
     });
 }
 
 #[test]
 fn timing_decides_nothing_after_a_probation() {
     holds((messages(), timing(64), timing(64), heights()), |(messages, one, other, heights)| {
-        let one = run(&messages, &one, heights, Start::AfterProbation);
-        assert_eq!(one, run(&messages, &other, heights, Start::AfterProbation));
+        let one = run(&messages, &one, heights, SequenceStart::AfterProbation);
+        assert_eq!(one, run(&messages, &other, heights, SequenceStart::AfterProbation));
     });
 }
 
@@ -244,7 +245,8 @@ fn one_mistaken_message_anywhere_does_not_end_the_feed() {
             .collect();
         messages.insert(place, Message { height: mistake, variant: 1, bytes: 9 });
         timing.hold = Hold::For(Duration::ZERO);
-        let start = if probation { Start::AfterProbation } else { Start::AtFirstMessage };
+        let start =
+            if probation { SequenceStart::AfterProbation } else { SequenceStart::AtFirstMessage };
         let outcome = run(&messages, &timing, Heights::Dense, start);
         let tip = begin + length - 1;
         // A mistake near the chain can only delay it, by as much as a jump.

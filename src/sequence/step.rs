@@ -1,12 +1,12 @@
 //! What goes into the sequencer and what comes out. Plain values; nothing is decided here.
 
-use crate::block::Content;
+use crate::block::BlockContent;
 
 /// A block that came.
 #[derive(Debug)]
-pub struct Offer<T> {
+pub struct OfferedBlock<T> {
     pub height: u64,
-    pub content: Content,
+    pub content: BlockContent,
     /// What it takes while it waits.
     pub bytes: u64,
     pub item: T,

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-const RULES: Rules = Rules {
+const RULES: SequenceRules = SequenceRules {
     heights: Heights::Dense,
     hold: Hold::For(Duration::from_secs(1)),
     hold_bytes: 1_000,
     jump_max: 1_000,
     doubt: None,
 };
-const SPARSE: Rules = Rules { heights: Heights::Sparse, ..RULES };
-const IMPATIENT: Rules = Rules { doubt: Some(Duration::from_secs(600)), ..RULES };
-const FOR_EVER: Rules = Rules { hold: Hold::Forever, hold_bytes: 3, ..RULES };
+const SPARSE: SequenceRules = SequenceRules { heights: Heights::Sparse, ..RULES };
+const IMPATIENT: SequenceRules = SequenceRules { doubt: Some(Duration::from_secs(600)), ..RULES };
+const FOR_EVER: SequenceRules = SequenceRules { hold: Hold::Forever, hold_bytes: 3, ..RULES };
 
 /// Runs words against one sequencer.
 struct Script {
@@ -25,7 +25,7 @@ struct Script {
 }
 
 impl Script {
-    fn new(rules: Rules, start: Start) -> Self {
+    fn new(rules: SequenceRules, start: SequenceStart) -> Self {
         Self { sequencer: Sequencer::new(rules, start), now: Instant::now() }
     }
 
@@ -53,13 +53,13 @@ impl Script {
     }
 }
 
-fn offer(word: &str) -> Offer<()> {
+fn offer(word: &str) -> OfferedBlock<()> {
     let (word, bytes) = word.split_once('*').unwrap_or((word, "1"));
     let (word, hash) = word.split_once('#').map_or((word, None), |(word, hash)| (word, Some(hash)));
     let height = word.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
-    Offer {
+    OfferedBlock {
         height: height.parse().expect("a height"),
-        content: Content::from_ids([&word[height.len()..]].into_iter(), hash),
+        content: BlockContent::from_ids([&word[height.len()..]].into_iter(), hash),
         bytes: bytes.parse().expect("a number of bytes"),
         item: (),
     }
@@ -81,8 +81,8 @@ fn text(step: &Step<()>) -> String {
 }
 
 #[track_caller]
-fn check(rules: Rules, words: &str, expected: &str) {
-    let mut script = Script::new(rules, Start::AtFirstMessage);
+fn check(rules: SequenceRules, words: &str, expected: &str) {
+    let mut script = Script::new(rules, SequenceStart::AtFirstMessage);
     assert_eq!(script.run(words), expected, "for {words}");
 }
 
@@ -124,17 +124,17 @@ fn a_gap_is_entered_when_the_oldest_hold_is_over() {
         "- | P10 | - | - | - | G11-11:HoldOver P12 G13-14:HoldOver P15",
     );
     // The missing height comes when the hold is over, but before anybody looked.
-    let mut script = Script::new(RULES, Start::AtFirstMessage);
+    let mut script = Script::new(RULES, SequenceStart::AtFirstMessage);
     script.run("warm 10 12");
     script.now += Duration::from_secs(2);
     assert_eq!(script.run("11"), "P11 P12");
-    let no_hold = Rules { hold: Hold::For(Duration::ZERO), ..RULES };
+    let no_hold = SequenceRules { hold: Hold::For(Duration::ZERO), ..RULES };
     check(no_hold, "warm 10 12 11", "- | P10 | G11-11:HoldOver P12 | F11");
 }
 
 #[test]
 fn the_deadline_is_the_oldest_hold_s_end() {
-    let mut script = Script::new(RULES, Start::AtFirstMessage);
+    let mut script = Script::new(RULES, SequenceStart::AtFirstMessage);
     let begin = script.now;
     assert_eq!(script.run("10 12"), "P10 | G11-11:WarmUp P12");
     assert_eq!(script.sequencer.deadline(), None, "nothing waits in warm-up");
@@ -142,8 +142,8 @@ fn the_deadline_is_the_oldest_hold_s_end() {
     assert_eq!(script.sequencer.deadline(), Some(begin + Duration::from_secs(1)));
     script.run("+700");
     assert_eq!(script.sequencer.deadline(), None);
-    let longest = Rules { hold: Hold::For(Duration::MAX), ..RULES };
-    let mut script = Script::new(longest, Start::AtFirstMessage);
+    let longest = SequenceRules { hold: Hold::For(Duration::MAX), ..RULES };
+    let mut script = Script::new(longest, SequenceStart::AtFirstMessage);
     assert_eq!(script.run("warm 10 12 +9999999"), "- | P10 | - | -");
     assert_eq!(script.sequencer.deadline(), None);
 }
@@ -198,7 +198,7 @@ fn a_jump_is_measured_from_the_highest_height_taken() {
     check(RULES, "10 1010", "P10 | G11-1009:WarmUp P1010");
     check(RULES, "10 1011", "P10 | -");
     check(RULES, "warm 10 1010 2010 3011", "- | P10 | - | - | -");
-    check(Rules { jump_max: 0, ..RULES }, "10 11 13", "P10 | P11 | -");
+    check(SequenceRules { jump_max: 0, ..RULES }, "10 11 13", "P10 | P11 | -");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn a_doubted_block_waits_no_longer_than_it_may() {
         "10 5000 +6000000 5001 5002",
         "P10 | - | - | - | G11-4999:WarmUp P5000 P5001 P5002",
     );
-    let mut script = Script::new(IMPATIENT, Start::AtFirstMessage);
+    let mut script = Script::new(IMPATIENT, SequenceStart::AtFirstMessage);
     script.run("warm 10 5000");
     assert_eq!(script.sequencer.deadline(), Some(script.now + Duration::from_secs(600)));
     script.run("11");
@@ -266,7 +266,7 @@ fn three_consecutive_far_heights_are_believed() {
 
 #[test]
 fn doubted_blocks_are_bounded_and_the_oldest_goes() {
-    let mut script = Script::new(RULES, Start::AtFirstMessage);
+    let mut script = Script::new(RULES, SequenceStart::AtFirstMessage);
     script.run("10");
     for count in 1..=16 {
         assert_eq!(script.say(&(count * 5_000).to_string()), "-");
@@ -299,14 +299,14 @@ fn sparse_heights_leave_no_gaps_and_nothing_waits() {
     check(SPARSE, "10 1011 1500 2400", "P10 | - | - | P1011 P1500 P2400");
     check(SPARSE, "10 1011 3000 11", "P10 | - | - | P11 I1011 I3000");
     check(SPARSE, "9000 10 500 1500", "P9000 | - | - | S P10 P500 P1500");
-    let mut script = Script::new(SPARSE, Start::AtFirstMessage);
+    let mut script = Script::new(SPARSE, SequenceStart::AtFirstMessage);
     script.run("10 15");
     assert_eq!(script.sequencer.gaps().count(), 0);
 }
 
 #[test]
 fn probation_takes_none_of_the_first_blocks_and_begins_above_them() {
-    let mut script = Script::new(RULES, Start::AfterProbation);
+    let mut script = Script::new(RULES, SequenceStart::AfterProbation);
     for count in 0..63 {
         assert_eq!(script.say(&(100 + count % 8).to_string()), "O");
     }
@@ -328,14 +328,14 @@ fn probation_takes_none_of_the_first_blocks_and_begins_above_them() {
 
 #[track_caller]
 fn check_probation(words: &str, expected: &str) {
-    let mut script = Script::new(RULES, Start::AfterProbation);
+    let mut script = Script::new(RULES, SequenceStart::AfterProbation);
     assert_eq!(script.run(words), expected, "for {words}");
 }
 
 #[test]
 fn a_known_beginning_is_exactly_there() {
     let check_at = |height, words: &str, expected: &str| {
-        let mut script = Script::new(RULES, Start::At(height));
+        let mut script = Script::new(RULES, SequenceStart::At(height));
         assert_eq!(script.run(words), expected, "for {words}");
     };
     check_at(10, "warm 8 9 10 9 11", "- | O | O | P10 | O | P11");
@@ -345,13 +345,13 @@ fn a_known_beginning_is_exactly_there() {
     // Vouched for: what comes from far below does not begin it anew.
     check_at(5000, "warm 5000 10 11 12 5001", "- | P5000 | O | O | O | P5001");
     check_at(10, "warm 5000 10 5001", "- | - | P10 I5000 | -");
-    let mut script = Script::new(SPARSE, Start::At(10));
+    let mut script = Script::new(SPARSE, SequenceStart::At(10));
     assert_eq!(script.run("warm 9 15 12"), "- | O | P15 | F12");
 }
 
 #[test]
 fn what_the_history_dropped_is_old() {
-    let mut script = Script::new(RULES, Start::AtFirstMessage);
+    let mut script = Script::new(RULES, SequenceStart::AtFirstMessage);
     script.run("10 15 16 20");
     assert_eq!(script.sequencer.gaps().collect::<Vec<_>>(), [(11, 14), (17, 19)]);
     assert_eq!(script.run("<13 12 13 10"), "- | O | F13 | O");
@@ -365,15 +365,15 @@ fn what_the_history_dropped_is_old() {
 #[test]
 fn nothing_overflows_and_a_gap_costs_one_entry_whatever_its_length() {
     const TOP: u64 = u64::MAX;
-    let far = Rules { jump_max: u64::MAX, ..RULES };
-    let mut script = Script::new(far, Start::AtFirstMessage);
+    let far = SequenceRules { jump_max: u64::MAX, ..RULES };
+    let mut script = Script::new(far, SequenceStart::AtFirstMessage);
     assert_eq!(script.say("0"), "P0");
     assert_eq!(script.say(&TOP.to_string()), format!("G1-{}:WarmUp P{TOP}", TOP - 1));
     assert_eq!(script.run(&format!("{TOP} 5 warm {TOP}b")), format!("D | F5 | - | C{TOP}:1"));
     assert_eq!(script.sequencer.gaps().collect::<Vec<_>>(), [(1, 4), (6, TOP - 1)]);
     assert_eq!(script.sequencer.next_height(), Some(TOP));
 
-    let mut script = Script::new(RULES, Start::AtFirstMessage);
+    let mut script = Script::new(RULES, SequenceStart::AtFirstMessage);
     let believed = script.run(&format!("0 {} {} {TOP}", TOP - 2, TOP - 1));
     assert!(believed.ends_with(&format!("P{} P{} P{TOP}", TOP - 2, TOP - 1)), "{believed}");
     check_probation(&format!("{TOP} warm {TOP}"), &format!("O | - | P{TOP}"));
@@ -381,7 +381,7 @@ fn nothing_overflows_and_a_gap_costs_one_entry_whatever_its_length() {
 
 #[test]
 fn what_waits_is_handed_back_when_the_sequencer_is_given_up() {
-    let mut script = Script::new(RULES, Start::AtFirstMessage);
+    let mut script = Script::new(RULES, SequenceStart::AtFirstMessage);
     script.run("warm 10 12 13 5000 5001");
     assert_eq!(script.sequencer.into_waiting().count(), 4);
 }

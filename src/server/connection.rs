@@ -24,7 +24,7 @@ use super::origin::Origins;
 use super::proxy::header;
 use super::route;
 use super::visit::Visit;
-use crate::metrics::Refusal;
+use crate::metrics::HandshakeRefusal;
 use crate::session::Transport;
 use spoken::Spoken;
 
@@ -119,7 +119,11 @@ pub async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Do
             if error.is_parse() {
                 // HTTP has an answer of its own, a bare status; it has none for another protocol.
                 let is_too_long = error.is_parse_too_large();
-                refused.add(if is_too_long { Refusal::TooLong } else { Refusal::BadRequest });
+                refused.add(if is_too_long {
+                    HandshakeRefusal::TooLong
+                } else {
+                    HandshakeRefusal::BadRequest
+                });
                 let is_header = header::is_begun(&parts.read_buf);
                 if is_header {
                     door.tell_of_header(&visit);
@@ -148,7 +152,7 @@ pub async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Do
                 }
             // A connection on which nothing was asked, or nothing more, was refused nothing.
             } else if error.is_timeout() && !parts.read_buf.is_empty() {
-                refused.add(Refusal::TooSlow);
+                refused.add(HandshakeRefusal::TooSlow);
                 // The rest of an answer before may still be due: this would be taken for it.
                 if !has_answered.load(Ordering::Relaxed) {
                     say(stream, "408 Request Timeout", TOO_SLOW).await;

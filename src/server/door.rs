@@ -10,7 +10,7 @@ use super::admission::Admission;
 use super::auth::Guard;
 use super::rate::Rate;
 use super::visit::Visit;
-use crate::notices::Notices;
+use crate::operator_status::OperatorStatus;
 use crate::readiness::Readiness;
 use crate::session::{Sessions, Surroundings};
 
@@ -18,7 +18,7 @@ use crate::session::{Sessions, Surroundings};
 pub struct Door {
     pub around: Arc<Surroundings>,
     pub readiness: Arc<Readiness>,
-    pub notices: Arc<Notices>,
+    pub operator_status: Arc<OperatorStatus>,
     pub admission: Arc<Admission>,
     pub guard: Arc<Guard>,
     pub sessions: Arc<Sessions>,

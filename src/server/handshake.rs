@@ -27,7 +27,7 @@ use super::origin::Origins;
 use super::rate::TooOften;
 use super::visit::Visit;
 use crate::config;
-use crate::frame::Wire;
+use crate::frame::Framing;
 use crate::metrics::Label;
 use crate::protocol::Stream;
 use crate::session::{Cause, Listed, Seen, Session, SessionRequest, Transport};
@@ -148,7 +148,7 @@ impl Opening {
         let around = Arc::clone(&door.around);
         let (mut session, admitted) = match purpose {
             Purpose::Serve { request, admitted, seen } => {
-                if request.subscription.wire == Wire::EventStream {
+                if request.subscription.wire == Framing::EventStream {
                     find_dead_peer(&transport, &around.limits);
                 }
                 around.metrics.sessions_opened.inc();

@@ -26,7 +26,7 @@ use super::proxy::header::{self, NotTaken};
 use super::tls::{NoTls, Tls};
 use super::visit::Visit;
 use crate::config;
-use crate::metrics::Refusal;
+use crate::metrics::HandshakeRefusal;
 pub use bound::{Bound, CannotListen, Listeners};
 
 /// Connections of one listener that are no sessions: scrapes, probes, handshakes under way.
@@ -56,12 +56,12 @@ pub async fn accept(
         let is_proxy = proxy::is_trusted(peer.ip(), &door.around.limits.trusted_proxies);
         // No room even to say so; the client sees an end and comes back.
         let Ok(place) = open.admit(Some(peer.ip()).filter(|_| !is_proxy)) else {
-            refused.add(Refusal::Address);
+            refused.add(HandshakeRefusal::Address);
             continue;
         };
         let waiting = timeout(PLAIN_PLACE_WAIT, Arc::clone(&plain).acquire_owned());
         let Ok(Ok(plain_place)) = waiting.await else {
-            refused.add(Refusal::Full);
+            refused.add(HandshakeRefusal::Full);
             continue;
         };
         let door_inside = Arc::clone(&door);
@@ -117,13 +117,13 @@ async fn serve_proxied(mut stream: TcpStream, mut visit: Visit, door: Arc<Door>,
             let is_proxy = proxy::is_trusted(told.client.ip(), &limits.trusted_proxies);
             let address = Some(told.client.ip()).filter(|_| !is_proxy);
             let Ok(place) = proxied.open.admit(address) else {
-                refused.add(Refusal::Address);
+                refused.add(HandshakeRefusal::Address);
                 return;
             };
             visit.place = Arc::new(place);
         }
         Ok(Err(error @ NotTaken::Bad)) => {
-            refused.add(Refusal::BadRequest);
+            refused.add(HandshakeRefusal::BadRequest);
             debug!(peer = %visit.peer, %error, "connection refused");
             let answer = refusal_bytes("400 Bad Request", header::MALFORMED, b"");
             connection::say(stream, answer).await;
@@ -137,7 +137,7 @@ async fn serve_proxied(mut stream: TcpStream, mut visit: Visit, door: Arc<Door>,
             let begun = timeout(Duration::ZERO, stream.peek(&mut [0])).await;
             // One on which nothing was said was refused nothing.
             if matches!(begun, Ok(Ok(1..))) {
-                refused.add(Refusal::TooSlow);
+                refused.add(HandshakeRefusal::TooSlow);
                 let answer = refusal_bytes("408 Request Timeout", connection::TOO_SLOW, b"");
                 connection::say(stream, answer).await;
             }
@@ -191,11 +191,11 @@ async fn serve_tls(stream: TcpStream, visit: Visit, door: Arc<Door>, tls: Arc<Tl
         Ok(transport) => Box::pin(serve(transport, visit, door)).await,
         Err(NoTls::Nothing) => {}
         Err(NoTls::ProxyHeader) => {
-            door.around.metrics.handshakes_refused.add(Refusal::BadRequest);
+            door.around.metrics.handshakes_refused.add(HandshakeRefusal::BadRequest);
             door.tell_of_header(&visit);
         }
         Err(reason) => {
-            door.around.metrics.handshakes_refused.add(Refusal::Tls);
+            door.around.metrics.handshakes_refused.add(HandshakeRefusal::Tls);
             debug!(peer = %visit.peer, %reason, "no TLS");
         }
     }

@@ -17,7 +17,7 @@ use super::handshake::Outcome;
 use super::origin::Origins;
 use super::visit::Visit;
 use super::{api, handshake, path, proxy, status};
-use crate::metrics::Refusal;
+use crate::metrics::HandshakeRefusal;
 use crate::protocol::Stream;
 
 /// RFC 9110 section 4.1 wants 8,000; the least head has room for it.
@@ -51,7 +51,7 @@ enum Resource {
 /// Answers a request. Never waits: what takes time is a session in a task of its own.
 pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Outcome {
     if let Some(message) = ambiguity(request) {
-        door.around.metrics.handshakes_refused.add(Refusal::BadRequest);
+        door.around.metrics.handshakes_refused.add(HandshakeRefusal::BadRequest);
         let mut answer = refusal(StatusCode::BAD_REQUEST, message);
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         Readers::of(request, Origins::new(&door.around.limits, &visit)).tell(&mut answer);
@@ -121,7 +121,7 @@ fn plain_answer(
     visit: &Visit,
 ) -> Answer {
     if is_too_long(request) {
-        door.around.metrics.handshakes_refused.add(Refusal::TooLong);
+        door.around.metrics.handshakes_refused.add(HandshakeRefusal::TooLong);
         return refusal(StatusCode::URI_TOO_LONG, "this URL is too long: 8 KiB are read");
     }
     let Some(resource) = found else {
@@ -132,7 +132,7 @@ fn plain_answer(
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         if matches!(resource, Resource::Stream(_)) {
-            door.around.metrics.handshakes_refused.add(Refusal::MethodNotAllowed);
+            door.around.metrics.handshakes_refused.add(HandshakeRefusal::MethodNotAllowed);
         }
         let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET is understood here");
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));

@@ -7,7 +7,7 @@ use hyper::header;
 
 use super::cors::Readers;
 use super::handshake::StreamRequest;
-pub use crate::frame::Wire;
+pub use crate::frame::Framing;
 use crate::metrics::Disconnect;
 pub use crate::protocol::Stream;
 use crate::session::Session;
@@ -18,7 +18,7 @@ pub use crate::session::{Surroundings, Transport};
 pub struct Asking<'a> {
     pub stream: Stream,
     pub query: &'a str,
-    pub wire: Wire,
+    pub wire: Framing,
     /// permessage-deflate is offered, or gzip accepted.
     pub is_compressed: bool,
     pub last_event_id: Option<&'a str>,
@@ -43,19 +43,19 @@ impl Asking<'_> {
     fn head(&self) -> Request<()> {
         let mut head = Request::get(format!("/?{}", self.query));
         head = match self.wire {
-            Wire::WebSocket => head
+            Framing::WebSocket => head
                 .header(header::CONNECTION, "Upgrade")
                 .header(header::UPGRADE, "websocket")
                 .header(header::SEC_WEBSOCKET_VERSION, "13")
                 .header(header::SEC_WEBSOCKET_KEY, "AAAAAAAAAAAAAAAAAAAAAA=="),
-            Wire::EventStream => head.header(header::ACCEPT, "text/event-stream"),
+            Framing::EventStream => head.header(header::ACCEPT, "text/event-stream"),
         };
         if self.is_compressed {
             head = match self.wire {
-                Wire::WebSocket => {
+                Framing::WebSocket => {
                     head.header(header::SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate")
                 }
-                Wire::EventStream => head.header(header::ACCEPT_ENCODING, "gzip"),
+                Framing::EventStream => head.header(header::ACCEPT_ENCODING, "gzip"),
             };
         }
         if let Some(id) = self.last_event_id {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, json_answer};
 use super::door::Door;
-use crate::history::Summary;
+use crate::history::HistorySummary;
 use crate::metrics::{Label, Metrics};
 use crate::readiness::State;
 
@@ -19,14 +19,14 @@ pub const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 pub fn status(door: &Door) -> Value {
     let summary = door.around.history.summary();
-    let noticed = door.notices.read();
-    let rejected = noticed
+    let recorded = door.operator_status.snapshot();
+    let rejected = recorded
         .last_rejected
         .map(|(reason, at)| json!({ "reason": reason.name(), "at": rfc3339(at) }));
-    let unreadable = noticed
+    let unreadable = recorded
         .last_unreadable
         .map(|(from, to, at)| json!({ "from_offset": from, "to_offset": to, "at": rfc3339(at) }));
-    let silence = noticed.last_silence.map(
+    let silence = recorded.last_silence.map(
         |(after, end, at)| json!({ "after_offset": after, "end_offset": end, "at": rfc3339(at) }),
     );
     let gaps = door.around.history.gaps(GAPS_MAX);
@@ -42,14 +42,14 @@ pub fn status(door: &Door) -> Value {
         "tip_height": summary.tip,
         "tip_at": summary.tip_time.map(rfc3339),
         "first_height": summary.first_height,
-        "broker_first_height": door.around.archive.first_height(),
+        "broker_first_height": door.around.tickets.first_height(),
         "gaps": gaps,
         "history": { "blocks": summary.blocks, "bytes": summary.bytes },
         "sessions": door.admission.inside(),
         "last_rejected": rejected,
         "last_unreadable": unreadable,
         "last_silence": silence,
-        "another_chain_published": noticed.another_chain_published,
+        "another_chain_published": recorded.another_chain_published,
     })
 }
 
@@ -78,7 +78,7 @@ pub fn metrics(door: &Door) -> String {
 }
 
 /// What an empty history has no value for is absent.
-fn set_history(metrics: &Metrics, summary: Summary) {
+fn set_history(metrics: &Metrics, summary: HistorySummary) {
     let seconds = |time: SystemTime| {
         let since = time.duration_since(UNIX_EPOCH).ok()?;
         Some(since.as_secs() as i64)

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::cursor::SessionCursor;
 use super::start::{self, Found, Seek};
-use crate::archive::{Archive, Reading, State};
-use crate::history::{Entries, Entry, Gone, History, Lag, Needs, Placed, Watch};
+use crate::history::{Entries, Entry, Gone, History, Lag, Placed, RequiredEncodings, Watch};
 use crate::protocol::Start;
+use crate::tickets::{Ticket, TicketState, Tickets};
 
 /// How long a start further up than what comes next may wait for the chain to get there.
 const AHEAD_WAIT: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ pub struct BlockSource {
     cursor: SessionCursor,
     /// The history that all share.
     shared: Watch,
-    archive: Arc<Archive>,
+    tickets: Arc<Tickets>,
     origin: Origin,
     /// Until the client's first block is found.
     looking: Option<Box<Looking>>,
@@ -57,7 +57,7 @@ struct Looking {
 }
 
 struct DeepReading {
-    reading: Reading,
+    ticket: Ticket,
     watch: Watch,
 }
 
@@ -106,14 +106,14 @@ impl BlockSource {
     /// `until_height` is offered.
     pub fn new(
         history: Arc<History>,
-        archive: Arc<Archive>,
-        needs: Needs,
+        tickets: Arc<Tickets>,
+        required: RequiredEncodings,
         until_height: Option<u64>,
     ) -> Self {
         Self {
             cursor: SessionCursor::new(history.live_cursor(), until_height),
-            shared: history.watch(needs),
-            archive,
+            shared: history.watch(required),
+            tickets,
             origin: Origin::History,
             looking: None,
             fills_seen: 0,
@@ -188,20 +188,22 @@ impl BlockSource {
         let Some(looking) = &self.looking else { return Ok(None) };
         if let Origin::Reading(deep) = &self.origin {
             // Whether the broker has it shows only with its first block.
-            return match deep.reading.state() {
-                State::NotAvailable { first_height } if looking.start.is_as_far_as_there_is() => {
+            return match deep.ticket.state() {
+                TicketState::NotAvailable { first_height }
+                    if looking.start.is_as_far_as_there_is() =>
+                {
                     Ok(self.look_again_above(first_height, now))
                 }
-                State::NotAvailable { first_height } => self.fall_back(first_height, now),
-                State::Reading => self.begin_behind(true),
-                State::GivenUp => {
+                TicketState::NotAvailable { first_height } => self.fall_back(first_height, now),
+                TicketState::Reading => self.begin_behind(true),
+                TicketState::GivenUp => {
                     self.ask(self.cursor.next_height());
                     Ok(None)
                 }
-                State::Waiting => Ok(None),
+                TicketState::Waiting => Ok(None),
             };
         }
-        match start::find(&looking.start, self.history(), &self.archive) {
+        match start::find(&looking.start, self.history(), &self.tickets) {
             Found::Here(cursor, seek) => {
                 self.fills_seen = self.history().fills();
                 let events = self.events_of(seek);
@@ -220,7 +222,7 @@ impl BlockSource {
                 let may_yet_change = self.looking.as_ref().is_some_and(|looking| {
                     looking.seek.is_some() || looking.start.is_as_far_as_there_is()
                 });
-                match self.archive.first_height().is_some() && !may_yet_change {
+                match self.tickets.first_height().is_some() && !may_yet_change {
                     true => Ok(Some(self.begun(true))),
                     false => Ok(None),
                 }
@@ -250,7 +252,7 @@ impl BlockSource {
         }
     }
 
-    /// Takes the next entries, such as the client can be sent: up to the first that has not what `needs`
+    /// Takes the next entries, such as the client can be sent: up to the first that has not what `required`
     /// says, which is told how many of a block's events the client has already.
     ///
     /// # Errors
@@ -258,7 +260,7 @@ impl BlockSource {
     pub fn offer(
         &mut self,
         is_between_blocks: bool,
-        needs: impl Fn(u32) -> Needs,
+        required: impl Fn(u32) -> RequiredEncodings,
         bytes_max: usize,
         entries: &mut Entries,
     ) -> Result<Offer, End> {
@@ -268,10 +270,10 @@ impl BlockSource {
             Origin::Suspended => return Ok(Offer::Suspended),
             Origin::History => self.history().entries_from(self.cursor.next(), bytes_max, entries),
             Origin::Reading(deep) => {
-                let (reading, next_height) = (&deep.reading, self.cursor.next_height());
-                reading.passed(next_height);
-                let cursor = reading.history.live_cursor().at(next_height);
-                reading.history.entries_from(cursor, bytes_max, entries)
+                let (ticket, next_height) = (&deep.ticket, self.cursor.next_height());
+                ticket.passed(next_height);
+                let cursor = ticket.history.live_cursor().at(next_height);
+                ticket.history.entries_from(cursor, bytes_max, entries)
             }
         };
         let lag = match (taken, &self.origin) {
@@ -280,7 +282,7 @@ impl BlockSource {
             (Err(_), _) => return Ok(Offer::Nothing),
         };
         self.keep_wanted(entries);
-        self.keep_ready(needs, entries);
+        self.keep_ready(required, entries);
         Ok(Offer::Entries(lag))
     }
 
@@ -312,7 +314,7 @@ impl BlockSource {
     /// Takes note that bytes went out.
     pub fn wrote(&self) {
         if let Origin::Reading(deep) = &self.origin {
-            deep.reading.progress(self.cursor.next_height());
+            deep.ticket.progress(self.cursor.next_height());
         }
     }
 
@@ -332,10 +334,12 @@ impl BlockSource {
             return Ok(());
         }
         let Origin::Reading(deep) = &self.origin else { return Ok(()) };
-        match deep.reading.state() {
-            State::Waiting | State::Reading => {}
-            State::GivenUp => self.change_origin(Origin::Suspended),
-            State::NotAvailable { first_height } => return Err(End::NotAvailable { first_height }),
+        match deep.ticket.state() {
+            TicketState::Waiting | TicketState::Reading => {}
+            TicketState::GivenUp => self.change_origin(Origin::Suspended),
+            TicketState::NotAvailable { first_height } => {
+                return Err(End::NotAvailable { first_height });
+            }
         }
         Ok(())
     }
@@ -352,15 +356,15 @@ impl BlockSource {
     }
 
     /// Leaves the entries up to the first that is not made ready, and has the others made.
-    fn keep_ready(&self, needs: impl Fn(u32) -> Needs, entries: &mut Entries) {
+    fn keep_ready(&self, required: impl Fn(u32) -> RequiredEncodings, entries: &mut Entries) {
         let history = self.origin_history();
         let mut ready = None;
         for (place, entry) in entries.iter().enumerate() {
-            let Entry::Block(kept) = entry else { continue };
-            let needs = needs(self.cursor.events_before(kept.block.height));
-            if !kept.has(needs) {
+            let Entry::Block(cached) = entry else { continue };
+            let required = required(self.cursor.events_before(cached.block.height));
+            if !cached.has(required) {
                 ready.get_or_insert(place);
-                history.order(kept, needs);
+                history.queue_encodings(cached, required);
             }
         }
         entries.truncate(ready.unwrap_or(entries.len()));
@@ -372,7 +376,7 @@ impl BlockSource {
 
     fn origin_history(&self) -> &History {
         match &self.origin {
-            Origin::Reading(deep) => &deep.reading.history,
+            Origin::Reading(deep) => &deep.ticket.history,
             Origin::History | Origin::Suspended => self.history(),
         }
     }
@@ -389,8 +393,8 @@ impl BlockSource {
         }
         let is_within_gap = match entries.first() {
             None => return Ok(None),
-            Some(Entry::Block(kept)) if kept.block.height == next.next_height => {
-                let fields = &kept.block.fields;
+            Some(Entry::Block(cached)) if cached.block.height == next.next_height => {
+                let fields = &cached.block.fields;
                 let event = (0..fields.len()).find(|event| fields.transaction_id(*event) == &**id);
                 let event = event.ok_or(End::NotInBlock { height: next.next_height })?;
                 self.cursor.begin_at(next, event as u32 + 1);
@@ -403,10 +407,10 @@ impl BlockSource {
     }
 
     fn ask(&mut self, height: u64) -> bool {
-        let Some(reading) = self.archive.read(height) else { return false };
-        let watch = reading.history.watch(self.shared.needs());
+        let Some(ticket) = self.tickets.issue(height) else { return false };
+        let watch = ticket.history.watch(self.shared.required_encodings());
         self.fills_seen = 0;
-        self.change_origin(Origin::Reading(Box::new(DeepReading { reading, watch })));
+        self.change_origin(Origin::Reading(Box::new(DeepReading { ticket, watch })));
         true
     }
 
@@ -442,7 +446,7 @@ impl BlockSource {
     /// The stream begins higher up than was known: that is the place that was asked for.
     fn look_again_above(&mut self, first_height: Option<u64>, now: Instant) -> Option<Begun> {
         if first_height.is_some() {
-            self.archive.set_first_height(first_height);
+            self.tickets.set_first_height(first_height);
         }
         self.change_origin(Origin::History);
         if let Some(looking) = &mut self.looking {

@@ -1,8 +1,8 @@
 //! Where a client begins: what its request asks for, found in the history or in the broker, or not
 //! there yet, or gone. Pure but for looking at both.
 
-use crate::archive::Archive;
 use crate::history::{Cursor, History, Placed};
+use crate::tickets::Tickets;
 
 use crate::protocol::Start;
 
@@ -37,12 +37,12 @@ pub enum Found {
 }
 
 /// Looks for `start`.
-pub fn find(start: &Start, history: &History, archive: &Archive) -> Found {
-    let at = |height, seek| place(height, seek, history, archive);
+pub fn find(start: &Start, history: &History, tickets: &Tickets) -> Found {
+    let at = |height, seek| place(height, seek, history, tickets);
     let tip = || history.summary().tip;
     match start {
         // Memory's beginning would be taken for the stream's.
-        Start::Oldest | Start::BeforeTip(_) if !archive.is_looked_up() => Found::Unknown,
+        Start::Oldest | Start::BeforeTip(_) if !tickets.is_looked_up() => Found::Unknown,
         Start::Live => Found::Here(history.live_cursor(), Seek::Events(0)),
         Start::Height(height) => at(*height, Seek::Events(0)),
         Start::AfterEvent { height, index } => {
@@ -50,7 +50,7 @@ pub fn find(start: &Start, history: &History, archive: &Archive) -> Found {
         }
         Start::AfterTransaction { height, id } => at(*height, Seek::Transaction(id.clone())),
         // Before the first block, what comes from now on is both the oldest and the newest.
-        Start::Oldest => match oldest(history, archive) {
+        Start::Oldest => match oldest(history, tickets) {
             Some(height) => at(height, Seek::Events(0)),
             None => Found::Here(history.live_cursor(), Seek::Events(0)),
         },
@@ -61,7 +61,7 @@ pub fn find(start: &Start, history: &History, archive: &Archive) -> Found {
         Start::BeforeTip(blocks) => match tip() {
             Some(tip) => {
                 // As far back as there is something: the chain may be shorter than that.
-                let oldest = oldest(history, archive).unwrap_or(0);
+                let oldest = oldest(history, tickets).unwrap_or(0);
                 at(tip.saturating_sub(*blocks).max(oldest), Seek::Events(0))
             }
             None => Found::Ahead { tip: None },
@@ -70,21 +70,21 @@ pub fn find(start: &Start, history: &History, archive: &Archive) -> Found {
 }
 
 /// The oldest height that can be had, from memory or from the broker.
-pub fn oldest(history: &History, archive: &Archive) -> Option<u64> {
+pub fn oldest(history: &History, tickets: &Tickets) -> Option<u64> {
     let here = history.first_height()?;
-    Some(archive.first_height().map_or(here, |first| first.min(here)))
+    Some(tickets.first_height().map_or(here, |first| first.min(here)))
 }
 
-fn place(height: u64, seek: Seek, history: &History, archive: &Archive) -> Found {
+fn place(height: u64, seek: Seek, history: &History, tickets: &Tickets) -> Found {
     match history.place(height) {
         Placed::At(cursor) => Found::Here(cursor, seek),
         Placed::Ahead { tip } => Found::Ahead { tip: Some(tip) },
         Placed::Unknown => Found::Ahead { tip: None },
-        Placed::Below { first_height } => match archive.first_height() {
+        Placed::Below { first_height } => match tickets.first_height() {
             Some(first) if first > height => {
                 Found::Gone { first_height: Some(first.min(first_height)) }
             }
-            None if !archive.can_read() => Found::Gone { first_height: Some(first_height) },
+            None if !tickets.can_read() => Found::Gone { first_height: Some(first_height) },
             _ => Found::Deep { height, seek },
         },
     }
@@ -95,16 +95,16 @@ mod tests {
     use super::*;
     use crate::frame::sample::block;
 
-    fn check(history: &History, archive: &Archive, start: Start, expected: Found) {
-        assert_eq!(find(&start, history, archive), expected, "{start:?}");
+    fn check(history: &History, tickets: &Tickets, start: Start, expected: Found) {
+        assert_eq!(find(&start, history, tickets), expected, "{start:?}");
     }
 
     #[test]
     fn starts_are_found_in_memory_behind_it_and_before_it() {
         let history = History::new(usize::MAX);
         (10..=20).for_each(|height| history.append(block(height, 2)));
-        let (archive, _requests) = Archive::new();
-        archive.set_first_height(Some(3));
+        let (tickets, _queue) = Tickets::new();
+        tickets.set_first_height(Some(3));
         let here = |height| Found::Here(history.live_cursor().at(height), Seek::Events(0));
         let deep = |height| Found::Deep { height, seek: Seek::Events(0) };
         for (start, expected) in [
@@ -122,47 +122,47 @@ mod tests {
             (Start::BeforeTip(11), deep(9)),
             (Start::BeforeTip(1_000), deep(3)),
         ] {
-            check(&history, &archive, start, expected);
+            check(&history, &tickets, start, expected);
         }
         let seek = Seek::Events(2);
         let start = Start::AfterEvent { height: 12, index: 1 };
-        check(&history, &archive, start, Found::Here(history.live_cursor().at(12), seek));
+        check(&history, &tickets, start, Found::Here(history.live_cursor().at(12), seek));
         let start = Start::AfterEvent { height: 20, index: u64::MAX };
         let seek = Seek::Events(u32::MAX);
-        check(&history, &archive, start, Found::Here(history.live_cursor().at(20), seek));
+        check(&history, &tickets, start, Found::Here(history.live_cursor().at(20), seek));
     }
 
     #[test]
     fn the_oldest_is_not_guessed_before_it_was_looked_up() {
         let history = History::new(usize::MAX);
         (10..=20).for_each(|height| history.append(block(height, 2)));
-        let (archive, _requests) = Archive::new();
-        check(&history, &archive, Start::Oldest, Found::Unknown);
-        check(&history, &archive, Start::BeforeTip(3), Found::Unknown);
-        archive.set_first_height(None);
+        let (tickets, _queue) = Tickets::new();
+        check(&history, &tickets, Start::Oldest, Found::Unknown);
+        check(&history, &tickets, Start::BeforeTip(3), Found::Unknown);
+        tickets.set_first_height(None);
         let here = |height| Found::Here(history.live_cursor().at(height), Seek::Events(0));
-        check(&history, &archive, Start::Oldest, here(10));
+        check(&history, &tickets, Start::Oldest, here(10));
     }
 
     #[test]
-    fn without_an_archive_what_is_below_memory_is_gone() {
+    fn without_tickets_what_is_below_memory_is_gone() {
         let history = History::new(usize::MAX);
         (10..=20).for_each(|height| history.append(block(height, 2)));
-        let archive = Archive::none();
+        let tickets = Tickets::none();
         let here = |height| Found::Here(history.live_cursor().at(height), Seek::Events(0));
-        check(&history, &archive, Start::Height(9), Found::Gone { first_height: Some(10) });
-        check(&history, &archive, Start::Oldest, here(10));
-        check(&history, &archive, Start::BeforeTip(1_000), here(10));
+        check(&history, &tickets, Start::Height(9), Found::Gone { first_height: Some(10) });
+        check(&history, &tickets, Start::Oldest, here(10));
+        check(&history, &tickets, Start::BeforeTip(1_000), here(10));
     }
 
     #[test]
     fn before_the_first_block_only_the_ends_are_known() {
         let history = History::new(usize::MAX);
-        let archive = Archive::none();
+        let tickets = Tickets::none();
         let live = Found::Here(history.live_cursor(), Seek::Events(0));
-        check(&history, &archive, Start::Oldest, live.clone());
-        check(&history, &archive, Start::Latest, live);
-        check(&history, &archive, Start::Height(1), Found::Ahead { tip: None });
-        check(&history, &archive, Start::BeforeTip(3), Found::Ahead { tip: None });
+        check(&history, &tickets, Start::Oldest, live.clone());
+        check(&history, &tickets, Start::Latest, live);
+        check(&history, &tickets, Start::Height(1), Found::Ahead { tip: None });
+        check(&history, &tickets, Start::BeforeTip(3), Found::Ahead { tip: None });
     }
 }

@@ -3,8 +3,8 @@
 
 use super::close::Cause;
 use crate::filter::Filter;
-use crate::frame::{self, Encoding, Wire};
-use crate::history::Needs;
+use crate::frame::{self, Encoding, Framing};
+use crate::history::RequiredEncodings;
 use crate::protocol::Stream;
 use crate::protocol::control::{self, Notice};
 
@@ -40,7 +40,7 @@ const BLOCK_END: Made = Made {
 #[derive(Debug, Clone)]
 pub struct Subscription {
     pub stream: Stream,
-    pub wire: Wire,
+    pub wire: Framing,
     /// What is compressed is shared, so messages that are put together for one client go out plain:
     /// a WebSocket may mix them (permessage-deflate), an event stream (gzip) has none.
     pub is_compressed: bool,
@@ -85,7 +85,7 @@ impl Subscription {
     pub fn plain(stream: Stream) -> Self {
         Self {
             stream,
-            wire: Wire::WebSocket,
+            wire: Framing::WebSocket,
             is_compressed: false,
             is_batch: false,
             has_control: false,
@@ -113,30 +113,31 @@ impl Subscription {
     }
 
     /// What a block must have been made into before a part of it can be sent.
-    pub fn needs(&self, part: Part) -> Needs {
+    pub fn required_encodings(&self, part: Part) -> RequiredEncodings {
         let data = match self.shape(part) {
             Shape::Whole(encoding) | Shape::Single(encoding) => encoding,
             Shape::Own => None,
         };
-        let encodings = [data, self.block_end()].into_iter().flatten().map(Needs::of);
-        let index = if self.filter.is_some() { Needs::INDEX } else { Needs::NONE };
-        encodings.fold(index, Needs::with)
+        let encodings = [data, self.block_end()].into_iter().flatten().map(RequiredEncodings::of);
+        let index =
+            if self.filter.is_some() { RequiredEncodings::INDEX } else { RequiredEncodings::NONE };
+        encodings.fold(index, RequiredEncodings::with)
     }
 
     fn encoding(&self, made: &Made) -> Option<Encoding> {
         match (self.wire, self.is_compressed) {
-            (Wire::WebSocket, false) => made.websocket,
-            (Wire::WebSocket, true) => made.deflate,
-            (Wire::EventStream, false) => Some(made.sse),
-            (Wire::EventStream, true) => Some(made.gzip),
+            (Framing::WebSocket, false) => made.websocket,
+            (Framing::WebSocket, true) => made.deflate,
+            (Framing::EventStream, false) => Some(made.sse),
+            (Framing::EventStream, true) => Some(made.gzip),
         }
     }
 
     /// Bytes of a message of this client's own.
     pub fn own_message(&self, notice: &Notice) -> Vec<u8> {
         match self.wire {
-            Wire::WebSocket => frame::text_frame(&notice.json),
-            Wire::EventStream => self.own_text(&frame::sse_message(
+            Framing::WebSocket => frame::text_frame(&notice.json),
+            Framing::EventStream => self.own_text(&frame::sse_message(
                 notice.id.as_deref(),
                 Some(notice.kind),
                 Some(&notice.json),
@@ -147,8 +148,8 @@ impl Subscription {
     /// The last that this client gets: why, and where it goes on.
     pub fn ending(&self, cause: &Cause, position: &str) -> Vec<u8> {
         match self.wire {
-            Wire::WebSocket => cause.frame(position),
-            Wire::EventStream => {
+            Framing::WebSocket => cause.frame(position),
+            Framing::EventStream => {
                 let reason = cause.reason(position);
                 let place = position.strip_prefix("after=");
                 let id = match cause {

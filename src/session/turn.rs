@@ -29,13 +29,13 @@ use super::subscription::{Part, Subscription};
 use super::transport::Transport;
 use super::view::Selection;
 use super::writer::{Ending, Writer};
-use crate::archive::Archive;
 use crate::config;
-use crate::frame::Wire;
+use crate::frame::Framing;
 use crate::history::History;
 use crate::metrics::{Disconnect, Metrics};
 use crate::protocol::{Start, Stream};
 use crate::shutdown::Drain;
+use crate::tickets::Tickets;
 
 /// What a client sends is small and rare; this much is read at a time, on the stack.
 const READ_BYTES: usize = 1_024;
@@ -48,7 +48,7 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Surroundings {
     pub limits: config::Server,
     pub history: Arc<History>,
-    pub archive: Arc<Archive>,
+    pub tickets: Arc<Tickets>,
     pub metrics: Arc<Metrics>,
     pub drain: Arc<Drain>,
 }
@@ -156,20 +156,20 @@ impl<T: Transport> Session<T> {
             pass,
             head,
         } = wanted;
-        let inbound = (subscription.wire == Wire::WebSocket).then(|| {
+        let inbound = (subscription.wire == Framing::WebSocket).then(|| {
             let message_bytes_max = around.limits.max_message_bytes.as_u64();
             Inbound::new(message_bytes_max, subscription.is_compressed)
         });
         let part = Part { first_event: 0, is_limited: messages_max.is_some() };
-        let needs = subscription.needs(part);
+        let required = subscription.required_encodings(part);
         let (head_now, head) = match head {
             Head::Now(head) => (head, None),
             Head::WhenBegun(head) => (Vec::new(), Some(head)),
         };
-        let (history, archive) = (Arc::clone(&around.history), Arc::clone(&around.archive));
+        let (history, tickets) = (Arc::clone(&around.history), Arc::clone(&around.tickets));
         let is_resumed = start != Start::Live;
         let has_selection = subscription.filter.is_some() || subscription.is_batch;
-        let mut source = BlockSource::new(history, archive, needs, until_height);
+        let mut source = BlockSource::new(history, tickets, required, until_height);
         source.look_for(start, fallback);
         let mut session = Self {
             around,

@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 
 use super::cursor::SessionCursor;
 use super::subscription::{Part, Subscription};
-use crate::history::{ENTRIES_MAX, Entry, Kept};
+use crate::history::{CachedBlock, ENTRIES_MAX, Entry};
 pub use data::Slices;
 use data::{Data, Run};
 pub use selection::Selection;
@@ -36,7 +36,7 @@ pub enum View<'a> {
 
 /// Whole messages back to back: data, then the mark of the block's end, if there is one.
 pub struct BlockView<'a> {
-    pub kept: &'a Kept,
+    pub cached: &'a CachedBlock,
     data: Data<'a>,
     end: &'a [u8],
     /// Nothing goes to this client after it.
@@ -56,7 +56,7 @@ pub enum Told {
 
 impl<'a> Views<'a> {
     /// What a client at `cursor` is sent of `entries`, which begin there and have what
-    /// [`Subscription::needs`] says, in `messages_max` data messages at most.
+    /// [`Subscription::required_encodings`] says, in `messages_max` data messages at most.
     ///
     /// `selection` takes what is this client's own.
     pub fn of(
@@ -76,8 +76,8 @@ impl<'a> Views<'a> {
         let mut views = Self { views: ArrayVec::new(), passed: 0, next_height };
         let mut messages_left = messages_max;
         for (at, entry) in entries.iter().enumerate() {
-            let kept = match entry {
-                Entry::Block(kept) => kept,
+            let cached = match entry {
+                Entry::Block(cached) => cached,
                 Entry::Gap { from_height, to_height } => {
                     views.views.push(View::Gap {
                         from_height: next_height.max(*from_height),
@@ -88,8 +88,8 @@ impl<'a> Views<'a> {
                     continue;
                 }
             };
-            let data = Data::of(subscription, kept, part(kept.block.height), selection.of(at));
-            let view = BlockView::of(subscription, kept, data, messages_left);
+            let data = Data::of(subscription, cached, part(cached.block.height), selection.of(at));
+            let view = BlockView::of(subscription, cached, data, messages_left);
             messages_left =
                 messages_left.map(|left| left.saturating_sub(view.data_messages() as u64));
             let is_last = view.is_last;
@@ -131,24 +131,24 @@ impl<'a> Views<'a> {
 impl<'a> BlockView<'a> {
     fn of(
         subscription: &Subscription,
-        kept: &'a Kept,
+        cached: &'a CachedBlock,
         data: Data<'a>,
         messages_max: Option<u64>,
     ) -> Self {
         let end = match subscription.block_end() {
-            Some(encoding) => Run::of(kept, Some(encoding), subscription.stream).bytes(),
+            Some(encoding) => Run::of(cached, Some(encoding), subscription.stream).bytes(),
             None => &[],
         };
         let left = messages_max.map_or(usize::MAX, |max| max.try_into().unwrap_or(usize::MAX));
         if data.messages() < left {
-            return Self { kept, data, end, is_last: false, is_cut: false };
+            return Self { cached, data, end, is_last: false, is_cut: false };
         }
         let is_cut = data.messages() > left;
-        Self { kept, data: data.truncated(left), end: &[], is_last: true, is_cut }
+        Self { cached, data: data.truncated(left), end: &[], is_last: true, is_cut }
     }
 
     pub fn height(&self) -> u64 {
-        self.kept.block.height
+        self.cached.block.height
     }
 
     /// All bytes.

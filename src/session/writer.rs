@@ -13,7 +13,7 @@ use super::close::Cause;
 use super::cursor::SessionCursor;
 use super::subscription::{Part, Subscription};
 use super::view::{BlockView, Selection, Slices, Told, View, Views};
-use crate::history::{Entry, Kept, Needs};
+use crate::history::{CachedBlock, Entry, RequiredEncodings};
 use crate::protocol::control::{self, Notice};
 use control_queue::ControlQueue;
 
@@ -128,13 +128,13 @@ impl Writer {
 
     /// What a block must have been made into before it can be sent, of which the client has so many
     /// events.
-    pub fn needs(&self, events_before: u32) -> Needs {
+    pub fn required_encodings(&self, events_before: u32) -> RequiredEncodings {
         let part = Part { first_event: events_before, is_limited: self.messages_max.is_some() };
-        self.subscription.needs(part)
+        self.subscription.required_encodings(part)
     }
 
     /// What the client is sent of `entries`, which are its source's from `cursor` on, and have what
-    /// [`Writer::needs`] says.
+    /// [`Writer::required_encodings`] says.
     pub fn views<'a>(
         &self,
         entries: &'a [Entry],
@@ -203,7 +203,7 @@ impl Writer {
         &mut self,
         views: &mut Views<'_>,
         written: usize,
-        finished: &mut impl FnMut(&Kept),
+        finished: &mut impl FnMut(&CachedBlock),
     ) -> usize {
         if self.queue.bytes().is_empty() {
             // A message under way that a close waits for is all that was offered.
@@ -229,7 +229,7 @@ impl Writer {
         &mut self,
         views: &mut Views<'_>,
         mut written: usize,
-        finished: &mut impl FnMut(&Kept),
+        finished: &mut impl FnMut(&CachedBlock),
     ) -> usize {
         let mut messages = 0;
         if written > 0 {
@@ -265,7 +265,7 @@ impl Writer {
             }
             written -= view.len() - offset;
             if view.len() > 0 {
-                finished(view.kept);
+                finished(view.cached);
             }
             let sent = view.data_messages() as u64;
             self.messages_max = self.messages_max.map(|max| max - sent);

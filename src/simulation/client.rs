@@ -9,7 +9,7 @@ mod place;
 use super::chain::Chain;
 use super::pipe::Stamp;
 use super::tally::{Seen, Tally};
-use crate::server::simulated::{Stream, Wire};
+use crate::server::simulated::{Framing, Stream};
 use connection::inflated;
 pub use connection::{Bounds, Closed, Connection};
 use event_stream::Event;
@@ -27,7 +27,7 @@ const PONG: u8 = 0x8a;
 #[derive(Debug, Clone, Copy)]
 pub struct Taste {
     pub stream: Stream,
-    pub wire: Wire,
+    pub wire: Framing,
     pub is_compressed: bool,
     pub is_batch: bool,
     pub has_control: bool,

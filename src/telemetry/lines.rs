@@ -16,11 +16,11 @@ const WAITING_BYTES_MAX: usize = 1 << 20;
 
 /// The way in: any thread puts lines, one at a time.
 #[derive(Clone, Default)]
-pub struct Lines(Arc<Shared>);
+pub struct Lines(Arc<SharedLines>);
 
 #[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct SharedLines {
+    queue: Mutex<LineQueue>,
     changed: Condvar,
     /// The thread that writes, and says what is lost.
     writer: OnceLock<ThreadId>,
@@ -28,7 +28,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct Queue {
+struct LineQueue {
     lines: VecDeque<Vec<u8>>,
     /// Of the lines that wait, without the one that is being written.
     bytes: usize,
@@ -58,12 +58,12 @@ impl Lines {
     /// Waits until all is written, for at most `patience`: nobody may read any more.
     pub fn flush(&self, patience: Duration) {
         let queue = self.0.lock();
-        let is_under_way = |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty();
+        let is_under_way = |queue: &mut LineQueue| queue.is_writing || !queue.lines.is_empty();
         let _unread = self.0.changed.wait_timeout_while(queue, patience, is_under_way);
     }
 }
 
-impl Shared {
+impl SharedLines {
     fn put(&self, line: &[u8]) {
         let mut queue = self.lock();
         // The writer's own says how many are lost, and must not be one of them.
@@ -115,23 +115,23 @@ impl Shared {
         line
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, LineQueue> {
         self.queue.lock().expect("bug: nothing panics while it holds this lock")
     }
 }
 
 impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line<'a>;
+    type Writer = LineWriter<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line(&self.0)
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter(&self.0)
     }
 }
 
 /// Takes one line in one write, as `tracing_subscriber` hands it over.
-pub struct Line<'a>(&'a Shared);
+pub struct LineWriter<'a>(&'a SharedLines);
 
-impl Write for Line<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.put(line);
         Ok(line.len())

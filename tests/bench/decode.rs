@@ -8,18 +8,21 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use blockcast::block::{Block, Message, Rules, decode};
+use blockcast::block::{Block, DecodeRules, Decoded, decode};
 use blockcast::config::{Dialect, Heights, Hold};
 use blockcast::frame::{Encoding, encode, encode_as};
-use blockcast::sequence::{self, Offer, Sequencer, Start, Step};
+use blockcast::sequence::{self, OfferedBlock, SequenceStart, Sequencer, Step};
 
 const ROUNDS: usize = 9;
 /// A round is about a fifth of a second.
 const ROUND_BYTES: usize = 200_000_000;
 const BIG_BLOCK_TRANSACTIONS: usize = 1_000;
 
-const RULES: Rules =
-    Rules { dialect: Dialect::Bigchaindb, body_bytes_max: 16 << 20, encoded_bytes_max: 64 << 20 };
+const RULES: DecodeRules = DecodeRules {
+    dialect: Dialect::Bigchaindb,
+    body_bytes_max: 16 << 20,
+    encoded_bytes_max: 64 << 20,
+};
 
 /// A sequencer that is offered block after block, whatever heights they say.
 struct Order {
@@ -100,7 +103,7 @@ fn transactions_of(chain: &str) -> Vec<String> {
 
 fn block_of(body: &[u8]) -> Block {
     match decode(body, &RULES) {
-        Ok(Message::Block(block)) => block,
+        Ok(Decoded::Block(block)) => block,
         other => panic!("not a block: {other:?}"),
     }
 }
@@ -108,14 +111,14 @@ fn block_of(body: &[u8]) -> Block {
 impl Order {
     fn new() -> Self {
         let hold = Hold::For(Duration::from_secs(1));
-        let rules = sequence::Rules {
+        let rules = sequence::SequenceRules {
             heights: Heights::Dense,
             hold,
             hold_bytes: 64 << 20,
             jump_max: 1_000,
             doubt: None,
         };
-        let sequencer = Sequencer::new(rules, Start::AtFirstMessage);
+        let sequencer = Sequencer::new(rules, SequenceStart::AtFirstMessage);
         Self { sequencer, next_height: 1, steps: Vec::new() }
     }
 
@@ -124,7 +127,7 @@ impl Order {
         block.height = height;
         self.next_height += 1;
         let (content, bytes) = (block.content(), block.bytes() as u64);
-        let offer = Offer { height, content, bytes, item: block };
+        let offer = OfferedBlock { height, content, bytes, item: block };
         self.sequencer.offer(offer, Instant::now(), &mut self.steps);
         self.sequencer.forget_below(height.saturating_sub(1_000));
         match self.steps.pop() {

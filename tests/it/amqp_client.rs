@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use blockcast::amqp::{Delivery, Input, Link, Signs, Source, SourceError};
+use blockcast::amqp::{Delivery, Input, Signs, Source, SourceError, SourceLink};
 use blockcast::config;
 use blockcast::metrics::Metrics;
 use blockcast::readiness::Readiness;
@@ -32,7 +32,7 @@ pub struct Client {
 /// A source that runs, and what it says.
 pub struct Running {
     pub inputs: mpsc::Receiver<Input>,
-    pub link: Link,
+    pub link: SourceLink,
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
     shutdown: CancellationToken,
@@ -186,7 +186,7 @@ impl Running {
         let signs = Signs {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
-            notices: Arc::default(),
+            operator_status: Arc::default(),
         };
         let (source, link) = Source::new(Arc::new(config.clone()), signs);
         let (sender, inputs) = mpsc::channel(1);

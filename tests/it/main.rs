@@ -30,7 +30,7 @@ mod amqp_queue;
 mod amqp_reattach;
 mod amqp_source;
 mod amqp_unreadable;
-mod replay;
+mod backfill;
 
 // The whole.
 mod access;

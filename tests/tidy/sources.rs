@@ -54,7 +54,7 @@ const ENCLOSED: [Enclosed; 7] = [
     Enclosed {
         words: &["SystemTime"],
         under: &[
-            "src/notices",
+            "src/operator_status",
             "src/history",
             "src/server/status",
             "src/amqp/dead_letter",
@@ -226,7 +226,7 @@ fn a_crate_outside_its_room_is_found() {
         &[("src/server/a.rs", "use rustls::X;"), ("src/server/tls/a.rs", "use rustls::X;")],
         &[rustls],
     );
-    let clock = "src/sequence.rs:1: `SystemTime` stands only under src/notices and src/history and src/server/status and src/amqp/dead_letter and src/server/tls and src/server/auth";
+    let clock = "src/sequence.rs:1: `SystemTime` stands only under src/operator_status and src/history and src/server/status and src/amqp/dead_letter and src/server/tls and src/server/auth";
     check(&[("src/sequence.rs", "use std::time::{Duration, SystemTime};")], &[clock]);
 }
 
@@ -303,7 +303,7 @@ fn a_cycle_is_found() {
             ("src/config.rs", "use crate::metrics::X;"),
             ("src/metrics.rs", "use crate::telemetry::X;"),
             ("src/telemetry.rs", "\nuse crate::config::X;"),
-            ("src/notices.rs", "use crate::metrics::X;"),
+            ("src/operator_status.rs", "use crate::metrics::X;"),
         ],
         &[
             "src/config.rs:1: `config` and `metrics` import each other, in a cycle",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::feed::{Feed, Place};
+use super::feed::{Feed, SourcePlace};
 use super::interruption::{Interruption, SourceError};
 use super::silence::Finding;
 use crate::amqp::connection::Connection;
@@ -29,8 +29,10 @@ impl Feed {
         self.ensure_topology(connection).await?;
         match (self.config.queue.mode, &self.place) {
             (QueueMode::Queue, _) => self.attach_to_queue(connection).await,
-            (QueueMode::Stream, Place::Taken { .. }) => self.attach_where_left(connection).await,
-            (QueueMode::Stream, Place::Anew) => {
+            (QueueMode::Stream, SourcePlace::Taken { .. }) => {
+                self.attach_where_left(connection).await
+            }
+            (QueueMode::Stream, SourcePlace::Anew) => {
                 self.look_up_tail_again(connection).await?;
                 self.consume(connection, Start::First, self.config.prefetch).await
             }
@@ -49,10 +51,10 @@ impl Feed {
         let opened = Consumer::open(connection, self.consuming(None)).await;
         let consumer = opened.map_err(|error| self.refused(error))?;
         self.must_be_alone(connection).await?;
-        if !matches!(self.place, Place::Queue) {
+        if !matches!(self.place, SourcePlace::Queue) {
             self.send(Input::Begin { from_first: true }).await?;
             self.send(Input::CaughtUp).await?;
-            self.place = Place::Queue;
+            self.place = SourcePlace::Queue;
         }
         Ok(consumer)
     }
@@ -119,7 +121,7 @@ impl Feed {
         connection: &Connection,
         prefetch: u16,
     ) -> Result<Echoed, Interruption> {
-        let Place::Taken { offset, body } = &self.place else {
+        let SourcePlace::Taken { offset, body } = &self.place else {
             unreachable!("bug: called without a last message");
         };
         let (offset, body) = (*offset, body.clone());
@@ -145,7 +147,7 @@ impl Feed {
     /// Says that this is not the stream, or not all of the stream, that was read so far.
     pub async fn say_anew(&mut self, found: &'static str) -> Result<(), Interruption> {
         let queue = self.topology.queue().as_str();
-        let Place::Taken { offset, .. } = &self.place else {
+        let SourcePlace::Taken { offset, .. } = &self.place else {
             unreachable!("bug: called without a last message");
         };
         warn!(
@@ -157,7 +159,7 @@ impl Feed {
         self.metrics.stream_resets.inc();
         self.unreadable.forget();
         self.send(Input::Anew).await?;
-        self.place = Place::Anew;
+        self.place = SourcePlace::Anew;
         Ok(())
     }
 
@@ -194,7 +196,7 @@ impl Feed {
         self.is_tail_unknown = false;
         match (self.tail, &self.place) {
             (None, _) => self.send(Input::CaughtUp).await,
-            (Some(_), Place::Taken { offset, .. }) => self.catch_up_at(*offset).await,
+            (Some(_), SourcePlace::Taken { offset, .. }) => self.catch_up_at(*offset).await,
             (Some(_), _) => Ok(()),
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use super::attach::Echoed;
-use super::feed::{Feed, Place};
+use super::feed::{Feed, SourcePlace};
 use super::interruption::Interruption;
 use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{self, Consumer, Start};
@@ -74,7 +74,7 @@ impl Feed {
     ) -> Result<(Attached, Start), Interruption> {
         self.passed_over_at = None;
         let start = match &self.place {
-            Place::Taken { offset, .. } => {
+            SourcePlace::Taken { offset, .. } => {
                 let offset = *offset;
                 match self.echo(&connection, 1).await {
                     Ok(Echoed::Same(consumer)) => {
@@ -97,11 +97,11 @@ impl Feed {
                 self.is_tail_unknown = true;
                 Start::First
             }
-            Place::Anew => {
+            SourcePlace::Anew => {
                 self.is_tail_unknown = true;
                 Start::First
             }
-            Place::Fresh | Place::Queue => self.begin_afresh(&connection).await?,
+            SourcePlace::Fresh | SourcePlace::Queue => self.begin_afresh(&connection).await?,
         };
         Ok((self.open_carefully(start).await?, start))
     }
@@ -251,8 +251,8 @@ impl Feed {
 
     fn taken(&self) -> Option<u64> {
         match &self.place {
-            Place::Taken { offset, .. } => Some(*offset),
-            Place::Fresh | Place::Anew | Place::Queue => None,
+            SourcePlace::Taken { offset, .. } => Some(*offset),
+            SourcePlace::Fresh | SourcePlace::Anew | SourcePlace::Queue => None,
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::amqp::unreadable::Unreadable;
 use crate::amqp::unreadable::lanes::Lanes;
 use crate::config::{self, QueueMode};
 use crate::metrics::Metrics;
-use crate::notices::Notices;
+use crate::operator_status::OperatorStatus;
 use crate::readiness::{Readiness, State};
 
 /// Reasons already logged since the last attachment: several brokers may fail each in its own way.
@@ -35,7 +35,7 @@ pub struct Feed {
     pub config: Arc<config::Amqp>,
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    pub notices: Arc<Notices>,
+    pub operator_status: Arc<OperatorStatus>,
     pub start_over: Arc<Notify>,
     pub inputs: mpsc::Sender<Input>,
     pub keeper: Keeper,
@@ -43,7 +43,7 @@ pub struct Feed {
     pub dead_letter_queue: Arc<DeadLetterQueue>,
     pub precedence: Arc<Precedence>,
     pub is_attached: bool,
-    pub place: Place,
+    pub place: SourcePlace,
     /// The offset to be handed over before [`Input::CaughtUp`]; none once that has been said.
     pub tail: Option<u64>,
     /// Whether there is a tail to be reached that nobody could tell.
@@ -59,7 +59,7 @@ pub struct Feed {
 }
 
 /// How far reading has come.
-pub enum Place {
+pub enum SourcePlace {
     /// Nothing has been handed over: the start procedure comes next.
     Fresh,
     /// The stream was made anew, the pipeline knows it, and nothing of it has been handed over.
@@ -84,7 +84,7 @@ impl Feed {
                 Interruption::Abandoned => return Ok(()),
                 Interruption::StartOver => {
                     info!("starting over, since another chain is published");
-                    self.place = Place::Fresh;
+                    self.place = SourcePlace::Fresh;
                     self.tail = None;
                     self.is_tail_unknown = false;
                     continue;
@@ -143,7 +143,7 @@ impl Feed {
         }
         if let Some(silence) = interruption.silence() {
             self.metrics.amqp_silences.inc();
-            self.notices.silence(silence.taken(), silence.end());
+            self.operator_status.record_silence(silence.taken(), silence.end());
         }
         match interruption {
             Interruption::Contradiction | Interruption::Silent(_) => Failure::Unfit,
@@ -186,8 +186,8 @@ impl Feed {
 
     pub fn set_attached(&mut self, connection: &Connection) {
         let offset = match &self.place {
-            Place::Taken { offset, .. } => Some(offset),
-            Place::Fresh | Place::Anew | Place::Queue => None,
+            SourcePlace::Taken { offset, .. } => Some(offset),
+            SourcePlace::Fresh | SourcePlace::Anew | SourcePlace::Queue => None,
         };
         let queue = self.topology.queue().as_str();
         info!(queue, after_offset = offset, address = %connection.address(), "consuming");

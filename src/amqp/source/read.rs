@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use super::feed::{Feed, Place};
+use super::feed::{Feed, SourcePlace};
 use super::interruption::Interruption;
 use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{self, Consumer};
@@ -36,7 +36,7 @@ impl Feed {
             (QueueMode::Stream, Some(offset)) => {
                 let body = delivery.body.clone();
                 self.send(Input::Delivery(delivery)).await?;
-                self.place = Place::Taken { offset, body };
+                self.place = SourcePlace::Taken { offset, body };
                 self.catch_up_at(offset).await
             }
             (QueueMode::Queue, Some(_)) => Err(self.other_type("it is a stream")),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::feed::{Feed, Place};
+use super::feed::{Feed, SourcePlace};
 use super::interruption::Interruption;
 use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{self, Consumer, ProbeError, Start, offset_of};
@@ -109,8 +109,8 @@ impl Feed {
     /// Reads again from the last message that came, or from the first when none did.
     async fn look_at_stream(&self, connection: &Connection) -> Result<Option<Finding>, ProbeError> {
         let (taken, start) = match &self.place {
-            Place::Taken { offset, body } => (Some((*offset, body)), Start::Offset(*offset)),
-            Place::Fresh | Place::Anew | Place::Queue => (None, Start::First),
+            SourcePlace::Taken { offset, body } => (Some((*offset, body)), Start::Offset(*offset)),
+            SourcePlace::Fresh | SourcePlace::Anew | SourcePlace::Queue => (None, Start::First),
         };
         let mut consumer = Consumer::open(connection, self.consuming(Some(start))).await?;
         let mut is_given_back = false;
@@ -146,8 +146,8 @@ impl Feed {
 
     pub fn silence(&self, finding: Finding) -> Silence {
         let taken = match &self.place {
-            Place::Taken { offset, .. } => Some(*offset),
-            Place::Fresh | Place::Anew | Place::Queue => None,
+            SourcePlace::Taken { offset, .. } => Some(*offset),
+            SourcePlace::Fresh | SourcePlace::Anew | SourcePlace::Queue => None,
         };
         Silence { taken, finding }
     }

@@ -21,7 +21,7 @@ pub use error::NodeError;
 pub use url::{NodeText, NodeUrl};
 pub use wake::Wake;
 
-use crate::block::{self, Message, Rules};
+use crate::block::{self, DecodeRules, Decoded};
 use crate::client::Trust;
 use answer::Listing;
 use http::{Budget, Http};
@@ -46,7 +46,7 @@ pub struct Node {
     answer_within: Duration,
     transactions: Semaphore,
     /// What a replica accepts.
-    rules: Rules,
+    rules: DecodeRules,
 }
 
 /// How a node is asked, and what its blocks must keep to.
@@ -55,7 +55,7 @@ pub struct Asking {
     /// The authorities to trust instead of the system's.
     pub trust: Option<Trust>,
     pub answer_within: Duration,
-    pub rules: Rules,
+    pub rules: DecodeRules,
 }
 
 impl Node {
@@ -136,7 +136,7 @@ impl Node {
         };
         let transactions = self.transactions(&listing, &budget).await?;
         let whole = listing.whole(height, &transactions);
-        if let Message::Block(block) = block::decode(&whole, &self.rules).map_err(unreadable)? {
+        if let Decoded::Block(block) = block::decode(&whole, &self.rules).map_err(unreadable)? {
             let ids = (0..block.fields.len()).map(|index| block.fields.transaction_id(index));
             if !ids.eq(listing.ids()) {
                 return Err(NodeError::OtherTransactions { url });

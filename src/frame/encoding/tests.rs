@@ -5,7 +5,7 @@ use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use super::*;
-use crate::block::{Message, Rules, decode};
+use crate::block::{DecodeRules, Decoded, decode};
 use crate::config::Dialect;
 use crate::frame::encode;
 use crate::frame::sample::block;
@@ -19,9 +19,9 @@ fn with_hash(hash: &str) -> EncodedBlock {
 
 fn encoded(body: &str) -> EncodedBlock {
     let dialect = Dialect::Bigchaindb;
-    let rules = Rules { dialect, body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX };
+    let rules = DecodeRules { dialect, body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX };
     match decode(body.as_bytes(), &rules) {
-        Ok(Message::Block(block)) => encode(block, dialect),
+        Ok(Decoded::Block(block)) => encode(block, dialect),
         other => panic!("a block was due: {other:?}"),
     }
 }
@@ -36,7 +36,7 @@ fn real_chain() -> Vec<EncodedBlock> {
 }
 
 /// The messages one by one.
-fn each(messages: &Messages) -> Vec<&[u8]> {
+fn each(messages: &MessageRun) -> Vec<&[u8]> {
     let mut start = 0;
     let each = messages.ends.iter().map(|end| {
         let message = &messages.bytes[start..*end as usize];
@@ -84,7 +84,7 @@ fn a_batch_put_together_from_parts_is_the_shared_one() {
         let all = Vec::from_iter(0..block.events_len() as u32);
         let payloads: Vec<_> = all.iter().map(|event| block.payload(*event as usize)).collect();
         for (wire, encoding) in
-            [(Wire::WebSocket, Encoding::Batch), (Wire::EventStream, Encoding::SseBatch)]
+            [(Framing::WebSocket, Encoding::Batch), (Framing::EventStream, Encoding::SseBatch)]
         {
             let parts =
                 [&batch_head(&block, &all, wire), &*payloads.join(SEPARATOR), batch_tail(wire)];

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 
 use super::request::BadUpgrade;
-use crate::metrics::Refusal;
+use crate::metrics::HandshakeRefusal;
 use crate::protocol::QueryError;
 use crate::readiness::State;
 use crate::server::admission::NotAdmitted;
@@ -26,7 +26,7 @@ const OTHER_ORIGIN: &str = "web pages of this origin may not open a stream here:
 /// Why a stream is refused.
 pub struct Refused {
     pub status: StatusCode,
-    pub label: Refusal,
+    pub label: HandshakeRefusal,
     pub message: String,
     /// Whether a browser is told in-band, where it can read it.
     pub is_told_in_band: bool,
@@ -34,33 +34,33 @@ pub struct Refused {
 
 impl Refused {
     pub fn bad_query(error: QueryError) -> Self {
-        let label = Refusal::BadRequest;
+        let label = HandshakeRefusal::BadRequest;
         let refused = Self::new(StatusCode::BAD_REQUEST, label, error.to_string());
         Self { is_told_in_band: true, ..refused }
     }
 
     /// In-band, too: a browser's page must learn that its token is the reason.
     pub fn not_authorized(reason: NotAuthorized) -> Self {
-        let label = Refusal::NotAuthorized;
+        let label = HandshakeRefusal::NotAuthorized;
         let refused = Self::new(StatusCode::UNAUTHORIZED, label, reason.to_string());
         Self { is_told_in_band: true, ..refused }
     }
 
     pub fn other_origin() -> Self {
-        Self::new(StatusCode::FORBIDDEN, Refusal::Origin, OTHER_ORIGIN)
+        Self::new(StatusCode::FORBIDDEN, HandshakeRefusal::Origin, OTHER_ORIGIN)
     }
 
     pub fn too_often() -> Self {
         let message = "your address asks for streams too often (server.handshakes_per_second)";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, Refusal::Rate, message)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, HandshakeRefusal::Rate, message)
     }
 
     pub fn no_upgrade() -> Self {
-        Self::new(StatusCode::UPGRADE_REQUIRED, Refusal::NoUpgrade, NO_UPGRADE)
+        Self::new(StatusCode::UPGRADE_REQUIRED, HandshakeRefusal::NoUpgrade, NO_UPGRADE)
     }
 
     pub fn bad_upgrade(fault: BadUpgrade) -> Self {
-        let label = Refusal::BadRequest;
+        let label = HandshakeRefusal::BadRequest;
         match fault {
             BadUpgrade::Version => {
                 let message = "only version 13 of the WebSocket protocol is spoken here";
@@ -77,26 +77,26 @@ impl Refused {
         match reason {
             NotAdmitted::Full => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                Refusal::Full,
+                HandshakeRefusal::Full,
                 "all places are taken; try again, or another replica",
             ),
             NotAdmitted::TooManyFromAddress => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
-                Refusal::Address,
+                HandshakeRefusal::Address,
                 "too many connections from your address",
             ),
         }
     }
 
-    fn new(status: StatusCode, label: Refusal, message: impl Into<String>) -> Self {
+    fn new(status: StatusCode, label: HandshakeRefusal, message: impl Into<String>) -> Self {
         Self { status, label, message: message.into(), is_told_in_band: false }
     }
 
     pub fn not_now(state: State) -> Self {
         let label = match state {
-            State::Draining => Refusal::Draining,
+            State::Draining => HandshakeRefusal::Draining,
             State::Ready | State::Warming | State::BrokerLost | State::Unreadable => {
-                Refusal::Warming
+                HandshakeRefusal::Warming
             }
         };
         Self::new(
@@ -109,7 +109,7 @@ impl Refused {
     /// As a close says it.
     pub fn cause(self) -> Cause {
         match self.label {
-            Refusal::NotAuthorized => Cause::NotAuthorized(self.message),
+            HandshakeRefusal::NotAuthorized => Cause::NotAuthorized(self.message),
             _ => Cause::BadRequest(self.message),
         }
     }

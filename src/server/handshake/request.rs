@@ -10,7 +10,7 @@ use hyper_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::head::{Accepted, switching_head};
 use super::refused::{Refused, WEBSOCKET_VERSION};
-use crate::frame::Wire;
+use crate::frame::Framing;
 use crate::protocol::{ACCESS_TOKEN, Query, QueryError, Start, Stream, filter_text};
 use crate::server::auth::NotAuthorized;
 use crate::server::cors::Readers;
@@ -125,9 +125,9 @@ impl Asked {
         // Such batches are put together per client, and what is compressed is shared.
         let is_own_batch = query.batch && (has_filter || begins_inside);
         let (wire, is_compressed) = match &accepted {
-            Accepted::WebSocket { is_deflated, .. } => (Wire::WebSocket, *is_deflated),
+            Accepted::WebSocket { is_deflated, .. } => (Framing::WebSocket, *is_deflated),
             Accepted::EventStream { accepts_gzip, .. } => {
-                (Wire::EventStream, *accepts_gzip && !is_own_batch)
+                (Framing::EventStream, *accepts_gzip && !is_own_batch)
             }
         };
         let subscription = Subscription {

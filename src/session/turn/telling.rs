@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{CLOSE_TIMEOUT, Closing, Session, Transport};
 use crate::history::{Gone, Lag};
-use crate::metrics::{Disconnect, Resume};
+use crate::metrics::{Disconnect, ResumeOutcome};
 use crate::protocol::control::{self, Beginning};
 use crate::session::close::Cause;
 use crate::session::source::End;
@@ -30,13 +30,13 @@ impl<T: Transport> Session<T> {
             Ok(Some(begun)) => begun,
             Err(end) => {
                 if self.is_resumed {
-                    self.around.metrics.resumes.add(Resume::NotAvailable);
+                    self.around.metrics.resumes.add(ResumeOutcome::NotAvailable);
                 }
                 return self.close(&cause_of(end));
             }
         };
         if self.is_resumed {
-            let outcome = if begun.is_deep { Resume::Deep } else { Resume::Served };
+            let outcome = if begun.is_deep { ResumeOutcome::Deep } else { ResumeOutcome::Served };
             self.around.metrics.resumes.add(outcome);
         }
         self.liveness.tell(now);
@@ -52,7 +52,7 @@ impl<T: Transport> Session<T> {
                 // The client is in that block already; the gap that is told next names it.
                 next_height: self.source.cursor().next_height() + u64::from(begun.is_within_gap),
                 events_before: self.source.cursor().events_before_start(),
-                first_height: start::oldest(&around.history, &around.archive),
+                first_height: start::oldest(&around.history, &around.tickets),
                 tip_height: around.history.summary().tip,
             };
             self.writer.tell(&control::position(beginning));

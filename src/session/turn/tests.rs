@@ -33,7 +33,7 @@ fn wanted(query: &str, way: Way) -> SessionRequest {
     SessionRequest {
         subscription: Subscription {
             stream: Stream::Transactions,
-            wire: if is_websocket { Wire::WebSocket } else { Wire::EventStream },
+            wire: if is_websocket { Framing::WebSocket } else { Framing::EventStream },
             is_compressed: false,
             is_batch: query.batch,
             has_control: query.control,
@@ -60,11 +60,11 @@ fn refuse(cause: &Cause, position: &str, common_lines: &[u8]) -> Vec<u8> {
     [head.as_bytes(), common_lines, cause.reason(position).as_bytes()].concat()
 }
 
-fn surroundings(history: Arc<History>, archive: Archive) -> Arc<Surroundings> {
+fn surroundings(history: Arc<History>, tickets: Tickets) -> Arc<Surroundings> {
     Arc::new(Surroundings {
         limits: config::Server::default(),
         history,
-        archive: Arc::new(archive),
+        tickets: Arc::new(tickets),
         metrics: Arc::new(Metrics::new()),
         drain: Arc::new(Drain::default()),
     })
@@ -90,16 +90,16 @@ impl Bench {
     }
 
     fn of(history: Arc<History>, pipe_bytes: usize, wanted: SessionRequest) -> Self {
-        Self::with(history, Archive::none(), pipe_bytes, wanted)
+        Self::with(history, Tickets::none(), pipe_bytes, wanted)
     }
 
     fn with(
         history: Arc<History>,
-        archive: Archive,
+        tickets: Tickets,
         pipe_bytes: usize,
         wanted: SessionRequest,
     ) -> Self {
-        let around = surroundings(history, archive);
+        let around = surroundings(history, tickets);
         let (client, server) = duplex(pipe_bytes);
         let session = Session::new(server, Arc::clone(&around), wanted);
         let session = tokio::spawn(session);

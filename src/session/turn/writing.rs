@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 
 use super::{Session, Transport};
-use crate::history::{Entries, Entry, Kept, Lag};
+use crate::history::{CachedBlock, Entries, Entry, Lag};
 use crate::metrics::Disconnect;
 use crate::session::close::Cause;
 use crate::session::source::Offer;
@@ -118,8 +118,8 @@ impl<T: Transport> Session<T> {
             return Poll::Ready(Ok(Look::Nothing));
         }
         let (writer, is_between) = (&self.writer, self.writer.is_between_blocks());
-        let needs = |events_before| writer.needs(events_before);
-        match self.source.offer(is_between, needs, TURN_BYTES_MAX, entries) {
+        let required = |events_before| writer.required_encodings(events_before);
+        match self.source.offer(is_between, required, TURN_BYTES_MAX, entries) {
             Ok(Offer::Entries(lag)) => Poll::Ready(Ok(Look::Entries(lag))),
             Ok(Offer::Nothing) => Poll::Ready(Ok(Look::Nothing)),
             Ok(Offer::Suspended) => {
@@ -212,9 +212,9 @@ impl<T: Transport> Session<T> {
         let began_at = self.began_at.into_std();
         // What is read back was appended to a history of its own, and only just.
         let is_shared = self.source.is_shared();
-        let mut finished = |kept: &Kept| {
-            if is_shared && kept.appended_at >= began_at {
-                metrics.append_to_write_seconds.observe(kept.appended_at.elapsed().as_secs_f64());
+        let mut finished = |cached: &CachedBlock| {
+            if is_shared && cached.appended_at >= began_at {
+                metrics.append_to_write_seconds.observe(cached.appended_at.elapsed().as_secs_f64());
             }
         };
         let messages = self.writer.advance(views, written, &mut finished);

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use super::selection::Selected;
 use crate::frame::{self, EncodedBlock, Encoding};
-use crate::history::{ENTRIES_MAX, Kept};
+use crate::history::{CachedBlock, ENTRIES_MAX};
 use crate::protocol::Stream;
 use crate::session::subscription::{Part, Shape, Subscription};
 
@@ -33,26 +33,28 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Data<'a> {
-    /// What the subscription gets of a part of the block, which has what [`Subscription::needs`] says.
+    /// What the subscription gets of a part of the block, which has what [`Subscription::required_encodings`] says.
     pub fn of(
         subscription: &Subscription,
-        kept: &'a Kept,
+        cached: &'a CachedBlock,
         part: Part,
         selected: Selected<'a>,
     ) -> Self {
-        let (block, stream) = (&kept.block, subscription.stream);
+        let (block, stream) = (&cached.block, subscription.stream);
         let shape = subscription.shape(part);
         let (run, from) = match shape {
             Shape::Whole(encoding) => {
-                let run = Run::of(kept, encoding, stream);
+                let run = Run::of(cached, encoding, stream);
                 let weight = match encoding {
                     Some(Encoding::GzipBlock) => block.events_len(),
                     _ => 1,
                 };
                 (Run { weight, ..run }, 0)
             }
-            Shape::Single(encoding) => (Run::of(kept, encoding, stream), part.first_event as usize),
-            Shape::Own => (Run::of(kept, None, stream), part.first_event as usize),
+            Shape::Single(encoding) => {
+                (Run::of(cached, encoding, stream), part.first_event as usize)
+            }
+            Shape::Own => (Run::of(cached, None, stream), part.first_event as usize),
         };
         let Selected { picked, head } = selected;
         if subscription.filter.is_none() && shape != Shape::Own {
@@ -179,11 +181,11 @@ impl<'a> Data<'a> {
 
 impl<'a> Run<'a> {
     /// None: the plain frames of `stream`.
-    pub fn of(kept: &'a Kept, encoding: Option<Encoding>, stream: Stream) -> Self {
-        let block = &kept.block;
+    pub fn of(cached: &'a CachedBlock, encoding: Option<Encoding>, stream: Stream) -> Self {
+        let block = &cached.block;
         let (bytes, ends): (&[u8], &[u32]) = match (encoding, stream) {
             (Some(encoding), _) => {
-                let made = kept.encoded(encoding).expect("bug: a required encoding was not made");
+                let made = cached.encoded(encoding).expect("bug: a required encoding was not made");
                 (&made.bytes, &made.ends)
             }
             (None, Stream::Transactions) => (&block.events, &block.event_ends),

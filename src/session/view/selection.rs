@@ -43,23 +43,23 @@ impl Selection {
             return;
         }
         for entry in entries {
-            if let Entry::Block(kept) = entry {
-                let part = part(kept.block.height);
+            if let Entry::Block(cached) = entry {
+                let part = part(cached.block.height);
                 let (from, is_own) = (part.first_event, subscription.shape(part) == Shape::Own);
                 match &subscription.filter {
                     Some(filter) => {
-                        let index = kept.index().expect("bug: a filter's block has no index");
+                        let index = cached.index().expect("bug: a filter's block has no index");
                         filter.matches(index, &mut self.matches);
                         self.matches.retain(|event| *event >= from);
                     }
                     None => {
                         self.matches.clear();
-                        let events = if is_own { kept.block.events_len() as u32 } else { 0 };
+                        let events = if is_own { cached.block.events_len() as u32 } else { 0 };
                         self.matches.extend(from..events);
                     }
                 }
                 if is_own && !self.matches.is_empty() {
-                    let head = frame::batch_head(&kept.block, &self.matches, subscription.wire);
+                    let head = frame::batch_head(&cached.block, &self.matches, subscription.wire);
                     self.heads.extend(head);
                 }
                 self.picked.extend_from_slice(&self.matches);

@@ -7,13 +7,13 @@ use fastrand::Rng;
 
 use super::tests::{Client, frames};
 use super::*;
-use crate::archive::Archive;
 use crate::filter::Filter;
 use crate::frame::sample::block;
-use crate::frame::{GZIP_HEADER, Wire};
+use crate::frame::{Framing, GZIP_HEADER};
 use crate::history::History;
 use crate::protocol::{Query, Start, Stream};
 use crate::session::start::{self, Found, Seek};
+use crate::tickets::Tickets;
 
 const ROUNDS: usize = 1_500;
 
@@ -33,7 +33,7 @@ struct Case {
     chain: Vec<Block>,
     history: History,
     stream: Stream,
-    wire: Wire,
+    wire: Framing,
     is_compressed: bool,
     is_batch: bool,
     has_control: bool,
@@ -71,9 +71,9 @@ impl Case {
             true => (0..random.u64(1..4)).map(|_| random.u64(0..6)).collect(),
             false => Vec::new(),
         };
-        let wire = if random.bool() { Wire::WebSocket } else { Wire::EventStream };
+        let wire = if random.bool() { Framing::WebSocket } else { Framing::EventStream };
         // What an event stream puts together for one client is not compressed.
-        let is_shared = wire == Wire::WebSocket || !is_batch || wanted.is_empty();
+        let is_shared = wire == Framing::WebSocket || !is_batch || wanted.is_empty();
         Self {
             chain,
             history,
@@ -130,13 +130,13 @@ impl Case {
             stream: self.stream,
             wire: self.wire,
             is_compressed: self.is_compressed
-                && (self.wire == Wire::WebSocket || !(self.is_batch && is_inside)),
+                && (self.wire == Framing::WebSocket || !(self.is_batch && is_inside)),
             is_batch: self.is_batch,
             has_control: self.has_control,
             filter: filter.map(Box::new),
         };
         let Found::Here(cursor, Seek::Events(events)) =
-            start::find(start, &self.history, &Archive::none())
+            start::find(start, &self.history, &Tickets::none())
         else {
             panic!("{start:?} is in the history")
         };
@@ -148,11 +148,11 @@ impl Case {
     /// What the whole messages among the bytes say.
     fn facts(&self, bytes: &[u8], is_compressed: bool) -> Vec<Fact> {
         match self.wire {
-            Wire::WebSocket => {
+            Framing::WebSocket => {
                 let texts = frames(whole_frames(bytes)).into_iter();
                 texts.map(|(first, payload)| fact(&text(first, payload, is_compressed))).collect()
             }
-            Wire::EventStream => {
+            Framing::EventStream => {
                 let text = if is_compressed { inflated(bytes) } else { bytes.to_vec() };
                 let text = String::from_utf8(text).expect("text");
                 let data = whole_events(&text).flat_map(|event| event.lines());
@@ -275,7 +275,7 @@ fn what_was_received_joined_at_its_cursors_is_the_chain() {
             let mut bytes = write(&case, &mut client, bytes_max, &mut random);
             let is_cut = bytes.len() == bytes_max;
             // A client of a WebSocket is told its place when the server closes.
-            let told = (is_cut && case.wire == Wire::WebSocket).then(|| {
+            let told = (is_cut && case.wire == Framing::WebSocket).then(|| {
                 client.writer.close(Ending::Cause(Cause::Draining));
                 bytes.extend(write(&case, &mut client, usize::MAX, &mut random));
                 let (_, close) = frames(&bytes).pop().expect("a close");

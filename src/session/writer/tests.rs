@@ -54,9 +54,9 @@ impl Client {
         }
         entries.truncate(wanted);
         for entry in &entries {
-            if let Entry::Block(kept) = entry {
-                let events_before = self.cursor.events_before(kept.block.height);
-                kept.make(self.writer.needs(events_before));
+            if let Entry::Block(cached) = entry {
+                let events_before = self.cursor.events_before(cached.block.height);
+                cached.make(self.writer.required_encodings(events_before));
             }
         }
         let mut views = self.writer.views(&entries, &self.cursor, &mut selection);

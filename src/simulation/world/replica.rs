@@ -9,15 +9,15 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio_util::sync::CancellationToken;
 
 use crate::amqp::{DeadLetters, Input, Signs, Source};
-use crate::archive::Archive;
 use crate::config::{self, Blocks, Config};
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::notices::Notices;
-use crate::pipeline::{Parts, Pipeline};
+use crate::operator_status::OperatorStatus;
+use crate::pipeline::{Pipeline, PipelineContext};
 use crate::readiness::Readiness;
 use crate::server::simulated::Surroundings;
 use crate::shutdown::Drain;
+use crate::tickets::Tickets;
 
 /// What all replicas of a world are made with.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ impl Replica {
         let around = Arc::new(Surroundings {
             limits: config::Server::default(),
             history: Arc::clone(&history),
-            archive: Arc::new(Archive::none()),
+            tickets: Arc::new(Tickets::none()),
             metrics: Arc::clone(&metrics),
             drain: Arc::new(Drain::default()),
         });
@@ -57,10 +57,10 @@ impl Replica {
         let signs = Signs {
             metrics: Arc::clone(&metrics),
             readiness: Arc::clone(&readiness),
-            notices: Arc::default(),
+            operator_status: Arc::default(),
         };
         let (source, link) = Source::new(Arc::clone(&amqp), signs);
-        let pipeline = Pipeline::new(Parts {
+        let pipeline = Pipeline::new(PipelineContext {
             blocks,
             queue_mode: amqp.queue.mode,
             queue_name: "simulated".to_owned(),
@@ -70,7 +70,7 @@ impl Replica {
             history: Arc::clone(&history),
             metrics,
             readiness,
-            notices: Arc::new(Notices::default()),
+            operator_status: Arc::new(OperatorStatus::default()),
         });
         let shutdown = CancellationToken::new();
         let (inputs, taken) = mpsc::channel(1);
@@ -100,11 +100,11 @@ impl Replica {
 /// run.
 async fn encode(history: Arc<History>, mut random: Rng) {
     loop {
-        let orders = history.next_orders().await;
+        let jobs = history.next_encode_jobs().await;
         for _ in 0..random.u8(0..3) {
             yield_now().await;
         }
-        orders.iter().for_each(crate::history::Order::make);
-        history.count(orders);
+        jobs.iter().for_each(crate::history::EncodeJob::make);
+        history.count_encoded(jobs);
     }
 }

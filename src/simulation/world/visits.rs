@@ -2,7 +2,7 @@
 
 use super::{CLIENTS_MAX, World};
 use crate::metrics::Disconnect;
-use crate::server::simulated::{Asking, Stream, Wire, open};
+use crate::server::simulated::{Asking, Framing, Stream, open};
 use crate::simulation::client::{
     Bounds, Client, Closed, Connection, EventStream, Place, Taste, place_after,
 };
@@ -52,7 +52,7 @@ impl World {
         let is_blocks = random.u8(0..4) == 0;
         let taste = Taste {
             stream: if is_blocks { Stream::Blocks } else { Stream::Transactions },
-            wire: if random.u8(0..4) == 0 { Wire::EventStream } else { Wire::WebSocket },
+            wire: if random.u8(0..4) == 0 { Framing::EventStream } else { Framing::WebSocket },
             is_compressed: random.u8(0..4) == 0,
             is_batch: !is_blocks && random.u8(0..3) == 0,
             has_control: random.u8(0..3) == 0,
@@ -95,7 +95,7 @@ impl World {
         let asking = Asking { stream, query: &query, wire, is_compressed, last_event_id };
         let session = tokio::spawn(open(server_end, self.replica.around.clone(), asking));
         let now = self.now();
-        let events = (wire == Wire::EventStream).then(EventStream::new);
+        let events = (wire == Framing::EventStream).then(EventStream::new);
         let has_fallback = start.has_fallback;
         let connection = Connection::new(query, end, session, now);
         let connection = Connection { bounds, events, has_fallback, ..connection };
@@ -356,7 +356,7 @@ impl World {
         // The mark of the block before may have been under way, or what ends a compressed piece: a text
         // is whole before it.
         let Taste { wire, has_control, is_compressed, .. } = client.taste;
-        let rest = u64::from(has_control || is_compressed && wire == Wire::EventStream);
+        let rest = u64::from(has_control || is_compressed && wire == Framing::EventStream);
         let is_below =
             self.replica.history.first_height().is_none_or(|first| next.0 < first + rest);
         is_below || client.chain != Some(self.current)

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use blockcast::block::{Block, Message, Rules, decode, height_of, with_height};
+use blockcast::block::{Block, DecodeRules, Decoded, decode, height_of, with_height};
 use blockcast::config::Dialect;
 use blockcast::filter::Index;
 use blockcast::frame::{EncodedBlock, Encoding, encode, encode_as};
@@ -15,10 +15,10 @@ const OTHER_HEIGHT: u64 = 4_711;
 fuzz_target!(|bytes: &[u8]| {
     let Some((first, body)) = bytes.split_first() else { return };
     let dialect = if first % 2 == 0 { Dialect::Bigchaindb } else { Dialect::Planetmint };
-    let rules = Rules { dialect, body_bytes_max: 1 << 16, encoded_bytes_max: 1 << 22 };
+    let rules = DecodeRules { dialect, body_bytes_max: 1 << 16, encoded_bytes_max: 1 << 22 };
     let block = match decode(body, &rules) {
-        Ok(Message::Block(block)) => block,
-        Ok(Message::MarkedInvalid) => return,
+        Ok(Decoded::Block(block)) => block,
+        Ok(Decoded::MarkedInvalid) => return,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
     assert_eq!(height_of(body), Some(block.height));
@@ -27,28 +27,29 @@ fuzz_target!(|bytes: &[u8]| {
     encodes(block, dialect);
 });
 
-fn block_of(body: &[u8], rules: &Rules) -> Block {
+fn block_of(body: &[u8], rules: &DecodeRules) -> Block {
     match decode(body, rules) {
-        Ok(Message::Block(block)) => block,
+        Ok(Decoded::Block(block)) => block,
         other => panic!("a block was due: {other:?}"),
     }
 }
 
-fn same_under_another_height(body: &[u8], block: &Block, rules: &Rules) {
+fn same_under_another_height(body: &[u8], block: &Block, rules: &DecodeRules) {
     let other = with_height(body, OTHER_HEIGHT).expect("it has a height");
     // A longer one may be above the bounds.
-    if let Ok(Message::Block(other)) = decode(&other, rules) {
+    if let Ok(Decoded::Block(other)) = decode(&other, rules) {
         assert_eq!(other.height, OTHER_HEIGHT);
         assert_eq!((&other.hash, &other.fields), (&block.hash, &block.fields));
     }
 }
 
 /// Written anew with nothing but what the block says, it says the same.
-fn same_again(block: &Block, rules: &Rules) {
+fn same_again(block: &Block, rules: &DecodeRules) {
     let ids = (0..block.fields.len()).map(|index| block.fields.transaction_id(index));
     let transactions: Vec<Value> = ids.map(|id| json!({ "id": id })).collect();
     let body = json!({ "height": block.height, "hash": block.hash, "transactions": transactions });
-    let rules = Rules { body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX, ..rules.clone() };
+    let rules =
+        DecodeRules { body_bytes_max: usize::MAX, encoded_bytes_max: u64::MAX, ..rules.clone() };
     let again = block_of(body.to_string().as_bytes(), &rules);
     assert_eq!(again.height, block.height);
     assert!(again.content().agrees(&block.content()), "{body}");

@@ -3,13 +3,16 @@
 
 #![no_main]
 
-use blockcast::block::{Block, Message, Rules, decode, height_of, with_height};
+use blockcast::block::{Block, DecodeRules, Decoded, decode, height_of, with_height};
 use blockcast::config::Dialect;
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 
-const RULES: Rules =
-    Rules { dialect: Dialect::Planetmint, body_bytes_max: 1 << 16, encoded_bytes_max: 1 << 22 };
+const RULES: DecodeRules = DecodeRules {
+    dialect: Dialect::Planetmint,
+    body_bytes_max: 1 << 16,
+    encoded_bytes_max: 1 << 22,
+};
 const WORDS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
 /// Stands for a word; no text holds it.
 const MARK: u8 = 0xff;
@@ -36,7 +39,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let expected = decode(with_numbers.as_bytes(), &RULES);
     assert_eq!(decoded.is_ok(), expected.is_ok(), "{with_words}: {decoded:?}");
-    let (Ok(Message::Block(block)), Ok(Message::Block(expected))) = (decoded, expected) else {
+    let (Ok(Decoded::Block(block)), Ok(Decoded::Block(expected))) = (decoded, expected) else {
         return;
     };
     assert_eq!(block.fields.len(), expected.fields.len(), "{with_words}");
@@ -47,7 +50,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(height_of(with_words.as_bytes()), Some(block.height));
     let other = with_height(with_words.as_bytes(), OTHER_HEIGHT).expect("it has a height");
     match decode(&other, &RULES) {
-        Ok(Message::Block(other)) => {
+        Ok(Decoded::Block(other)) => {
             assert_eq!((other.height, other.fields), (OTHER_HEIGHT, block.fields));
         }
         other => assert!(with_words.len() + 4 > RULES.body_bytes_max, "{other:?}"),

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use blockcast::archive::Archive;
 use blockcast::config;
 use blockcast::history::History;
 use blockcast::metrics::Metrics;
-use blockcast::notices::Notices;
+use blockcast::operator_status::OperatorStatus;
 use blockcast::readiness::Readiness;
 use blockcast::server::{Server, Sources};
 use blockcast::shutdown::Drain;
+use blockcast::tickets::Tickets;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -41,10 +41,10 @@ impl Served {
         readiness.set_warm(true);
         let sources = Sources {
             history: Arc::new(History::new(usize::MAX)),
-            archive: Arc::new(Archive::none()),
+            tickets: Arc::new(Tickets::none()),
             metrics: Arc::new(Metrics::new()),
             readiness,
-            notices: Arc::new(Notices::default()),
+            operator_status: Arc::new(OperatorStatus::default()),
             drain: Arc::new(Drain::default()),
             tls: None,
             reload: Arc::default(),

@@ -286,11 +286,11 @@ async fn another_chain_makes_a_browser_forget_its_place() {
 async fn an_end_is_not_reached_while_the_start_is_looked_for() {
     let history = Arc::new(history_with_gap(3..=9, (0, 0)));
     tokio::spawn(crate::encoder::run(Arc::clone(&history), CancellationToken::new()));
-    let (archive, _requests) = Archive::new();
+    let (tickets, _queue) = Tickets::new();
     let wanted = wanted("from_height=oldest&until_height=3&control=true", Way::WebSocket);
-    let mut bench = Bench::with(history, archive, 1 << 20, wanted);
+    let mut bench = Bench::with(history, tickets, 1 << 20, wanted);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    bench.around.archive.set_first_height(Some(3));
+    bench.around.tickets.set_first_height(Some(3));
     assert_eq!(bench.texts(4).await, ["position 2 3 9", "3.0", "3.1", "block 3"]);
     let (code, reason, _) = bench.close().await;
     assert_eq!((code, reason.as_str()), (1000, "after=3 done"));

@@ -5,11 +5,11 @@ use std::future::poll_fn;
 use tokio::io::AsyncWrite;
 
 use super::*;
-use crate::archive::{Request, Requests};
-use crate::frame::Wire;
-use crate::history::{Entries, Needs};
-use crate::metrics::Resume;
+use crate::frame::Framing;
+use crate::history::{Entries, RequiredEncodings};
+use crate::metrics::ResumeOutcome;
 use crate::session::source;
+use crate::tickets::{CalledTicket, TicketQueue};
 
 /// A history of the heights `from..=to`, one event each.
 fn chain(heights: std::ops::RangeInclusive<u64>) -> Arc<History> {
@@ -19,10 +19,10 @@ fn chain(heights: std::ops::RangeInclusive<u64>) -> Arc<History> {
 }
 
 /// A client of heights 10 to 20 that begins further back.
-fn deep(query: &str, pipe_bytes: usize) -> (Bench, Requests) {
-    let (archive, requests) = Archive::new();
+fn deep(query: &str, pipe_bytes: usize) -> (Bench, TicketQueue) {
+    let (tickets, requests) = Tickets::new();
     let wanted = wanted(query, Way::WebSocket);
-    (Bench::with(chain(10..=20), archive, pipe_bytes, wanted), requests)
+    (Bench::with(chain(10..=20), tickets, pipe_bytes, wanted), requests)
 }
 
 /// Lets every task do what it can.
@@ -66,14 +66,14 @@ async fn a_start_that_is_not_to_be_had_is_counted_once() {
     let bench = Bench::of(chain(3..=9), 1 << 20, wanted("from_height=2", Way::WebSocket));
     let around = Arc::clone(&bench.around);
     assert_eq!(bench.close().await.0, 4009);
-    assert_eq!(around.metrics.resumes.get(Resume::NotAvailable), 1);
+    assert_eq!(around.metrics.resumes.get(ResumeOutcome::NotAvailable), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn new_blocks_are_no_life_of_a_client_that_reads_nothing() {
     let (bench, mut requests) = deep("from_height=1", 10);
     let mut request = requests.take().expect("a reading");
-    request.set_state(crate::archive::State::Reading);
+    request.set_state(crate::tickets::TicketState::Reading);
     request.history().append(block(1, 1));
     let brief = Duration::from_millis(100);
     while tokio::time::timeout(brief, request.progressed()).await.is_ok() {}
@@ -86,9 +86,9 @@ async fn a_client_that_waits_for_its_turn_in_the_middle_of_a_message_owes_no_pon
     let (mut bench, mut requests) = deep("from_height=1", 10);
     let request = requests.take().expect("a reading");
     request.history().append(block(1, 1));
-    request.set_state(crate::archive::State::Reading);
+    request.set_state(crate::tickets::TicketState::Reading);
     settle().await;
-    request.set_state(crate::archive::State::GivenUp);
+    request.set_state(crate::tickets::TicketState::GivenUp);
     request.history().start_over();
     let expected = block(1, 1).events;
     let mut seen = vec![0; expected.len()];
@@ -97,7 +97,7 @@ async fn a_client_that_waits_for_its_turn_in_the_middle_of_a_message_owes_no_pon
     assert!(!bench.session.is_finished());
     let request = requests.take().expect("it asked again");
     request.history().append(block(1, 1));
-    request.set_state(crate::archive::State::Reading);
+    request.set_state(crate::tickets::TicketState::Reading);
     bench.client.read_exact(&mut seen[10..]).await.expect("the rest");
     assert_eq!(seen, expected);
 }
@@ -106,7 +106,7 @@ async fn a_client_that_waits_for_its_turn_in_the_middle_of_a_message_owes_no_pon
 /// turn with the broker ends.
 struct Unread {
     left: usize,
-    turn: Option<Request>,
+    turn: Option<CalledTicket>,
 }
 
 impl Unread {
@@ -116,7 +116,7 @@ impl Unread {
         if self.left == 0
             && let Some(turn) = self.turn.take()
         {
-            turn.set_state(crate::archive::State::GivenUp);
+            turn.set_state(crate::tickets::TicketState::GivenUp);
             turn.history().start_over();
         }
         if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
@@ -161,11 +161,11 @@ impl Transport for Unread {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_of_a_message() {
-    let (archive, mut requests) = Archive::new();
+    let (tickets, mut requests) = Tickets::new();
     let around = Surroundings {
         limits: config::Server::default(),
         history: chain(10..=20),
-        archive: Arc::new(archive),
+        tickets: Arc::new(tickets),
         metrics: Arc::new(Metrics::new()),
         drain: Arc::new(Drain::default()),
     };
@@ -174,7 +174,7 @@ async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_
     let mut session = Session::new(transport, Arc::new(around), wanted);
     let turn = requests.take().expect("a reading");
     turn.history().append(block(1, 1));
-    turn.set_state(crate::archive::State::Reading);
+    turn.set_state(crate::tickets::TicketState::Reading);
     session.transport.turn = Some(turn);
     let began = Instant::now();
     let ended = tokio::time::timeout(Duration::from_secs(1_000), &mut session).await;
@@ -186,12 +186,12 @@ async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_
 async fn who_wants_the_oldest_gets_what_is_the_oldest_when_its_turn_comes() {
     for query in ["from_height=oldest&control=true", "from_height=-1000&control=true"] {
         let (mut bench, mut requests) = deep(query, 1 << 20);
-        bench.around.archive.set_first_height(Some(1));
+        bench.around.tickets.set_first_height(Some(1));
         settle().await;
         let request = requests.take().expect("a reading");
         assert_eq!(request.from_height(), 1, "{query}");
         // The broker has trimmed its stream since it was asked where that begins.
-        request.set_state(crate::archive::State::NotAvailable { first_height: Some(5) });
+        request.set_state(crate::tickets::TicketState::NotAvailable { first_height: Some(5) });
         settle().await;
         drop(request);
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -200,7 +200,7 @@ async fn who_wants_the_oldest_gets_what_is_the_oldest_when_its_turn_comes() {
         let read_back = Arc::clone(request.history());
         tokio::spawn(crate::encoder::run(read_back, CancellationToken::new()));
         request.history().append(block(5, 1));
-        request.set_state(crate::archive::State::Reading);
+        request.set_state(crate::tickets::TicketState::Reading);
         let position = String::from_utf8(bench.frame().await.1).expect("text");
         let expected = r#"{"type": "position", "height": 4, "first_height": 5, "tip_height": 20}"#;
         assert_eq!(position, expected, "{query}");
@@ -213,7 +213,7 @@ async fn what_is_read_back_is_neither_late_nor_near() {
     let (mut bench, mut requests) = deep("from_height=1", 1 << 20);
     let request = requests.take().expect("a reading");
     request.history().append(block(1, 1));
-    request.set_state(crate::archive::State::Reading);
+    request.set_state(crate::tickets::TicketState::Reading);
     bench.frame().await;
     settle().await;
     let text = bench.around.metrics.to_text();
@@ -229,12 +229,12 @@ fn a_gap_filled_while_it_is_told_is_told_as_filled() {
     history.append(block(4, 1));
     history.append_gap(5, 6);
     history.append(block(7, 1));
-    let archive = Arc::new(Archive::none());
-    let mut source = BlockSource::new(Arc::clone(&history), archive, Needs::NONE, None);
+    let tickets = Arc::new(Tickets::none());
+    let mut source = BlockSource::new(Arc::clone(&history), tickets, RequiredEncodings::NONE, None);
     source.move_to(4);
     let mut entries = Entries::new();
     let mut offer = |source: &mut BlockSource| {
-        let offered = source.offer(true, |_| Needs::NONE, 1 << 20, &mut entries);
+        let offered = source.offer(true, |_| RequiredEncodings::NONE, 1 << 20, &mut entries);
         let offered = offered.expect("all is there");
         let source::Offer::Entries(lag) = offered else { panic!("{offered:?}") };
         lag
@@ -269,7 +269,7 @@ async fn an_idle_session_keeps_no_room_for_a_large_block() {
     let bench = Bench::of(history, 1 << 20, wanted("", Way::WebSocket));
     let (client, server) = duplex(16 << 20);
     let wanted = wanted("after=4.0&batch=block", Way::WebSocket);
-    assert_eq!(wanted.subscription.wire, Wire::WebSocket);
+    assert_eq!(wanted.subscription.wire, Framing::WebSocket);
     let mut session = Session::new(server, Arc::clone(&bench.around), wanted);
     // Each poll writes as much as tokio lets a task do in one turn.
     for _ in 0..1_000 {

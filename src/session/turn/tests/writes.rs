@@ -79,7 +79,7 @@ struct Crowd {
 
 impl Crowd {
     fn of(sessions: usize) -> Self {
-        let around = surroundings(Arc::new(History::new(usize::MAX)), Archive::none());
+        let around = surroundings(Arc::new(History::new(usize::MAX)), Tickets::none());
         let counts = (0..sessions).map(|_| {
             let socket = Counting::default();
             let counts = Arc::clone(&socket.0);

@@ -1,11 +1,11 @@
-//! What is read from: RabbitMQ through [`Reader`], and what stands in for it in tests.
+//! The stream that is read from: RabbitMQ through [`Reader`], or one in memory for tests.
 
 use crate::amqp::{self, Bounds, Message, ReadError, Reader};
 
 /// Messages by offset, first to last. Offsets rise and have holes; more may come at the end, and
 /// what is at the beginning may go.
-pub trait Stream: Send + Sync + 'static {
-    type Messages: Messages;
+pub trait ReadableStream: Send + Sync + 'static {
+    type Messages: StreamMessages;
 
     /// See [`Reader::bounds`].
     fn bounds(&self) -> impl Future<Output = Result<Option<Bounds>, ReadError>> + Send;
@@ -26,12 +26,12 @@ pub trait Stream: Send + Sync + 'static {
 }
 
 /// Messages from a place on.
-pub trait Messages: Send {
+pub trait StreamMessages: Send {
     /// See [`amqp::Messages::next`].
     fn next(&mut self) -> impl Future<Output = Result<Message, ReadError>> + Send;
 }
 
-impl Stream for Reader {
+impl ReadableStream for Reader {
     type Messages = amqp::Messages;
 
     async fn bounds(&self) -> Result<Option<Bounds>, ReadError> {
@@ -55,7 +55,7 @@ impl Stream for Reader {
     }
 }
 
-impl Messages for amqp::Messages {
+impl StreamMessages for amqp::Messages {
     async fn next(&mut self) -> Result<Message, ReadError> {
         self.next().await
     }

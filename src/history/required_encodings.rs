@@ -1,16 +1,16 @@
-//! What a client needs of a block beside its plain frames. Plain values.
+//! Encodings that a client requires of a block beside its plain frames. Plain values.
 
 use crate::frame::Encoding;
 
 const INDEX: u16 = 1 << Encoding::ALL.len();
-/// How many things there are to need.
-pub(super) const NEEDS_MAX: usize = Encoding::ALL.len() + 1;
+/// How many there are to require, the index included.
+pub(super) const REQUIRED_MAX: usize = Encoding::ALL.len() + 1;
 
-/// A set of encodings, and whether the index is in it.
+/// A set of encodings, and whether the filters' index is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Needs(u16);
+pub struct RequiredEncodings(u16);
 
-impl Needs {
+impl RequiredEncodings {
     pub const NONE: Self = Self(0);
     pub const INDEX: Self = Self(INDEX);
 
@@ -43,8 +43,8 @@ impl Needs {
         Self(bits)
     }
 
-    /// The places of its members among [`NEEDS_MAX`].
+    /// The places of its members among [`REQUIRED_MAX`].
     pub(super) fn places(self) -> impl Iterator<Item = usize> {
-        (0..NEEDS_MAX).filter(move |place| self.0 & 1 << place != 0)
+        (0..REQUIRED_MAX).filter(move |place| self.0 & 1 << place != 0)
     }
 }

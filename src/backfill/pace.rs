@@ -1,4 +1,4 @@
-//! How fast a reading may go.
+//! The pace of a reading: blocks, messages and bytes per second.
 
 use std::time::Duration;
 
@@ -24,12 +24,12 @@ pub enum Cost {
 
 /// The pace of one reading.
 #[derive(Debug)]
-pub struct Pace {
+pub struct ReadPace {
     /// When all that was taken would have been taken at the full rate.
     due: Instant,
 }
 
-impl Pace {
+impl ReadPace {
     pub fn new(now: Instant) -> Self {
         Self { due: now }
     }
@@ -62,7 +62,7 @@ mod tests {
     #[track_caller]
     fn check(cost: Cost, bytes: usize, messages: u32, expected: Duration) {
         let begin = Instant::now();
-        let (mut pace, mut now) = (Pace::new(begin), begin);
+        let (mut pace, mut now) = (ReadPace::new(begin), begin);
         for _ in 0..messages {
             now = pace.take(cost, bytes, now).unwrap_or(now);
         }
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_pause_gives_no_credit() {
         let begin = Instant::now();
-        let mut pace = Pace::new(begin);
+        let mut pace = ReadPace::new(begin);
         let later = begin + Duration::from_secs(60);
         let waits = (0..200).filter_map(|_| pace.take(Cost::Block, 0, later)).count();
         assert!(waits > 0, "200 blocks take 40 ms");

@@ -1,27 +1,28 @@
-//! A block in the history, with what is made of it only once some client wants it.
+//! A block in the history, with encodings that are made only when some client requires them.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
-use super::Entry;
-use super::needs::Needs;
+use super::required_encodings::RequiredEncodings;
 use crate::filter::Index;
-use crate::frame::{EncodedBlock, Encoding, Messages, encode_as};
+use crate::frame::{EncodedBlock, Encoding, MessageRun, encode_as};
 
 /// Per block, beside what is counted exactly: reference counts, what the allocator adds to four
 /// allocations, and the sequencer's entry for the height.
 const BESIDE_BYTES: usize = 192;
+/// The run's entry for the block: two heights, and which kind it is. `entry` checks it.
+pub(super) const ENTRY_BYTES: usize = 24;
 
 /// A block in the history, and since when.
 #[derive(Debug)]
-pub struct Kept {
+pub struct CachedBlock {
     pub block: EncodedBlock,
     pub appended_at: Instant,
     pub appended_time: SystemTime,
     extras: OnceLock<Box<Extras>>,
-    /// What of `extras` is ordered or made.
-    ordered: AtomicU16,
+    /// What of `extras` is queued or made.
+    queued: AtomicU16,
     /// What the run has counted for it; changes only under the run's lock.
     counted_bytes: AtomicUsize,
 }
@@ -29,24 +30,24 @@ pub struct Kept {
 /// Each is made at most once.
 #[derive(Debug, Default)]
 struct Extras {
-    encodings: [OnceLock<Messages>; Encoding::ALL.len()],
+    encodings: [OnceLock<MessageRun>; Encoding::ALL.len()],
     index: OnceLock<Index>,
 }
 
-impl Kept {
+impl CachedBlock {
     pub(super) fn now(block: EncodedBlock) -> Self {
         Self {
             block,
             appended_at: Instant::now(),
             appended_time: SystemTime::now(),
             extras: OnceLock::new(),
-            ordered: AtomicU16::new(0),
+            queued: AtomicU16::new(0),
             counted_bytes: AtomicUsize::new(0),
         }
     }
 
     /// The block in this encoding, if that has been made.
-    pub fn encoded(&self, encoding: Encoding) -> Option<&Messages> {
+    pub fn encoded(&self, encoding: Encoding) -> Option<&MessageRun> {
         self.extras.get()?.encodings[encoding.index()].get()
     }
 
@@ -55,33 +56,33 @@ impl Kept {
         self.extras.get()?.index.get()
     }
 
-    pub fn has(&self, needs: Needs) -> bool {
-        needs.encodings().all(|encoding| self.encoded(encoding).is_some())
-            && (!needs.wants_index() || self.index().is_some())
+    pub fn has(&self, required: RequiredEncodings) -> bool {
+        required.encodings().all(|encoding| self.encoded(encoding).is_some())
+            && (!required.wants_index() || self.index().is_some())
     }
 
-    /// Makes what is missing of `needs`. Takes as long as encoding the block does.
-    pub fn make(&self, needs: Needs) {
+    /// Makes what is missing of `required`. Takes as long as encoding the block does.
+    pub fn make(&self, required: RequiredEncodings) {
         let extras = self.extras.get_or_init(Box::default);
-        for encoding in needs.encodings() {
+        for encoding in required.encodings() {
             extras.encodings[encoding.index()].get_or_init(|| encode_as(&self.block, encoding));
         }
-        if needs.wants_index() {
+        if required.wants_index() {
             extras.index.get_or_init(|| Index::of(&self.block.fields));
         }
     }
 
-    /// Notes that these are wanted; returns those that nobody has ordered before.
-    pub(super) fn order(&self, needs: Needs) -> Needs {
-        let before = self.ordered.fetch_or(needs.bits(), Ordering::Relaxed);
-        Needs::from_bits(needs.bits() & !before)
+    /// Claims these for the caller to queue. Returns those that nobody has claimed before.
+    pub(super) fn claim(&self, required: RequiredEncodings) -> RequiredEncodings {
+        let before = self.queued.fetch_or(required.bits(), Ordering::Relaxed);
+        RequiredEncodings::from_bits(required.bits() & !before)
     }
 
     /// Everything that this entry keeps in memory.
     pub fn bytes(&self) -> usize {
         self.block.bytes()
             + size_of::<Self>()
-            + size_of::<Entry>()
+            + ENTRY_BYTES
             + BESIDE_BYTES
             + self.extras.get().map_or(0, |extras| extras.bytes())
     }
@@ -101,7 +102,7 @@ impl Extras {
     fn bytes(&self) -> usize {
         let encodings = self.encodings.iter().filter_map(OnceLock::get);
         size_of::<Self>()
-            + encodings.map(Messages::bytes_kept).sum::<usize>()
+            + encodings.map(MessageRun::bytes_kept).sum::<usize>()
             + self.index.get().map_or(0, Index::bytes)
     }
 }

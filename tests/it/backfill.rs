@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blockcast::amqp::Reader;
-use blockcast::archive::{Archive, Reading, State};
+use blockcast::backfill::{Backfill, BackfillParts};
 use blockcast::config::{AmqpUri, Config};
 use blockcast::history::{Entries, Entry};
 use blockcast::metrics::Metrics;
-use blockcast::replay::{Parts, Replay};
+use blockcast::tickets::{Ticket, TicketState, Tickets};
 use bytesize::ByteSize;
 use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::timeout;
@@ -22,17 +22,17 @@ use crate::replica::{Replica, config};
 /// For whatever a test waits for; far above what it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The replaying side of a replica, alone.
+/// The backfill of a replica, alone.
 struct Running {
-    archive: Arc<Archive>,
+    tickets: Arc<Tickets>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
-/// A cursor on a reading's history, as a session is one.
+/// A cursor on a ticket's history, as a session is one.
 struct Cursor {
-    reading: Reading,
+    ticket: Ticket,
     next_height: u64,
     /// Blocks, and gaps as ranges.
     read: Vec<(u64, u64)>,
@@ -42,14 +42,14 @@ impl Running {
     fn start(config: &Config) -> Self {
         let log = tracing_subscriber::fmt().with_env_filter("blockcast=debug").with_test_writer();
         let _set_already = log.try_init();
-        let (archive, requests) = Archive::new();
-        let (archive, metrics) = (Arc::new(archive), Arc::new(Metrics::new()));
-        let parts = Parts {
+        let (tickets, queue) = Tickets::new();
+        let (tickets, metrics) = (Arc::new(tickets), Arc::new(Metrics::new()));
+        let parts = BackfillParts {
             blocks: config.blocks.clone(),
             encoded_bytes_max: config.history.max_bytes.as_u64(),
             turns_max: config.history.deep_reads,
-            archive: Arc::clone(&archive),
-            requests,
+            tickets: Arc::clone(&tickets),
+            queue,
             metrics: Arc::clone(&metrics),
         };
         let (reader, dialer) = Reader::new(Arc::new(config.amqp.clone())).expect("configured");
@@ -57,16 +57,16 @@ impl Running {
         let ends = shutdown.clone();
         let task = tokio::spawn(async move {
             tokio::select! {
-                () = Replay::new(parts, reader).run(ends) => {}
+                () = Backfill::new(parts, reader).run(ends) => {}
                 () = dialer.run() => {}
             }
         });
-        Self { archive, metrics, shutdown, task }
+        Self { tickets, metrics, shutdown, task }
     }
 
     fn read(&self, from_height: u64) -> Cursor {
-        let reading = self.archive.read(from_height).expect("a stream");
-        Cursor { reading, next_height: from_height, read: Vec::new() }
+        let ticket = self.tickets.issue(from_height).expect("a stream");
+        Cursor { ticket, next_height: from_height, read: Vec::new() }
     }
 
     async fn stop(self) {
@@ -77,7 +77,7 @@ impl Running {
 
 impl Cursor {
     /// Reads until `height` has come, or tells the state in which nothing more comes.
-    async fn until(&mut self, height: u64) -> Result<(), State> {
+    async fn until(&mut self, height: u64) -> Result<(), TicketState> {
         let reading = async {
             while self.next_height <= height {
                 self.turn().await?;
@@ -87,34 +87,34 @@ impl Cursor {
         timeout(PATIENCE, reading).await.expect("read in time")
     }
 
-    async fn turn(&mut self) -> Result<(), State> {
-        let mut moved = self.reading.history.watch(blockcast::history::Needs::NONE);
+    async fn turn(&mut self) -> Result<(), TicketState> {
+        let mut moved = self.ticket.history.watch(blockcast::history::RequiredEncodings::NONE);
         let mut entries = Entries::new();
-        let cursor = self.reading.history.live_cursor().at(self.next_height);
-        let read = self.reading.history.entries_from(cursor, 1 << 18, &mut entries);
-        match (read, self.reading.state()) {
+        let cursor = self.ticket.history.live_cursor().at(self.next_height);
+        let read = self.ticket.history.entries_from(cursor, 1 << 18, &mut entries);
+        match (read, self.ticket.state()) {
             (Ok(_), _) if !entries.is_empty() => {
                 for entry in &entries {
-                    if let Entry::Block(kept) = entry {
-                        let payload = String::from_utf8_lossy(kept.block.payload(0));
-                        assert_eq!(payload, event(kept.block.height, "a"));
+                    if let Entry::Block(cached) = entry {
+                        let payload = String::from_utf8_lossy(cached.block.payload(0));
+                        assert_eq!(payload, event(cached.block.height, "a"));
                     }
                     let from = entry.first_height().max(self.next_height);
                     self.read.push((from, entry.last_height()));
                     self.next_height = entry.last_height() + 1;
                 }
-                self.reading.progress(self.next_height);
+                self.ticket.progress(self.next_height);
             }
-            (_, State::Waiting | State::Reading) => moved.moved().await,
+            (_, TicketState::Waiting | TicketState::Reading) => moved.moved().await,
             (_, state) => return Err(state),
         }
         Ok(())
     }
 
-    async fn state(&self, wanted: State) {
-        let mut moved = self.reading.history.watch(blockcast::history::Needs::NONE);
+    async fn state(&self, wanted: TicketState) {
+        let mut moved = self.ticket.history.watch(blockcast::history::RequiredEncodings::NONE);
         let waiting = async {
-            while self.reading.state() != wanted {
+            while self.ticket.state() != wanted {
                 moved.moved().await;
             }
         };
@@ -155,7 +155,7 @@ async fn readings_from_any_height_get_every_block_once_in_order() {
         println!("from {from_height}: first after {first:?}, all after {:?}", began.elapsed());
         assert_eq!(cursor.read, blocks(from_height..BLOCKS), "from {from_height}");
     }
-    assert_eq!(running.archive.first_height(), Some(0));
+    assert_eq!(running.tickets.first_height(), Some(0));
     // More than run at a time, at once.
     let many = (0..6).map(|_| running.read(random.u64(..BLOCKS)));
     let many = many.map(|mut cursor| {
@@ -211,30 +211,30 @@ async fn what_retention_took_is_not_available_and_the_first_height_is_told() {
     let running = Running::start(&config);
     let asked = async || match running.read(0).until(0).await {
         Ok(()) => 0,
-        Err(State::NotAvailable { first_height: Some(first_height) }) => first_height,
+        Err(TicketState::NotAvailable { first_height: Some(first_height) }) => first_height,
         Err(state) => panic!("{state:?}"),
     };
     eventually("the broker trimmed the stream", async || asked().await > 1_000).await;
     let first_height = asked().await;
-    assert_eq!(running.archive.first_height(), Some(first_height));
+    assert_eq!(running.tickets.first_height(), Some(first_height));
     let mut cursor = running.read(first_height);
     cursor.until(2_999).await.expect("read");
     assert_eq!(cursor.read, blocks(first_height..3_000));
     let gone = running.read(first_height - 1).until(first_height).await;
-    assert_eq!(gone, Err(State::NotAvailable { first_height: Some(first_height) }));
+    assert_eq!(gone, Err(TicketState::NotAvailable { first_height: Some(first_height) }));
     running.stop().await;
 }
 
 #[tokio::test]
 async fn a_missing_or_an_empty_stream_has_nothing() {
     let config = config(Broker::shared());
-    let nothing = State::NotAvailable { first_height: None };
+    let nothing = TicketState::NotAvailable { first_height: None };
     let running = Running::start(&config);
     assert_eq!(running.read(0).until(0).await, Err(nothing), "missing");
     publish(&config, []).await;
     assert_eq!(running.read(0).until(0).await, Err(nothing), "empty");
     publish(&config, bodies(7..9)).await;
-    eventually("the first height is known", async || running.archive.first_height() == Some(7))
+    eventually("the first height is known", async || running.tickets.first_height() == Some(7))
         .await;
     running.stop().await;
 }
@@ -246,10 +246,10 @@ async fn a_reader_that_reads_nothing_gives_its_turn_to_the_next() {
     publish(&config, bodies(0..6_000)).await;
     let running = Running::start(&config);
     let mut idle = running.read(0);
-    idle.state(State::Reading).await;
+    idle.state(TicketState::Reading).await;
     let mut next = running.read(10);
     next.until(5_999).await.expect("its turn came");
-    assert_eq!(idle.until(5_999).await, Err(State::GivenUp));
+    assert_eq!(idle.until(5_999).await, Err(TicketState::GivenUp));
     drop(next);
     let mut again = running.read(idle.next_height);
     again.until(5_999).await.expect("read");
@@ -267,7 +267,7 @@ async fn a_broker_killed_in_mid_read_is_waited_for() {
     cursor.until(1_000).await.expect("read");
     broker.kill();
     // What was read already still comes; then it waits.
-    cursor.state(State::Waiting).await;
+    cursor.state(TicketState::Waiting).await;
     broker.restart();
     cursor.until(4_999).await.expect("read");
     assert_eq!(cursor.read, blocks(100..5_000));
@@ -281,7 +281,7 @@ async fn no_broker_at_all_is_waited_for_and_ended_promptly() {
     let running = Running::start(&config);
     let waiting = running.read(0);
     eventually("it has its turn", async || running.metrics.deep_reads.get() == 1).await;
-    assert_eq!(waiting.reading.state(), State::Waiting);
+    assert_eq!(waiting.ticket.state(), TicketState::Waiting);
     drop(waiting);
     eventually("its turn is over", async || running.metrics.deep_reads.get() == 0).await;
     running.stop().await;
@@ -340,10 +340,10 @@ async fn who_goes_at_whatever_moment_leaves_no_channel_behind() {
     cursor.until(499).await.expect("read");
     drop(cursor);
     for number in 0..GOES {
-        let reading = running.archive.read(number % 500).expect("a stream");
+        let ticket = running.tickets.issue(number % 500).expect("a stream");
         // From before its turn begins to after its first blocks.
         tokio::time::sleep(Duration::from_micros(100 * number)).await;
-        drop(reading);
+        drop(ticket);
     }
     // Other tests' connections are among them: none has more than some readings' at a time.
     eventually("no connection has channels left over", async || {

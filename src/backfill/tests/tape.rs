@@ -1,14 +1,14 @@
-//! A stream in memory, for tests, and a session that reads from an archive.
+//! A stream in memory, for tests, and a session that reads with a ticket.
 
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::stream::{Messages, Stream};
+use super::super::stream::{ReadableStream, StreamMessages};
 use crate::amqp::{Bounds, Message, ReadError};
-use crate::archive::{Archive, Reading, State};
 use crate::history::{Entries, Entry};
 use crate::packing::Packing;
+use crate::tickets::{Ticket, TicketState, Tickets};
 
 /// As many as RabbitMQ's reader yields for a look.
 const PEEKED: usize = 32;
@@ -114,7 +114,7 @@ impl Tape {
     }
 }
 
-impl Stream for Tape {
+impl ReadableStream for Tape {
     type Messages = Playing;
 
     async fn bounds(&self) -> Result<Option<Bounds>, ReadError> {
@@ -143,7 +143,7 @@ impl Stream for Tape {
     async fn close(&self) {}
 }
 
-impl Messages for Playing {
+impl StreamMessages for Playing {
     async fn next(&mut self) -> Result<Message, ReadError> {
         let mut changed = self.tape.inner.changed.subscribe();
         loop {
@@ -174,10 +174,10 @@ pub fn body(height: u64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A client: a cursor on a reading's history, which asks again when it is given up.
+/// A client: a cursor on a ticket's history, which asks again when it is given up.
 pub struct Client {
-    archive: Arc<Archive>,
-    reading: Reading,
+    tickets: Arc<Tickets>,
+    ticket: Ticket,
     next_height: u64,
     /// Blocks, and gaps as ranges.
     pub read: Vec<(u64, u64)>,
@@ -188,11 +188,11 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn start(archive: &Arc<Archive>, from_height: u64) -> Self {
-        let reading = archive.read(from_height).expect("a stream");
+    pub fn start(tickets: &Arc<Tickets>, from_height: u64) -> Self {
+        let ticket = tickets.issue(from_height).expect("a stream");
         Self {
-            archive: Arc::clone(archive),
-            reading,
+            tickets: Arc::clone(tickets),
+            ticket,
             next_height: from_height,
             read: Vec::new(),
             missing: Vec::new(),
@@ -201,7 +201,7 @@ impl Client {
     }
 
     /// Reads until `height` has come; the state it ended with if it never can.
-    pub async fn until(&mut self, height: u64) -> Result<(), State> {
+    pub async fn until(&mut self, height: u64) -> Result<(), TicketState> {
         while self.next_height <= height {
             self.turn().await?;
         }
@@ -209,50 +209,50 @@ impl Client {
     }
 
     /// Waits for a state.
-    pub async fn state(&self, wanted: State) {
-        let mut moved = self.reading.history.watch(crate::history::Needs::NONE);
-        while self.reading.state() != wanted {
+    pub async fn state(&self, wanted: TicketState) {
+        let mut moved = self.ticket.history.watch(crate::history::RequiredEncodings::NONE);
+        while self.ticket.state() != wanted {
             moved.moved().await;
         }
     }
 
     /// Waits until so many blocks are there to be read.
     pub async fn unread(&self, blocks: usize) {
-        let mut moved = self.reading.history.watch(crate::history::Needs::NONE);
-        while self.reading.history.summary().blocks < blocks {
+        let mut moved = self.ticket.history.watch(crate::history::RequiredEncodings::NONE);
+        while self.ticket.history.summary().blocks < blocks {
             moved.moved().await;
         }
     }
 
     /// Reads what there is, or waits for more.
-    async fn turn(&mut self) -> Result<(), State> {
-        let mut moved = self.reading.history.watch(crate::history::Needs::NONE);
+    async fn turn(&mut self) -> Result<(), TicketState> {
+        let mut moved = self.ticket.history.watch(crate::history::RequiredEncodings::NONE);
         let mut entries = Entries::new();
-        let cursor = self.reading.history.live_cursor().at(self.next_height);
-        let read = self.reading.history.entries_from(cursor, 1 << 18, &mut entries);
+        let cursor = self.ticket.history.live_cursor().at(self.next_height);
+        let read = self.ticket.history.entries_from(cursor, 1 << 18, &mut entries);
         if read.is_ok() && !entries.is_empty() {
             for entry in &entries {
                 let first_height = entry.first_height().max(self.next_height);
                 match entry {
-                    Entry::Block(kept) => {
-                        let expected = format!("\"t{}\"", kept.block.height);
-                        assert!(String::from_utf8_lossy(&kept.block.events).contains(&expected));
+                    Entry::Block(cached) => {
+                        let expected = format!("\"t{}\"", cached.block.height);
+                        assert!(String::from_utf8_lossy(&cached.block.events).contains(&expected));
                     }
                     Entry::Gap { .. } => self.missing.extend(first_height..=entry.last_height()),
                 }
                 self.read.push((first_height, entry.last_height()));
                 self.next_height = entry.last_height() + 1;
             }
-            self.reading.progress(self.next_height);
+            self.ticket.progress(self.next_height);
             return Ok(());
         }
-        match self.reading.state() {
-            State::GivenUp => {
-                self.reading = self.archive.read(self.next_height).expect("a stream");
+        match self.ticket.state() {
+            TicketState::GivenUp => {
+                self.ticket = self.tickets.issue(self.next_height).expect("a stream");
                 self.turns += 1;
             }
-            state @ State::NotAvailable { .. } => return Err(state),
-            State::Waiting | State::Reading => moved.moved().await,
+            state @ TicketState::NotAvailable { .. } => return Err(state),
+            TicketState::Waiting | TicketState::Reading => moved.moved().await,
         }
         Ok(())
     }

@@ -1,0 +1,114 @@
+//! The context of all readings: their stream and rules, and what one has learnt for the others.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::debug;
+
+use super::heights::Scanned;
+use super::search;
+use super::stream::ReadableStream;
+use crate::amqp::{Bounds, Message, ReadError};
+use crate::backoff::Backoff;
+use crate::block;
+use crate::config::{Blocks, Heights, Hold};
+use crate::metrics::Metrics;
+use crate::sequence::SequenceRules;
+use crate::tickets::Tickets;
+
+/// How often it is looked up where the RabbitMQ stream begins.
+const FIRST_HEIGHT_EVERY: Duration = Duration::from_secs(30);
+/// What one reading may hold back behind a missing height, beside `blocks.hold_bytes`.
+const HOLD_BYTES_MAX: u64 = 16 << 20;
+/// A missing height is waited for during so many messages: several times what a few producers of
+/// small blocks are ahead of each other, and a second's reading.
+pub const HOLD_MESSAGES: u32 = 4_096;
+/// What the sequencer's clock advances by with each message: no time passes in what is read back.
+pub const TICK: Duration = Duration::from_millis(1);
+/// In dense heights, how far the lowest of a stream's first messages may be below the next.
+const APART_MAX: u64 = 64;
+
+/// What every reading works with.
+pub struct BackfillContext<S> {
+    pub stream: S,
+    pub tickets: Arc<Tickets>,
+    pub metrics: Arc<Metrics>,
+    pub blocks: Blocks,
+    pub decode_rules: block::DecodeRules,
+    pub sequence_rules: SequenceRules,
+    /// What readings have learnt of the stream's older part, for each other.
+    pub scanned: Mutex<Arc<Scanned>>,
+}
+
+impl<S: ReadableStream> BackfillContext<S> {
+    /// Looks up where the stream begins, again and again.
+    pub async fn keep_first_height(&self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let found = match self.stream.bounds().await {
+                Ok(Some(bounds)) => self.first_height(bounds).await,
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
+            if let Ok(height) = &found {
+                self.tickets.set_first_height(*height);
+            }
+            match found {
+                Ok(Some(_)) => {
+                    backoff.reset();
+                    sleep(FIRST_HEIGHT_EVERY).await;
+                }
+                Ok(None) => sleep(backoff.next(fastrand::f64())).await,
+                Err(reason) => {
+                    // What was known stays: while the broker is away it is still the best guess.
+                    debug!(%reason, "cannot tell where the stream begins");
+                    sleep(backoff.next(fastrand::f64())).await;
+                }
+            }
+        }
+    }
+
+    /// The first height in the stream, as its first messages show it; none when none of them is a
+    /// block.
+    pub async fn first_height(&self, bounds: Bounds) -> Result<Option<u64>, ReadError> {
+        let heights = self.heights(bounds.first).await?;
+        let apart = match self.blocks.heights {
+            Heights::Dense => APART_MAX,
+            Heights::Sparse => self.blocks.jump_max,
+        };
+        let height = search::lowest(heights, apart);
+        self.tickets.set_first_height(height);
+        Ok(height)
+    }
+
+    /// The heights of some messages from `offset` on.
+    pub async fn heights(&self, offset: u64) -> Result<Vec<u64>, ReadError> {
+        let mut heights = Vec::new();
+        for message in self.stream.peek(offset).await? {
+            heights.extend(self.height_of(&message));
+            // A small packed one can be a large one to look through.
+            tokio::task::yield_now().await;
+        }
+        Ok(heights)
+    }
+
+    pub fn height_of(&self, message: &Message) -> Option<u64> {
+        let bytes_max = self.decode_rules.body_bytes_max;
+        block::packed_height_of(&message.body, &message.packing, bytes_max)
+    }
+}
+
+/// The rules by which readings put blocks in order: the pipeline's, with messages in the place of time.
+pub fn sequence_rules(blocks: &Blocks) -> SequenceRules {
+    SequenceRules {
+        heights: blocks.heights,
+        hold: match blocks.hold {
+            Hold::For(_) => Hold::For(TICK * HOLD_MESSAGES),
+            Hold::Forever => Hold::Forever,
+        },
+        hold_bytes: blocks.hold_bytes.as_u64().min(HOLD_BYTES_MAX),
+        jump_max: blocks.jump_max,
+        doubt: None,
+    }
+}

@@ -1,0 +1,222 @@
+//! The history that one writer appends to and all cursors read.
+
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::cached_block::CachedBlock;
+use super::cursor::{Cursor, Gone, Lag, Placed};
+use super::encode_queue::{EncodeJob, EncodeQueue};
+use super::entry::{Entries, Entry};
+use super::readers::HistoryReaders;
+use super::required_encodings::RequiredEncodings;
+use super::run::{EntryRun, HistorySummary};
+use crate::frame::EncodedBlock;
+
+/// A bounded run of blocks and gaps, by height.
+#[derive(Debug)]
+pub struct History {
+    bytes_max: usize,
+    run: RwLock<EntryRun>,
+    pub(super) encode_queue: EncodeQueue,
+    /// Readers that plain frames are enough for: woken as soon as a block is here.
+    plain_readers: HistoryReaders,
+    /// Readers that require encodings: woken when these are made.
+    encoded_readers: HistoryReaders,
+}
+
+impl History {
+    /// An empty history that keeps at most `bytes_max` (but always the newest block).
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            run: RwLock::new(EntryRun::default()),
+            encode_queue: EncodeQueue::default(),
+            plain_readers: HistoryReaders::default(),
+            encoded_readers: HistoryReaders::default(),
+        }
+    }
+
+    /// Adds the next block; its height is above every other.
+    pub fn append(&self, block: EncodedBlock) {
+        let cached = Arc::new(CachedBlock::now(block));
+        self.write(|run, bytes_max| {
+            run.push(Entry::Block(Arc::clone(&cached)));
+            run.evict(bytes_max);
+        });
+        self.announce(&cached);
+    }
+
+    /// Puts a block into the gap that it is missing from.
+    ///
+    /// Returns false, and keeps nothing, if what surrounds it has left the history already.
+    pub fn fill(&self, block: EncodedBlock) -> bool {
+        let cached = Arc::new(CachedBlock::now(block));
+        let filled = self.write(|run, bytes_max| {
+            let filled = run.fill(Arc::clone(&cached));
+            run.evict(bytes_max);
+            filled
+        });
+        if filled {
+            self.announce(&cached);
+        }
+        filled
+    }
+
+    /// Adds heights that were given up, both ends included, above every other.
+    pub fn append_gap(&self, from_height: u64, to_height: u64) {
+        self.write(|run, _| run.push(Entry::Gap { from_height, to_height }));
+        self.wake_readers();
+    }
+
+    /// Empties the history: every cursor taken before gets [`Gone::AnotherChain`].
+    pub fn start_over(&self) {
+        self.write(|run, _| run.start_over());
+        self.wake_readers();
+    }
+
+    /// Lets go of what lies wholly below `height`, read by the only reader; wakes nobody. Returns
+    /// the bytes that the rest keeps.
+    pub fn let_go_below(&self, height: u64) -> usize {
+        let mut run = self.run.write().expect("bug: nothing panics while it holds this lock");
+        run.let_go_below(height);
+        run.bytes()
+    }
+
+    /// Wakes every reader though nothing has changed, to look at something else.
+    pub fn wake_readers(&self) {
+        self.plain_readers.wake();
+        self.encoded_readers.wake();
+    }
+
+    /// A cursor for a reader that wants what comes from now on.
+    pub fn live_cursor(&self) -> Cursor {
+        let run = self.read();
+        Cursor { next_height: run.tip().map_or(0, |tip| tip + 1), chain: run.chain }
+    }
+
+    /// Where a reader that wants `height` next begins.
+    pub fn place(&self, height: u64) -> Placed {
+        let run = self.read();
+        let (Some(first_height), Some(tip)) = (run.first_height(), run.tip()) else {
+            return Placed::Unknown;
+        };
+        match height {
+            height if height < first_height.max(run.floor) => {
+                Placed::Below { first_height: first_height.max(run.floor) }
+            }
+            height if height > tip.saturating_add(1) => Placed::Ahead { tip },
+            next_height => Placed::At(Cursor { next_height, chain: run.chain }),
+        }
+    }
+
+    /// Whether the cursor is of the chain that is here.
+    pub fn is_of(&self, cursor: Cursor) -> bool {
+        self.read().chain == cursor.chain
+    }
+
+    /// How many heights have filled a gap; see [`History::fills_after`].
+    pub fn fills(&self) -> u64 {
+        self.read().fills()
+    }
+
+    /// Queues the encodings that a block in the history lacks. [`super::Watch`] tells when they are there.
+    pub fn queue_encodings(&self, cached: &Arc<CachedBlock>, required: RequiredEncodings) {
+        self.encode_queue.push(cached, required);
+    }
+
+    /// Waits for jobs and takes them, those of new blocks first. For one caller at a time:
+    /// [`crate::encoder`].
+    ///
+    /// # Cancel safety
+    /// Nothing is taken when dropped.
+    pub async fn next_encode_jobs(&self) -> Vec<EncodeJob> {
+        self.encode_queue.next().await
+    }
+
+    /// Counts the bytes of encodings that were made, and wakes the readers that wait for them.
+    pub fn count_encoded(&self, made: impl IntoIterator<Item = EncodeJob>) {
+        self.write(|run, bytes_max| {
+            made.into_iter().for_each(|job| run.recount(&job.cached));
+            run.evict(bytes_max);
+        });
+        self.encoded_readers.wake();
+    }
+
+    /// Heights that were filled after the first `seen` fills of this chain, oldest first, at most
+    /// `max`. None when some of them are forgotten already.
+    pub fn fills_after(&self, seen: u64, max: usize) -> Option<Vec<u64>> {
+        self.read().fills_after(seen, max)
+    }
+
+    /// Puts references to the entries from `cursor` on into `entries`, which is emptied first, up to
+    /// about `bytes_max` of frames but one entry at least. None means that the cursor is at the end.
+    ///
+    /// # Errors
+    /// [`Gone`]: the reader must be told, and cut.
+    pub fn entries_from(
+        &self,
+        cursor: Cursor,
+        bytes_max: usize,
+        entries: &mut Entries,
+    ) -> Result<Lag, Gone> {
+        entries.clear();
+        let run = self.read();
+        if run.chain != cursor.chain {
+            return Err(Gone::AnotherChain);
+        }
+        if cursor.next_height < run.floor {
+            return Err(Gone::FellOff);
+        }
+        let mut bytes = 0;
+        let following = run.entries_from(cursor.next_height);
+        let blocks_behind = following.len();
+        for entry in following {
+            let size = match entry {
+                Entry::Block(cached) => cached.block.events.len(),
+                Entry::Gap { .. } => 0,
+            };
+            if entries.is_full() || (!entries.is_empty() && bytes + size > bytes_max) {
+                break;
+            }
+            bytes += size;
+            entries.push(entry.clone());
+        }
+        Ok(Lag { blocks_behind, fills: run.fills() })
+    }
+
+    pub fn summary(&self) -> HistorySummary {
+        self.read().summary()
+    }
+
+    /// The oldest height that a cursor could still be placed at.
+    pub fn first_height(&self) -> Option<u64> {
+        self.read().first_height()
+    }
+
+    /// The heights given up that could still be filled, oldest first, at most `max` ranges.
+    pub fn gaps(&self, max: usize) -> Vec<(u64, u64)> {
+        self.read().gaps().take(max).collect()
+    }
+
+    /// Wakes the readers for a new block: those that require encodings when these are made.
+    fn announce(&self, cached: &Arc<CachedBlock>) {
+        self.plain_readers.wake();
+        if !self.encode_queue.push_first(cached, self.encode_queue.demanded()) {
+            self.encoded_readers.wake();
+        }
+    }
+
+    /// The readers that require these encodings.
+    pub(super) fn readers(&self, required: RequiredEncodings) -> &HistoryReaders {
+        if required.is_none() { &self.plain_readers } else { &self.encoded_readers }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, EntryRun> {
+        self.run.read().expect("bug: nothing panics while it holds this lock")
+    }
+
+    fn write<R>(&self, change: impl FnOnce(&mut EntryRun, usize) -> R) -> R {
+        let mut run: RwLockWriteGuard<'_, EntryRun> =
+            self.run.write().expect("bug: nothing panics while it holds this lock");
+        change(&mut run, self.bytes_max)
+    }
+}
