@@ -8,7 +8,6 @@ mod broker_uri;
 mod brokers;
 mod environment;
 mod error;
-mod file;
 mod keys;
 mod listen;
 mod load;

@@ -79,4 +79,5 @@ pub mod record;
 pub mod reload;
 pub mod secret;
 pub mod shutdown;
+pub mod small_file;
 pub mod telemetry;

@@ -37,6 +37,7 @@ const LEAVES: &[&str] = &[
     "reload",
     "secret",
     "shutdown",
+    "small_file",
     "telemetry",
 ];
 
