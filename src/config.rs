@@ -39,6 +39,9 @@ pub use warning::Warning;
 /// by default, and looks once a minute. A third of that leaves room for what else may hold it up.
 pub const QUEUE_UNACKED_MAX: Duration = Duration::from_mins(10);
 
+/// Of the configuration file and of a file of URIs. More is not read: no such file is meant.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]

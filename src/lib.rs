@@ -81,3 +81,4 @@ pub mod secret;
 pub mod shutdown;
 pub mod small_file;
 pub mod telemetry;
+pub mod watched;

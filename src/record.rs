@@ -6,11 +6,11 @@
 //! as that range lies within one page of the file. Absent here: what the text says.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::byte_order_mark;
+use crate::{byte_order_mark, small_file};
 
 /// Far above any record; a longer file was named by mistake.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -156,15 +156,9 @@ fn patch(
 }
 
 fn bytes_of(file: &File) -> io::Result<Vec<u8>> {
-    let is_file = file.metadata()?.is_file();
-    let mut bytes = Vec::new();
-    if is_file {
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    }
-    match is_file {
+    match file.metadata()?.is_file() {
+        true => small_file::read_open(file, FILE_BYTES_MAX),
         false => Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")),
-        true if bytes.len() as u64 > FILE_BYTES_MAX => Err(ErrorKind::FileTooLarge.into()),
-        true => Ok(bytes),
     }
 }
 

@@ -39,6 +39,7 @@ const LEAVES: &[&str] = &[
     "shutdown",
     "small_file",
     "telemetry",
+    "watched",
 ];
 
 /// An import of room `to` in a file of room `from`.
