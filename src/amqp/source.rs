@@ -21,7 +21,7 @@ use super::Input;
 use super::keeper::Keeper;
 use super::precedence::Precedence;
 use super::topology::Topology;
-use super::unreadable::Unreadable;
+use super::unreadable::UnreadableEntries;
 use super::unreadable::lanes::Lanes;
 use crate::config;
 use crate::metrics::Metrics;
@@ -51,7 +51,7 @@ pub struct Signs {
 pub struct Link {
     start_over: Arc<Notify>,
     pub(super) precedence: Arc<Precedence>,
-    pub(super) unreadable: Arc<Unreadable>,
+    pub(super) unreadable: Arc<UnreadableEntries>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -65,7 +65,8 @@ impl Link {
 
 impl Source {
     pub fn new(config: Arc<config::Amqp>, signs: Signs) -> (Self, Link) {
-        let unreadable = Unreadable::new(Arc::clone(&signs.metrics), Arc::clone(&signs.notices));
+        let unreadable =
+            UnreadableEntries::new(Arc::clone(&signs.metrics), Arc::clone(&signs.notices));
         let link = Link {
             start_over: Arc::new(Notify::new()),
             precedence: Arc::new(Precedence::new()),
@@ -94,6 +95,7 @@ impl Source {
                 &self.config,
                 &Arc::new(Precedence::none()),
                 topology.queue().clone(),
+                Arc::clone(&self.link.unreadable),
             )?,
             dead_letter_queue: Arc::new(topology.dead_letter_queue()),
             topology,

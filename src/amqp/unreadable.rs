@@ -29,7 +29,7 @@ const RUNS_MAX: usize = 1_024;
 const SUSPECT_FOR: Duration = Duration::from_mins(10);
 
 /// What this process knows of unreadable entries.
-pub struct Unreadable {
+pub struct UnreadableEntries {
     metrics: Arc<Metrics>,
     notices: Arc<Notices>,
     inner: Mutex<Known>,
@@ -43,7 +43,7 @@ struct Known {
     last_taken: Option<u64>,
 }
 
-impl Unreadable {
+impl UnreadableEntries {
     pub fn new(metrics: Arc<Metrics>, notices: Arc<Notices>) -> Self {
         Self { metrics, notices, inner: Mutex::default() }
     }
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn what_is_known_is_told_once_and_skipped() {
         let metrics = Arc::new(Metrics::new());
-        let unreadable = Unreadable::new(Arc::clone(&metrics), Arc::default());
+        let unreadable = UnreadableEntries::new(Arc::clone(&metrics), Arc::default());
         for _ in 0..2 {
             unreadable.learn(&"q".into(), &(40..=41), 42);
         }

@@ -12,8 +12,9 @@ use futures_util::stream::FuturesOrdered;
 use lapin::types::ShortString;
 use tokio::time::sleep;
 
+use super::UnreadableEntries;
 use super::look::look;
-use super::proof::{Conclusion, Look, Proof};
+use super::proof::{Cleared, Conclusion, Look, Proof};
 use crate::amqp::connection::ConnectError;
 use crate::amqp::consumer::{ProbeError, Start};
 use crate::amqp::keeper::Keeper;
@@ -28,12 +29,24 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_
 pub struct Lanes {
     keepers: Vec<Keeper>,
     queue: ShortString,
+    unreadable: Arc<UnreadableEntries>,
     /// Looks at a time: doubled while all are answered with 541.
     width: usize,
     /// One after an error, until something is proven: a broker may allow few connections.
     width_max: usize,
     /// Between two looks; likewise.
     pause: Duration,
+}
+
+/// What a proof has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing is proven yet. The last look was this one.
+    Open(Look),
+    /// Two looks differ: nothing is proven.
+    Contradiction,
+    /// From this offset on entries can be read, and none before it from where the proof began.
+    Readable(u64),
 }
 
 impl Lanes {
@@ -43,17 +56,24 @@ impl Lanes {
         config: &Arc<config::Amqp>,
         precedence: &Arc<Precedence>,
         queue: ShortString,
+        unreadable: Arc<UnreadableEntries>,
     ) -> Result<Self, ConnectError> {
         let keeper = || {
             Keeper::beside(Arc::clone(config), Arc::clone(precedence))
                 .map(Keeper::with_small_frames)
         };
         let keepers = std::iter::repeat_with(keeper).take(WIDTH_MAX).collect::<Result<_, _>>()?;
-        Ok(Self { keepers, queue, width: 1, width_max: WIDTH_MAX, pause: Duration::ZERO })
+        Ok(Self {
+            keepers,
+            queue,
+            unreadable,
+            width: 1,
+            width_max: WIDTH_MAX,
+            pause: Duration::ZERO,
+        })
     }
 
-    /// Looks at the next offsets of a proof and tells it what is there, in order, up to the first that
-    /// does not answer 541. Returns what is known then, and the last look.
+    /// Carries a proof on by a few looks, unless its outcome is known already. Keeps what it proves.
     ///
     /// # Errors
     /// Nothing is proven: the proof begins again.
@@ -62,6 +82,28 @@ impl Lanes {
     /// Dropped, nothing is told to the proof that was not seen; connections may stay open until the
     /// next look.
     pub async fn advance(
+        &mut self,
+        proof: &mut Proof,
+        within: Duration,
+    ) -> Result<Step, ProbeError> {
+        if let Some(readable) = self.unreadable.behind(proof.from()) {
+            return Ok(Step::Readable(readable));
+        }
+        match self.look_ahead(proof, within).await? {
+            (Conclusion::Open, look) => Ok(Step::Open(look)),
+            (Conclusion::Contradiction, _) => Ok(Step::Contradiction),
+            (Conclusion::Proven(Cleared { run, readable }), _) => {
+                if let Some(run) = run {
+                    self.unreadable.learn(&self.queue, &run, readable);
+                }
+                Ok(Step::Readable(readable))
+            }
+        }
+    }
+
+    /// Looks at the next offsets of a proof and tells it what is there, in order, up to the first that
+    /// does not answer 541. Returns what is known then, and the last look.
+    async fn look_ahead(
         &mut self,
         proof: &mut Proof,
         within: Duration,

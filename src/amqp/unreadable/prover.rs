@@ -4,14 +4,12 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use lapin::types::ShortString;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use super::Unreadable;
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Step};
 use super::look::SHOWN_WITHIN;
-use super::proof::{Conclusion, Look, Proof};
+use super::proof::{Look, Proof};
 use crate::amqp::consumer::ProbeError;
 use crate::amqp::precedence::Precedence;
 use crate::backoff::Backoff;
@@ -23,8 +21,6 @@ const ATTEMPTS_MAX: u32 = 5;
 pub struct Prover {
     pub lanes: Lanes,
     pub precedence: Arc<Precedence>,
-    pub queue: ShortString,
-    pub unreadable: Arc<Unreadable>,
     /// Senders: those who read at places, each with one question at a time. Of more than fit, the last
     /// to come are refused.
     pub questions: mpsc::Receiver<Question>,
@@ -82,22 +78,11 @@ impl Prover {
     async fn attempt(&mut self, from: u64) -> Result<Option<Answer>, ProbeError> {
         let mut proof = Proof::of(from);
         loop {
-            if let Some(readable) = self.unreadable.behind(from) {
-                return Ok(Some(Answer::Readable(readable)));
-            }
-            let conclusion = match self.lanes.advance(&mut proof, SHOWN_WITHIN).await? {
-                (Conclusion::Open, Look::Silent) => return Ok(Some(Answer::Silent)),
-                (conclusion, _) => conclusion,
-            };
-            match conclusion {
-                Conclusion::Open => {}
-                Conclusion::Contradiction => return Ok(None),
-                Conclusion::Proven(cleared) => {
-                    if let Some(run) = cleared.run {
-                        self.unreadable.learn(&self.queue, &run, cleared.readable);
-                    }
-                    return Ok(Some(Answer::Readable(cleared.readable)));
-                }
+            match self.lanes.advance(&mut proof, SHOWN_WITHIN).await? {
+                Step::Open(Look::Silent) => return Ok(Some(Answer::Silent)),
+                Step::Open(_) => {}
+                Step::Contradiction => return Ok(None),
+                Step::Readable(readable) => return Ok(Some(Answer::Readable(readable))),
             }
         }
     }

@@ -47,10 +47,7 @@ impl State {
         let shown = path.display();
         let mut file = RecordFile::new(path.to_owned());
         let record = match file.read().with_context(|| format!("cannot read {shown}"))? {
-            Some(text) => {
-                let text = text.trim_start_matches('\u{feff}');
-                toml::from_str(text).map_err(|error| no_state(path, text, &error))?
-            }
+            Some(text) => toml::from_str(&text).map_err(|error| no_state(path, &text, &error))?,
             None => Record { node: node.to_owned(), height: None },
         };
         if record.node != node {
