@@ -12,7 +12,7 @@ pub const MANDATORY: BasicPublishOptions =
 
 /// Why the broker did not take a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotTaken {
+pub enum Unpublished {
     /// No queue is bound for it.
     Unroutable,
     Nacked,
@@ -35,11 +35,11 @@ pub async fn channel(
 ///
 /// # Errors
 /// No queue has it.
-pub fn taken(answer: Confirmation) -> Result<(), NotTaken> {
+pub fn taken(answer: Confirmation) -> Result<(), Unpublished> {
     match answer {
         Confirmation::Ack(None) => Ok(()),
-        Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(NotTaken::Unroutable),
-        Confirmation::Nack(None) => Err(NotTaken::Nacked),
+        Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(Unpublished::Unroutable),
+        Confirmation::Nack(None) => Err(Unpublished::Nacked),
         Confirmation::NotRequested => unreachable!("bug: the channel is in confirm mode"),
     }
 }

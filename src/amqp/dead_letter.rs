@@ -13,7 +13,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 
-use super::confirm::{self, NotTaken, publishing};
+use super::confirm::{self, Unpublished, publishing};
 use super::connection::ConnectError;
 use super::keeper::{Failure, Keeper};
 use super::precedence::Precedence;
@@ -173,11 +173,11 @@ impl DeadLetters {
         // Closed in the background when dropped; the letter is written whatever becomes of that.
         drop(channel);
         confirm::taken(answer).map_err(|why| match why {
-            NotTaken::Unroutable => DeadLetterError::Unroutable {
+            Unpublished::Unroutable => DeadLetterError::Unroutable {
                 exchange: exchange.into(),
                 routing_key: routing_key.into(),
             },
-            NotTaken::Nacked => DeadLetterError::Nacked,
+            Unpublished::Nacked => DeadLetterError::Nacked,
         })
     }
 

@@ -11,7 +11,7 @@ use lapin::types::ShortString;
 use lapin::{BasicProperties, PublisherConfirm};
 use tokio::time::{sleep, timeout};
 
-use super::confirm::{self, NotTaken, publishing};
+use super::confirm::{self, Unpublished, publishing};
 use super::connection::{ConnectError, Connection};
 use super::consumer::{self, Consuming, ProbeError};
 use super::keeper::Keeper;
@@ -205,8 +205,8 @@ impl Confirm {
             too_large(&error).unwrap_or(PublishError::Refused(error))
         };
         confirm::taken(answer.map_err(refused)?).map_err(|why| match why {
-            NotTaken::Unroutable => PublishError::Unroutable { exchange },
-            NotTaken::Nacked => PublishError::Nacked,
+            Unpublished::Unroutable => PublishError::Unroutable { exchange },
+            Unpublished::Nacked => PublishError::Nacked,
         })
     }
 }

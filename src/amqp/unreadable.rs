@@ -32,11 +32,11 @@ const SUSPECT_FOR: Duration = Duration::from_mins(10);
 pub struct UnreadableEntries {
     metrics: Arc<Metrics>,
     notices: Arc<Notices>,
-    inner: Mutex<Known>,
+    inner: Mutex<KnownRuns>,
 }
 
 #[derive(Default)]
-struct Known {
+struct KnownRuns {
     /// By a run's first offset: its last one, and the first delivery behind it.
     runs: BTreeMap<u64, (u64, u64)>,
     met_at: Option<Instant>,
@@ -97,12 +97,12 @@ impl UnreadableEntries {
         self.known().last_taken
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, KnownRuns> {
         self.inner.lock().expect("bug: nothing panics while it holds this lock")
     }
 }
 
-impl Known {
+impl KnownRuns {
     /// Adds a run; returns how many of its offsets were in none that is known.
     fn add(&mut self, run: &RangeInclusive<u64>, readable: u64) -> u64 {
         let (mut from, mut to, mut readable) = (*run.start(), *run.end(), readable);
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_new_once() {
-        let mut known = Known::default();
+        let mut known = KnownRuns::default();
         for (run, readable, new) in [
             (40..=41, 42, 2),
             (41..=41, 42, 0),

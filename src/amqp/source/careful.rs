@@ -13,9 +13,8 @@ use super::feed::{Feed, Place};
 use super::interruption::Interruption;
 use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{self, Consumer, Start};
-use crate::amqp::unreadable::lanes::Step;
 use crate::amqp::unreadable::look::{COUNTED_WITHIN, SHOWN_WITHIN, first_unreadable, look};
-use crate::amqp::unreadable::proof::{Look, Proof};
+use crate::amqp::unreadable::proof::{Conclusion, Look, Proof};
 use crate::amqp::{Delivery, Input};
 
 /// So many messages without a 541, and ordinary reading begins again.
@@ -208,18 +207,18 @@ impl Feed {
         let mut proof = Proof::of(from);
         let readable = loop {
             let within = if proof.is_second_pass() { SHOWN_WITHIN } else { STANDING };
-            let step = tokio::select! {
+            let advanced = tokio::select! {
                 biased;
                 () = self.start_over.notified() => return Err(Interruption::StartOver),
-                step = self.lanes.advance(&mut proof, within) => step,
+                advanced = self.lanes.advance(&mut proof, within) => advanced,
             };
             if proof.next() > from || proof.is_second_pass() {
                 self.readiness.set_before_unreadable(true);
             }
-            match step.map_err(|error| self.probe_failed(error))? {
-                Step::Open(_) => {}
-                Step::Contradiction => return Err(Interruption::Contradiction),
-                Step::Readable(readable) => break readable,
+            match advanced.map_err(|error| self.probe_failed(error))?.0 {
+                Conclusion::Open => {}
+                Conclusion::Contradiction => return Err(Interruption::Contradiction),
+                Conclusion::Proven(cleared) => break cleared.readable,
             }
         };
         self.lanes.close().await;

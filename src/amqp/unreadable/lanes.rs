@@ -38,17 +38,6 @@ pub struct Lanes {
     pause: Duration,
 }
 
-/// What a proof has come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing is proven yet. The last look was this one.
-    Open(Look),
-    /// Two looks differ: nothing is proven.
-    Contradiction,
-    /// From this offset on entries can be read, and none before it from where the proof began.
-    Readable(u64),
-}
-
 impl Lanes {
     /// # Errors
     /// As those of [`Keeper::new`].
@@ -73,7 +62,9 @@ impl Lanes {
         })
     }
 
-    /// Carries a proof on by a few looks, unless its outcome is known already. Keeps what it proves.
+    /// Looks at the next offsets of a proof and tells it what is there, in order, up to the first that
+    /// does not answer 541; looks at nothing where it is known already what can be read. Returns what is
+    /// known then, and the last look. What is proven is kept.
     ///
     /// # Errors
     /// Nothing is proven: the proof begins again.
@@ -85,29 +76,11 @@ impl Lanes {
         &mut self,
         proof: &mut Proof,
         within: Duration,
-    ) -> Result<Step, ProbeError> {
-        if let Some(readable) = self.unreadable.behind(proof.from()) {
-            return Ok(Step::Readable(readable));
-        }
-        match self.look_ahead(proof, within).await? {
-            (Conclusion::Open, look) => Ok(Step::Open(look)),
-            (Conclusion::Contradiction, _) => Ok(Step::Contradiction),
-            (Conclusion::Proven(Cleared { run, readable }), _) => {
-                if let Some(run) = run {
-                    self.unreadable.learn(&self.queue, &run, readable);
-                }
-                Ok(Step::Readable(readable))
-            }
-        }
-    }
-
-    /// Looks at the next offsets of a proof and tells it what is there, in order, up to the first that
-    /// does not answer 541. Returns what is known then, and the last look.
-    async fn look_ahead(
-        &mut self,
-        proof: &mut Proof,
-        within: Duration,
     ) -> Result<(Conclusion, Look), ProbeError> {
+        if let Some(readable) = self.unreadable.behind(proof.from()) {
+            let known = Cleared { run: None, readable };
+            return Ok((Conclusion::Proven(known), Look::Read(readable)));
+        }
         sleep(self.pause).await;
         let (width, queue) = (self.width, &self.queue);
         self.width = 1;
@@ -125,10 +98,13 @@ impl Lanes {
                 break;
             }
         }
-        match last {
+        match &last {
             (Conclusion::Open, Look::Unreadable) => self.width = (2 * width).min(self.width_max),
-            (Conclusion::Proven(_), _) => {
+            (Conclusion::Proven(Cleared { run, readable }), _) => {
                 (self.width_max, self.pause) = (WIDTH_MAX, Duration::ZERO);
+                if let Some(run) = run {
+                    self.unreadable.learn(&self.queue, run, *readable);
+                }
             }
             _ => {}
         }

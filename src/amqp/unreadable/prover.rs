@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use super::lanes::{Lanes, Step};
+use super::lanes::Lanes;
 use super::look::SHOWN_WITHIN;
-use super::proof::{Look, Proof};
+use super::proof::{Conclusion, Look, Proof};
 use crate::amqp::consumer::ProbeError;
 use crate::amqp::precedence::Precedence;
 use crate::backoff::Backoff;
@@ -79,10 +79,12 @@ impl Prover {
         let mut proof = Proof::of(from);
         loop {
             match self.lanes.advance(&mut proof, SHOWN_WITHIN).await? {
-                Step::Open(Look::Silent) => return Ok(Some(Answer::Silent)),
-                Step::Open(_) => {}
-                Step::Contradiction => return Ok(None),
-                Step::Readable(readable) => return Ok(Some(Answer::Readable(readable))),
+                (Conclusion::Open, Look::Silent) => return Ok(Some(Answer::Silent)),
+                (Conclusion::Open, _) => {}
+                (Conclusion::Contradiction, _) => return Ok(None),
+                (Conclusion::Proven(cleared), _) => {
+                    return Ok(Some(Answer::Readable(cleared.readable)));
+                }
             }
         }
     }
