@@ -69,10 +69,10 @@ type Digests = Vec<Result<[u8; 32], io::ErrorKind>>;
 /// What the looks so far have found.
 struct Looked {
     in_force: Digests,
-    refused: Option<Refused>,
+    refused: Option<BadFiles>,
 }
 
-struct Refused {
+struct BadFiles {
     digests: Digests,
     is_told: bool,
 }
@@ -139,7 +139,7 @@ impl<S: FileSet> Watched<S> {
             Err(error) => {
                 let stayed = looked.refused.as_ref().is_some_and(|old| old.digests == digests);
                 let is_told = !S::ARE_REPLACED_IN_TURN || occasion == Occasion::Asked || stayed;
-                looked.refused = Some(Refused { digests, is_told });
+                looked.refused = Some(BadFiles { digests, is_told });
                 is_told.then_some(Err(error))
             }
         }

@@ -75,19 +75,8 @@ impl FileSet for IdentityFiles {
         read: Vec<io::Result<Vec<u8>>>,
         in_force: Option<&Identity>,
     ) -> Result<Identity, TlsError> {
-        let read: [_; 2] = read.try_into().expect("bug: each path was read");
-        let identity = Identity::of(self, read)?;
-        if in_force.is_some() {
-            identity.check_time()?;
-        }
-        Ok(identity)
-    }
-}
-
-impl Identity {
-    fn of(files: &IdentityFiles, read: [io::Result<Vec<u8>>; 2]) -> Result<Self, TlsError> {
-        let IdentityFiles { certificate, key } = files;
-        let [certificate_read, key_read] = read;
+        let Self { certificate, key } = self;
+        let [certificate_read, key_read] = read.try_into().expect("bug: each path was read");
         let chain = parse(CERTIFICATE, certificate, certificate_read, PemFile::certificates)?;
         let private_key = parse(KEY, key, key_read, PemFile::private_key)?;
         let validity = match X509Certificate::from_der(&chain[0]) {
@@ -109,9 +98,15 @@ impl Identity {
             })?;
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
         let certificate_path = certificate.clone();
-        Ok(Self { server_config: Arc::new(config), certificate_path, validity })
+        let identity = Identity { server_config: Arc::new(config), certificate_path, validity };
+        match in_force {
+            Some(_) => identity.check_time().map(|()| identity),
+            None => Ok(identity),
+        }
     }
+}
 
+impl Identity {
     /// # Errors
     /// The certificate is not valid yet, or not any more.
     pub fn check_time(&self) -> Result<(), TlsError> {
