@@ -82,3 +82,4 @@ pub mod shutdown;
 pub mod small_file;
 pub mod telemetry;
 pub mod watched;
+pub mod web_address;

@@ -40,6 +40,7 @@ const LEAVES: &[&str] = &[
     "small_file",
     "telemetry",
     "watched",
+    "web_address",
 ];
 
 /// An import of room `to` in a file of room `from`.
