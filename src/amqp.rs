@@ -9,6 +9,7 @@
 //! which is the pipeline's. The client library appears in this module only. Its own recovery is not
 //! used: it replays or loses what came in between.
 
+mod confirm;
 mod connection;
 mod consumer;
 mod dead_letter;

@@ -1,4 +1,7 @@
-//! How long to wait before another attempt. Pure: it does not wait, and chance is an argument.
+//! Waits between attempts, each longer than the one before. Pure: chance is an argument.
+//!
+//! Our own, and shorter than what a crate would need around it. The crates draw chance themselves; here
+//! it is an argument, since a broker is returned to with full jitter, and a node or a server with half.
 
 use std::time::Duration;
 

@@ -8,7 +8,6 @@ mod broker_uri;
 mod brokers;
 mod environment;
 mod error;
-mod file;
 mod keys;
 mod listen;
 mod load;
@@ -39,6 +38,9 @@ pub use warning::Warning;
 /// unacked. RabbitMQ closes the channel of a delivery that is not acked for `consumer_timeout`, 30 minutes
 /// by default, and looks once a minute. A third of that leaves room for what else may hold it up.
 pub const QUEUE_UNACKED_MAX: Duration = Duration::from_mins(10);
+
+/// Of the configuration file and of a file of URIs. More is not read: no such file is meant.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]

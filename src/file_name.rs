@@ -8,7 +8,7 @@ const MASK: &str = "***";
 
 /// Why a file that somebody named cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreadable {
+pub enum UnreadableFile {
     #[error("{} cannot be read: {source}", path.display())]
     Named { path: PathBuf, source: io::Error },
     /// Holds nothing of the name.
@@ -19,7 +19,7 @@ pub enum Unreadable {
     Hidden { source: io::Error },
 }
 
-impl Unreadable {
+impl UnreadableFile {
     /// Asks the file system whether the name may be shown.
     pub fn new(path: &Path, source: io::Error) -> Self {
         match is_shown(path) {
@@ -79,7 +79,7 @@ mod tests {
             ("wallet hunter".to_owned(), false),
             (long, false),
         ] {
-            let told = Unreadable::new(Path::new(&path), io::ErrorKind::NotFound.into());
+            let told = UnreadableFile::new(Path::new(&path), io::ErrorKind::NotFound.into());
             for text in [shown(Path::new(&path)), told.to_string()] {
                 assert_eq!(text.contains(&path), is_shown, "{path}: {text}");
             }

@@ -111,4 +111,7 @@ pub mod record;
 pub mod reload;
 pub mod secret;
 pub mod shutdown;
+pub mod small_file;
 pub mod telemetry;
+pub mod watched;
+pub mod web_address;

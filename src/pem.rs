@@ -1,18 +1,17 @@
 //! Certificates and keys in PEM files: read, and each error naming its file. Of a key it is judged only
 //! whether its type is understood at all.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::byte_order_mark;
-use crate::file_name::Unreadable;
+use crate::file_name::UnreadableFile;
+use crate::small_file;
 
 /// A system's whole bundle of authorities has about 250 KiB.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+pub const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Key types that people have and that `ring` does not, by the DER of their object identifiers
 /// (RFC 5480 section 2.1.1.1, RFC 8410 section 3, RFC 3279 section 2.3.2, SEC 2).
@@ -30,7 +29,7 @@ const ENCRYPTED: [&str; 2] = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Typ
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
     #[error(transparent)]
-    Unreadable(#[from] Unreadable),
+    Unreadable(#[from] UnreadableFile),
     /// Without the library's own words: they quote the file, and so a private key.
     #[error("{} cannot be read as PEM: {fault}", path.display())]
     Malformed { path: PathBuf, fault: &'static str },
@@ -65,19 +64,16 @@ impl PemFile {
     /// # Errors
     /// It is missing, not ours to read, or larger than any such file.
     pub fn read(path: &Path) -> Result<Self, PemError> {
-        let unreadable = |source| Unreadable::new(path, source);
-        let file = File::open(path).map_err(unreadable)?;
-        let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(unreadable(io::ErrorKind::FileTooLarge.into()).into());
-        }
-        let bytes = byte_order_mark::skipped(&bytes).to_vec();
-        Ok(Self { path: path.into(), bytes })
+        Self::of(path, small_file::read(path, FILE_BYTES_MAX))
     }
 
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// A file that has been read.
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub fn of(path: &Path, read: io::Result<Vec<u8>>) -> Result<Self, PemError> {
+        let bytes = read.map_err(|source| UnreadableFile::new(path, source))?;
+        Ok(Self { path: path.into(), bytes })
     }
 
     /// All certificates in it, in its order; at least one.

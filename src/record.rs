@@ -6,11 +6,13 @@
 //! as that range lies within one page of the file. Absent here: what the text says.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::byte_order_mark;
+use tempfile::NamedTempFile;
+
+use crate::{byte_order_mark, small_file};
 
 /// Far above any record; a longer file was named by mistake.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -63,11 +65,7 @@ impl RecordFile {
     pub fn prove(&mut self) -> io::Result<()> {
         match File::open(&self.path) {
             Ok(file) => self.write_bytes(&bytes_of(&file)?),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let beside = beside(&self.path);
-                File::create(&beside)?;
-                fs::remove_file(&beside)
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => new_beside(&self.path)?.close(),
             Err(error) => Err(error),
         }
     }
@@ -112,20 +110,12 @@ fn refuses_replacing(error: &io::Error) -> bool {
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // What a link leads to is replaced, not the link.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let beside = beside(&path);
-    let replaced = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, &path)
-    };
-    if let Err(error) = replaced() {
-        let _never_made = fs::remove_file(&beside);
-        return Err(error);
-    }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut new = new_beside(&path)?;
+    new.write_all(bytes)?;
+    new.as_file().sync_all()?;
+    new.persist(&path)?;
     // The new text has the name; a directory that cannot be read may lose that in a power cut.
-    let _ = File::open(directory.unwrap_or(Path::new("."))).and_then(|file| file.sync_all());
+    let _ = File::open(directory(&path)).and_then(|file| file.sync_all());
     Ok(())
 }
 
@@ -156,27 +146,30 @@ fn patch(
 }
 
 fn bytes_of(file: &File) -> io::Result<Vec<u8>> {
-    let is_file = file.metadata()?.is_file();
-    let mut bytes = Vec::new();
-    if is_file {
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    }
-    match is_file {
+    match file.metadata()?.is_file() {
+        true => small_file::read_open(file, FILE_BYTES_MAX),
         false => Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")),
-        true if bytes.len() as u64 > FILE_BYTES_MAX => Err(ErrorKind::FileTooLarge.into()),
-        true => Ok(bytes),
     }
 }
 
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
+/// An empty file beside it, which goes when this is dropped. It always has the same name, so that a
+/// killed program leaves one such file at most, and the next write takes its place.
+fn new_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let name = path.file_name().unwrap_or_default();
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(name).suffix(".new").rand_bytes(0);
+    builder.make_in(directory(path), |path| File::create(path))
+}
+
+fn directory(path: &Path) -> &Path {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    directory.unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn record(path: &Path) -> RecordFile {
         RecordFile::new(path.to_owned())
@@ -196,6 +189,19 @@ mod tests {
             assert_eq!(file.read().expect("read").as_deref(), Some(text));
         }
         assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_program_left_beside_it_is_taken_over_and_the_rights_are_the_usual_ones() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, usual) = (directory.path().join("state"), directory.path().join("usual"));
+        fs::write(directory.path().join("state.new"), "half a te").expect("written");
+        fs::write(&usual, "").expect("written");
+        record(&path).write("text").expect("written");
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode();
+        assert_eq!(mode(&path), mode(&usual));
+        assert_eq!(fs::read_to_string(&path).expect("read"), "text");
+        assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 2);
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl Server {
 /// Keeps the certificate as its files are, as long as it is polled.
 async fn renew(tls: Option<Arc<Tls>>, reload: Arc<Reload>, door: Arc<Door>) {
     match tls {
-        Some(tls) => tls.renew(reload.subscribe(), Arc::clone(&door.around.metrics)).await,
+        Some(tls) => match tls.renew(reload.subscribe(), &door.around.metrics).await {},
         None => std::future::pending().await,
     }
 }

@@ -68,7 +68,7 @@ enum SocketSlot {
 
 impl Connector {
     /// # Errors
-    /// A URI or a TLS file is malformed: the configuration must be mended.
+    /// A URI is malformed: the configuration must be mended.
     pub fn new(config: Arc<config::Amqp>) -> Result<Self, ConnectError> {
         let uris = config.uris.iter().enumerate().map(|(index, uri)| {
             uri.parse()
@@ -76,9 +76,6 @@ impl Connector {
                 .map_err(|source| ConnectError::Uri { number: index + 1, source })
         });
         let uris = uris.collect::<Result<Vec<_>, _>>()?;
-        if uris.iter().any(|uri| uri.scheme == AMQPScheme::AMQPS) {
-            tls::connector(&config.tls)?;
-        }
         Ok(Self { config, uris, metrics: None })
     }
 

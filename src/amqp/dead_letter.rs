@@ -7,18 +7,18 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use data_encoding::HEXLOWER;
 use lapin::BasicProperties;
-use lapin::Confirmation;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::confirm::{self, Unpublished, publishing};
 use super::connection::ConnectError;
 use super::keeper::{Failure, Keeper};
 use super::precedence::Precedence;
 use super::source::SourceLink;
-use super::{BrokerError, Delivery, INTERNAL_ERROR, Request, request};
+use super::{BrokerError, Delivery, INTERNAL_ERROR, request};
 use crate::config;
 use crate::packing::Packing;
 
@@ -112,7 +112,7 @@ impl DeadLetters {
                     Err(error) if error.is_transient() => {
                         drop(keeper.take());
                         last = Some(Box::new(error));
-                        sleep(keeper.failed(Failure::Unfit, fastrand::f64())).await;
+                        keeper.rest(Failure::Unfit).await;
                     }
                     settled => return settled,
                 }
@@ -157,19 +157,14 @@ impl DeadLetters {
         let connection = keeper.connection().await?;
         // A channel for each letter: the broker closes one on which it refuses something, and a
         // return belongs to the only message there is.
-        let channel = connection.channel().await.map_err(DeadLetterError::Refused)?;
-        let asked = || Request {
-            doing: format!("publishing to exchange {exchange:?}"),
-            needs: "`write` for the exchange",
-        };
-        request(asked, channel.confirm_select(ConfirmSelectOptions { nowait: false }))
-            .await
-            .map_err(DeadLetterError::Refused)?;
+        let asked = || publishing(exchange);
+        let channel =
+            confirm::channel(&connection, asked).await.map_err(DeadLetterError::Refused)?;
         let routing_key = letter.delivery.routing_key.as_str();
         let confirm = channel.basic_publish(
             short(exchange),
             short(routing_key),
-            BasicPublishOptions { mandatory: true, immediate: false },
+            confirm::MANDATORY,
             &letter.delivery.body,
             self.properties(letter),
         );
@@ -177,17 +172,13 @@ impl DeadLetters {
         let answer = request(asked, answer).await.map_err(DeadLetterError::Refused)?;
         // Closed in the background when dropped; the letter is written whatever becomes of that.
         drop(channel);
-        match answer {
-            Confirmation::Ack(None) => Ok(()),
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
-                Err(DeadLetterError::Unroutable {
-                    exchange: exchange.into(),
-                    routing_key: routing_key.into(),
-                })
-            }
-            Confirmation::Nack(None) => Err(DeadLetterError::Nacked),
-            Confirmation::NotRequested => unreachable!("bug: the channel is in confirm mode"),
-        }
+        confirm::taken(answer).map_err(|why| match why {
+            Unpublished::Unroutable => DeadLetterError::Unroutable {
+                exchange: exchange.into(),
+                routing_key: routing_key.into(),
+            },
+            Unpublished::Nacked => DeadLetterError::Nacked,
+        })
     }
 
     fn keeper(&self) -> Result<&Keeper, ConnectError> {
@@ -257,8 +248,7 @@ fn message_id(queue: &str, delivery: &Delivery) -> String {
         Some(offset) => format!("{queue}@{offset}"),
         None => {
             let digest = Sha256::digest(&delivery.body);
-            let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-            format!("{queue}@{hex}")
+            format!("{queue}@{}", HEXLOWER.encode(&digest[..16]))
         }
     }
 }

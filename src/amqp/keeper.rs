@@ -1,8 +1,8 @@
 //! One kept connection: made when it is asked for, given up when it fails, made again elsewhere.
 //!
 //! The feed's source, the reader of the stream, the dead letters and a producer have a keeper each, so
-//! that what a broker does to one of them is met by the same rules. A keeper never waits and never
-//! logs: it says how long to wait, and its owner knows what the loss means.
+//! that what a broker does to one of them is met by the same rules. A keeper never logs: its owner
+//! knows what a loss means.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::connection::{ConnectError, Connection, Connector};
 use super::precedence::Precedence;
+use super::tls;
 use crate::backoff::Backoff;
 use crate::config;
 use crate::metrics::Metrics;
@@ -53,13 +54,15 @@ impl Keeper {
     /// # Errors
     /// A URI or a TLS file is malformed: the configuration must be mended.
     pub fn new(config: Arc<config::Amqp>) -> Result<Self, ConnectError> {
-        Self::beside(config, Arc::new(Precedence::none()))
+        let keeper = Self::beside(Arc::clone(&config), Arc::new(Precedence::none()))?;
+        tls::check(&config)?;
+        Ok(keeper)
     }
 
-    /// The same, for who connects only after the feed.
+    /// A keeper that connects only after the feed. Reads no TLS file: the feed's keeper has.
     ///
     /// # Errors
-    /// As those of [`Self::new`].
+    /// A URI is malformed: the configuration must be mended.
     pub fn beside(
         config: Arc<config::Amqp>,
         precedence: Arc<Precedence>,
@@ -134,6 +137,14 @@ impl Keeper {
             attempts.turn = attempts.turn.wrapping_add(1);
         }
         attempts.backoff.next(chance)
+    }
+
+    /// Waits before the next attempt, for as long as [`Self::failed`] says.
+    ///
+    /// # Cancel safety
+    /// Dropped, the failure has been counted.
+    pub async fn rest(&self, failure: Failure) {
+        tokio::time::sleep(self.failed(failure, fastrand::f64())).await;
     }
 
     /// Begins with the shortest wait again, since what follows has nothing to do with the failures

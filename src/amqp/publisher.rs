@@ -7,12 +7,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::Confirmation;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, PublisherConfirm};
 use tokio::time::{sleep, timeout};
 
+use super::confirm::{self, Unpublished, publishing};
 use super::connection::{ConnectError, Connection};
 use super::consumer::{self, Consuming, ProbeError};
 use super::keeper::Keeper;
@@ -101,9 +100,7 @@ impl Publisher {
             QueueMode::Stream => topology.ensure(&connection).await?,
             QueueMode::Queue => topology.ensure_exchange(&connection).await?,
         }
-        let channel = connection.channel().await?;
-        let selected = channel.confirm_select(ConfirmSelectOptions { nowait: false });
-        request(|| "asking for confirmations".into(), selected).await?;
+        let channel = confirm::channel(&connection, || "asking for confirmations".into()).await?;
         let exchange = topology.exchange().clone();
         Ok(Self { config, connection, channel, topology, exchange })
     }
@@ -120,7 +117,7 @@ impl Publisher {
         let sent = self.channel.basic_publish(
             self.exchange.clone(),
             ROUTING_KEY.into(),
-            BasicPublishOptions { mandatory: true, immediate: false },
+            confirm::MANDATORY,
             &body,
             properties,
         );
@@ -207,14 +204,10 @@ impl Confirm {
             let error = BrokerError { doing, needs, source: Box::new(source) };
             too_large(&error).unwrap_or(PublishError::Refused(error))
         };
-        match answer.map_err(refused)? {
-            Confirmation::Ack(None) => Ok(()),
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
-                Err(PublishError::Unroutable { exchange })
-            }
-            Confirmation::Nack(None) => Err(PublishError::Nacked),
-            Confirmation::NotRequested => unreachable!("bug: the channel is in confirm mode"),
-        }
+        confirm::taken(answer.map_err(refused)?).map_err(|why| match why {
+            Unpublished::Unroutable => PublishError::Unroutable { exchange },
+            Unpublished::Nacked => PublishError::Nacked,
+        })
     }
 }
 
@@ -235,13 +228,6 @@ async fn while_taken<T>(
         }
     }
     None
-}
-
-fn publishing(exchange: &str) -> Request {
-    Request {
-        doing: format!("publishing to exchange {exchange:?}"),
-        needs: "`write` for the exchange",
-    }
 }
 
 /// The broker's words when it closes a channel for a message's size, such as "PRECONDITION_FAILED -

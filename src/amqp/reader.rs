@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use lapin::types::ShortString;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::connection::Connection;
@@ -24,7 +24,7 @@ use super::consumer::{self, Consumer, Consuming, Ended, ProbeError, Start};
 use super::keeper::{Failure, Keeper};
 use super::precedence::Precedence;
 use super::topology::Topology;
-use super::unreadable::Unreadable;
+use super::unreadable::UnreadableEntries;
 use super::unreadable::lanes::Lanes;
 use super::unreadable::prover::{Prover, Question};
 use super::{BrokerError, SourceError};
@@ -100,7 +100,7 @@ struct Link {
     queue: ShortString,
     keeper: Keeper,
     precedence: Arc<Precedence>,
-    unreadable: Arc<Unreadable>,
+    unreadable: Arc<UnreadableEntries>,
     metrics: Arc<Metrics>,
     questions: mpsc::Sender<Question>,
     /// Notified by who reads and has no connection. The dialer waits for it.
@@ -116,7 +116,7 @@ impl Reader {
     /// The configuration must be mended, as [`super::Source::run`] says too.
     pub fn new(config: Arc<config::Amqp>) -> Result<(Self, Dialer), SourceError> {
         let metrics = Arc::new(Metrics::new());
-        let unreadable = Unreadable::new(Arc::clone(&metrics), Arc::default());
+        let unreadable = UnreadableEntries::new(Arc::clone(&metrics), Arc::default());
         Self::after(config, Arc::new(Precedence::none()), (Arc::new(unreadable), metrics))
     }
 
@@ -135,15 +135,13 @@ impl Reader {
     fn after(
         config: Arc<config::Amqp>,
         precedence: Arc<Precedence>,
-        (unreadable, metrics): (Arc<Unreadable>, Arc<Metrics>),
+        (unreadable, metrics): (Arc<UnreadableEntries>, Arc<Metrics>),
     ) -> Result<(Self, Dialer), SourceError> {
         let queue = Topology::new(Arc::clone(&config))?.queue().clone();
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let prover = Prover {
-            lanes: Lanes::new(&config, &precedence, queue.clone())?,
+            lanes: Lanes::new(&config, &precedence, queue.clone(), Arc::clone(&unreadable))?,
             precedence: Arc::clone(&precedence),
-            queue: queue.clone(),
-            unreadable: Arc::clone(&unreadable),
             questions: asked,
         };
         let keeper = Keeper::beside(Arc::clone(&config), Arc::clone(&precedence))?;
@@ -335,14 +333,14 @@ impl Link {
         if keeper.connections() > 0 {
             let is_unfit = is_unfit.swap(false, Ordering::Relaxed);
             let failure = if is_unfit { Failure::Unfit } else { Failure::Lost };
-            sleep(keeper.failed(failure, fastrand::f64())).await;
+            keeper.rest(failure).await;
         }
         let connection = loop {
             match keeper.connection().await {
                 Ok(connection) => break connection,
                 Err(reason) => debug!(%reason, "no broker to read back from"),
             }
-            sleep(keeper.failed(Failure::Unfit, fastrand::f64())).await;
+            keeper.rest(Failure::Unfit).await;
         };
         debug!(address = %connection.address(), "connected for reading back");
     }

@@ -21,7 +21,7 @@ use super::Input;
 use super::keeper::Keeper;
 use super::precedence::Precedence;
 use super::topology::Topology;
-use super::unreadable::Unreadable;
+use super::unreadable::UnreadableEntries;
 use super::unreadable::lanes::Lanes;
 use crate::config;
 use crate::metrics::Metrics;
@@ -51,7 +51,7 @@ pub struct Signs {
 pub struct SourceLink {
     start_over: Arc<Notify>,
     pub(super) precedence: Arc<Precedence>,
-    pub(super) unreadable: Arc<Unreadable>,
+    pub(super) unreadable: Arc<UnreadableEntries>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -66,7 +66,7 @@ impl SourceLink {
 impl Source {
     pub fn new(config: Arc<config::Amqp>, signs: Signs) -> (Self, SourceLink) {
         let unreadable =
-            Unreadable::new(Arc::clone(&signs.metrics), Arc::clone(&signs.operator_status));
+            UnreadableEntries::new(Arc::clone(&signs.metrics), Arc::clone(&signs.operator_status));
         let link = SourceLink {
             start_over: Arc::new(Notify::new()),
             precedence: Arc::new(Precedence::new()),
@@ -95,6 +95,7 @@ impl Source {
                 &self.config,
                 &Arc::new(Precedence::none()),
                 topology.queue().clone(),
+                Arc::clone(&self.link.unreadable),
             )?,
             dead_letter_queue: Arc::new(topology.dead_letter_queue()),
             topology,

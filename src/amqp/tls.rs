@@ -1,4 +1,7 @@
 //! The certificates for `amqps`: read from the configured PEM files, each error naming its key.
+//!
+//! They are read for each connection that is made, and not watched: a bad file fails that attempt, and the
+//! next one finds the file as it is then.
 
 use std::path::Path;
 

@@ -29,21 +29,21 @@ const RUNS_MAX: usize = 1_024;
 const SUSPECT_FOR: Duration = Duration::from_mins(10);
 
 /// What this process knows of unreadable entries.
-pub struct Unreadable {
+pub struct UnreadableEntries {
     metrics: Arc<Metrics>,
     operator_status: Arc<OperatorStatus>,
-    inner: Mutex<Known>,
+    inner: Mutex<KnownRuns>,
 }
 
 #[derive(Default)]
-struct Known {
+struct KnownRuns {
     /// By a run's first offset: its last one, and the first delivery behind it.
     runs: BTreeMap<u64, (u64, u64)>,
     met_at: Option<Instant>,
     last_taken: Option<u64>,
 }
 
-impl Unreadable {
+impl UnreadableEntries {
     pub fn new(metrics: Arc<Metrics>, operator_status: Arc<OperatorStatus>) -> Self {
         Self { metrics, operator_status, inner: Mutex::default() }
     }
@@ -97,12 +97,12 @@ impl Unreadable {
         self.known().last_taken
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, KnownRuns> {
         self.inner.lock().expect("bug: nothing panics while it holds this lock")
     }
 }
 
-impl Known {
+impl KnownRuns {
     /// Adds a run; returns how many of its offsets were in none that is known.
     fn add(&mut self, run: &RangeInclusive<u64>, readable: u64) -> u64 {
         let (mut from, mut to, mut readable) = (*run.start(), *run.end(), readable);
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_new_once() {
-        let mut known = Known::default();
+        let mut known = KnownRuns::default();
         for (run, readable, new) in [
             (40..=41, 42, 2),
             (41..=41, 42, 0),
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn what_is_known_is_told_once_and_skipped() {
         let metrics = Arc::new(Metrics::new());
-        let unreadable = Unreadable::new(Arc::clone(&metrics), Arc::default());
+        let unreadable = UnreadableEntries::new(Arc::clone(&metrics), Arc::default());
         for _ in 0..2 {
             unreadable.learn(&"q".into(), &(40..=41), 42);
         }

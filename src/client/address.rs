@@ -2,65 +2,46 @@
 
 use std::fmt;
 
-use tokio_tungstenite::tungstenite::http::Uri;
+use url::Url;
 
 use super::BuildError;
-use crate::secret;
+use crate::{secret, web_address};
 
 /// A `ws://` or `wss://` address without its query. Prints without what may stand before the host:
 /// a password.
 #[derive(Clone)]
-pub(super) struct Address {
-    url: String,
-    shown: String,
-    path: String,
-}
+pub(super) struct Address(Url);
 
 impl Address {
     /// The address and the query, which may be empty.
     ///
     /// # Errors
     /// Another kind of address; says what was probably meant.
-    pub fn parse(text: &str) -> Result<(Self, &str), BuildError> {
-        let refused = |why: String| Err(BuildError::Address(why));
-        let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
-        let (authority, behind) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        if behind.contains('@') || authority.matches('@').count() > 1 {
-            return refused(
-                "an @ in a password or behind the host must be written %40, and / ? # in a password %2F %3F %23"
-                    .to_owned(),
-            );
+    pub fn parse(text: &str) -> Result<(Self, String), BuildError> {
+        let mut url = web_address::parse(text).map_err(|error| {
+            BuildError::Address(format!("this is no address such as ws://HOST:PORT/PATH: {error}"))
+        })?;
+        match url.scheme() {
+            "ws" | "wss" => {}
+            "http" => return Err(BuildError::Address(meant("ws", &text["http".len()..]))),
+            "https" => return Err(BuildError::Address(meant("wss", &text["https".len()..]))),
+            _ => {
+                let why = "a stream's address begins with ws:// or wss://";
+                return Err(BuildError::Address(why.to_owned()));
+            }
         }
-        let whole = text.split('#').next().unwrap_or(text);
-        let (url, query) = whole.split_once('?').unwrap_or((whole, ""));
-        let uri: Uri = match whole.parse() {
-            Ok(uri) => uri,
-            Err(error) => return refused(format!("this is no address: {error}")),
-        };
-        match uri.scheme_str() {
-            Some("ws" | "wss") => {}
-            Some("http") => return refused(meant("ws", &text["http".len()..])),
-            Some("https") => return refused(meant("wss", &text["https".len()..])),
-            _ => return refused("a stream's address begins with ws:// or wss://".to_owned()),
-        }
-        let scheme = uri.scheme_str().unwrap_or("ws");
-        let place = uri.authority().map_or("", |authority| authority.as_str());
-        let place = place.rsplit('@').next().unwrap_or(place);
-        // The library takes what is no number for no port: without a host, a password stands there.
-        if uri.host().is_none_or(|host| place.len() > host.len()) && uri.port_u16().is_none() {
-            return refused("the port is no number up to 65535".to_owned());
-        }
-        let path = uri.path().to_owned();
-        let shown = format!("{scheme}://{place}{path}");
-        Ok((Self { url: url.to_owned(), shown, path }, query))
+        let query = url.query().unwrap_or_default().to_owned();
+        url.set_query(None);
+        url.set_fragment(None);
+        Ok((Self(url), query))
     }
 
     pub fn url(&self) -> &str {
-        &self.url
+        self.0.as_str()
     }
 
     pub fn path(&self) -> &str {
-        &self.path
+        self.0.path()
     }
 }
 
@@ -71,13 +52,13 @@ fn meant(scheme: &str, rest: &str) -> String {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        f.write_str(&web_address::shown(&self.0))
     }
 }
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -88,7 +69,7 @@ mod tests {
     #[test]
     fn only_websocket_addresses_are_taken_and_passwords_never_shown() {
         let (address, query) = Address::parse("wss://node:s3cret@host:1/a/b?x=1#f").expect("one");
-        assert_eq!((address.path(), query), ("/a/b", "x=1"));
+        assert_eq!((address.path(), query.as_str()), ("/a/b", "x=1"));
         assert_eq!(address.url(), "wss://node:s3cret@host:1/a/b");
         assert_eq!(format!("{address} {address:?}"), "wss://host:1/a/b wss://host:1/a/b");
         for (text, told) in [

@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use parameter::Mechanism;
 use parameter::Parameters;
@@ -25,8 +25,10 @@ const VHOST_BYTES_MAX: usize = 255;
 /// The user and the password that RabbitMQ has when it is new.
 const GUEST: &str = "guest";
 
-/// A broker's URI as it was written. Printed with its password masked.
-#[derive(Clone, PartialEq, Eq)]
+/// A broker's URI as it was written. Printed with its password masked. Any text is taken from a file:
+/// what is wrong with it is told by [`AmqpUri::parse`], which does not quote it.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
 pub struct AmqpUri(String);
 
 /// What a URI says, with the defaults for what it leaves out. Printed without its credentials.
@@ -304,13 +306,6 @@ impl fmt::Debug for BrokerUri {
 impl Serialize for AmqpUri {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for AmqpUri {
-    /// Takes any text: what is wrong with it is told by [`AmqpUri::parse`], which does not quote it.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
     }
 }
 

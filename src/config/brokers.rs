@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::error::ConfigError;
-use super::file;
 use super::keys::{Keys, Rank};
-use super::{AmqpUri, Config};
-use crate::file_name::Unreadable;
+use super::{AmqpUri, Config, FILE_BYTES_MAX};
+use crate::file_name::UnreadableFile;
+use crate::small_file;
 
 /// Which layer names the brokers: they are a list or a file, and the higher layer wins.
 #[derive(Default)]
@@ -47,8 +47,8 @@ impl Brokers {
 
 /// A URI per line; blank lines and comments are passed over.
 fn uris_of(path: &Path) -> Result<Vec<AmqpUri>, ConfigError> {
-    let text = file::read(path)
-        .map_err(|source| ConfigError::UnreadableUrisFile(Unreadable::new(path, source)))?;
+    let text = small_file::read_text(path, FILE_BYTES_MAX)
+        .map_err(|source| ConfigError::UnreadableUrisFile(UnreadableFile::new(path, source)))?;
     let mut uris = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::{Rank, UriError};
-use crate::file_name::Unreadable;
+use crate::file_name::UnreadableFile;
 
 /// Each names the key, the value or its place, and the way out: the person mends the configuration.
 #[derive(Debug, Error)]
@@ -28,7 +28,7 @@ pub enum ConfigError {
     #[error("{place}: {source}")]
     Uri { place: String, source: UriError },
     #[error("amqp.uris_file: {0}")]
-    UnreadableUrisFile(Unreadable),
+    UnreadableUrisFile(UnreadableFile),
     #[error("amqp.uris_file {path} holds no URI: write one per line")]
     NoUri { path: PathBuf },
     #[error("`amqp.uris` and `amqp.uris_file` are both set in {0}: leave one out")]

@@ -10,10 +10,9 @@ use rustls_pki_types::ServerName;
 use super::brokers::Brokers;
 use super::environment::overrides;
 use super::error::ConfigError;
-use super::file;
 use super::keys::{ARGUMENTS, Keys, Kind, Layers, Rank, flatten, known_keys};
-use super::{Config, Hold, Jwt, JwtAlgorithm, QUEUE_UNACKED_MAX, QueueMode, names};
-use crate::secret;
+use super::{Config, FILE_BYTES_MAX, Hold, Jwt, JwtAlgorithm, QUEUE_UNACKED_MAX, QueueMode, names};
+use crate::{secret, small_file};
 
 /// Blocks of doubtful height that the sequencer keeps, hence unacked deliveries of a queue.
 const CANDIDATES_MAX: u16 = 16;
@@ -40,7 +39,7 @@ impl Config {
         let mut typed = Vec::new();
         let mut brokers = Brokers::default();
         if let Some(path) = &layers.file {
-            let text = file::read(path)
+            let text = small_file::read_text(path, FILE_BYTES_MAX)
                 .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
             let table: toml::Table = text.parse().map_err(|error| not_toml(path, &text, &error))?;
             let table = toml::Value::Table(table);

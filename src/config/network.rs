@@ -4,14 +4,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// `192.0.2.7`, `10.0.0.0/8`, `fd00::/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
+pub struct Network(IpNet);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no network: write an address, or one with a prefix, such as 10.0.0.0/8")]
@@ -22,17 +20,7 @@ pub struct NotANetwork {
 impl Network {
     /// Whether `address` is in it. An IPv4 address in IPv6's clothes is an IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
-                (own.to_bits() ^ other.to_bits()) & mask == 0
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
-                (own.to_bits() ^ other.to_bits()) & mask == 0
-            }
-            _ => false,
-        }
+        self.0.contains(&address.to_canonical())
     }
 }
 
@@ -40,24 +28,17 @@ impl FromStr for Network {
     type Err = NotANetwork;
 
     fn from_str(text: &str) -> Result<Self, NotANetwork> {
-        let wrong = || NotANetwork { text: text.to_owned() };
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
-            None => (text, None),
+        let network = match text.contains('/') {
+            true => text.parse().ok(),
+            false => text.parse().ok().map(|address: IpAddr| address.into()),
         };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let bits_max = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(bits_max);
-        if bits > bits_max {
-            return Err(wrong());
-        }
-        Ok(Self { address, bits })
+        network.map(Self).ok_or_else(|| NotANetwork { text: text.to_owned() })
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
+        self.0.fmt(f)
     }
 }
 

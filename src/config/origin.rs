@@ -1,5 +1,9 @@
 //! Which web pages may use this service: the forms that `server.allowed_origins` takes, and what an
 //! `Origin` header is compared with them by. Pure.
+//!
+//! Origins are read here and not by the `url` crate. That crate gives no origin for an app's own scheme
+//! (`tauri://localhost`, `file://`) and knows no wildcards. It also takes much that is no origin: a path,
+//! a user, an empty port, escapes in a host.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,7 @@
 //! The forms that single values take in a file, in the environment and in `check`'s print-out.
+//!
+//! The forms are written here and not taken from `humantime-serde` and `serde_with`: the errors of those
+//! leave out the value, the reason and an example of what would be right.
 
 use std::fmt;
 use std::str::FromStr;

@@ -10,29 +10,23 @@ mod tokens;
 mod watch;
 
 use std::io;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 
 use tracing::warn;
 
-use crate::byte_order_mark;
 use crate::config;
-use crate::file_name::Unreadable;
+use crate::file_name::UnreadableFile;
 use crate::session::Pass;
+use crate::watched::{FileSet, Watched};
 use jwt::Keys;
 use tokens::Tokens;
 pub use watch::watch;
 
-/// More is not read: no such file is meant.
-const FILE_BYTES_MAX: u64 = 4 << 20;
-
 /// What credentials are compared with.
 pub struct Guard {
-    files: config::Auth,
-    known: RwLock<Known>,
-    /// What was read last, whether it could be used or not.
-    read: Mutex<Contents>,
+    files: Arc<Watched<config::Auth>>,
+    is_off: bool,
 }
 
 /// What is wrong with a request's credential, in words that hold nothing of it.
@@ -61,36 +55,19 @@ pub enum NotAuthorized {
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     #[error("{key}: {source}")]
-    Unreadable { key: &'static str, source: Unreadable },
+    Unreadable { key: &'static str, source: UnreadableFile },
     #[error("{path}, line {line}: {fault}")]
     BadLine { path: PathBuf, line: usize, fault: &'static str },
     #[error("{path}: {fault}")]
     BadFile { path: PathBuf, fault: String },
 }
 
-/// What became of reading the files again.
-#[derive(Debug)]
-pub enum Reread {
-    Unchanged,
-    /// So many tokens are gone, and the sessions that they let in must go.
-    Loaded {
-        revoked: usize,
-    },
-    /// The old ones stay.
-    Failed(AuthError),
-}
-
-#[derive(Default)]
-struct Known {
+/// What the files say.
+pub struct KnownCredentials {
     tokens: Tokens,
-    keys: Option<Arc<Keys>>,
-}
-
-/// The files as they were read; an error by its kind, so that it is told once.
-#[derive(Default, PartialEq)]
-struct Contents {
-    tokens: Option<Result<Vec<u8>, io::ErrorKind>>,
-    key: Option<Result<Vec<u8>, io::ErrorKind>>,
+    keys: Option<Keys>,
+    /// How many tokens of the files before these are gone. The sessions that they let in must go.
+    revoked: usize,
 }
 
 impl Guard {
@@ -99,14 +76,13 @@ impl Guard {
     /// # Errors
     /// One of them cannot be used.
     pub fn load(files: &config::Auth) -> Result<Self, AuthError> {
-        let contents = Contents::read(files);
-        let known = contents.parse(files)?;
-        Ok(Self { files: files.clone(), known: RwLock::new(known), read: Mutex::new(contents) })
+        let is_off = files.is_off();
+        Ok(Self { files: Arc::new(Watched::load(files.clone())?), is_off })
     }
 
     /// Whether everybody may come in.
     pub fn is_off(&self) -> bool {
-        self.files.is_off()
+        self.is_off
     }
 
     /// Looks at a request's credential. None where nobody is asked.
@@ -118,80 +94,68 @@ impl Guard {
             return Ok(None);
         }
         let credential = credential.ok_or(NotAuthorized::Missing)?;
-        let keys = {
-            let known = self.known.read().expect("bug: nothing panics while it holds this lock");
-            if let Some(token) = known.tokens.find(credential) {
-                return Ok(Some(Pass { until: None, revoked: Some(token.revoked()) }));
-            }
-            known.keys.clone()
-        };
-        let keys = keys.ok_or(NotAuthorized::Unknown)?;
+        let known = self.files.current();
+        if let Some(token) = known.tokens.find(credential) {
+            return Ok(Some(Pass { until: None, revoked: Some(token.revoked()) }));
+        }
+        let keys = known.keys.as_ref().ok_or(NotAuthorized::Unknown)?;
         keys.verify(credential).map(|until| Some(Pass { until: Some(until), revoked: None }))
-    }
-
-    /// Reads the files again, and puts them in force if they are others and can be used. Blocks.
-    pub fn reread(&self) -> Reread {
-        let contents = Contents::read(&self.files);
-        let mut read = self.read.lock().expect("bug: nothing panics while it holds this lock");
-        if *read == contents {
-            return Reread::Unchanged;
-        }
-        let parsed = contents.parse(&self.files);
-        *read = contents;
-        match parsed {
-            Ok(mut new) => {
-                let mut known =
-                    self.known.write().expect("bug: nothing panics while it holds this lock");
-                let revoked = new.tokens.take_over(&known.tokens);
-                *known = new;
-                Reread::Loaded { revoked }
-            }
-            Err(error) => Reread::Failed(error),
-        }
     }
 }
 
-impl Contents {
-    fn read(files: &config::Auth) -> Self {
-        let read = |path: &PathBuf| read_file(path).map_err(|error| error.kind());
-        let key = files.jwt.jwks.as_ref().or(files.jwt.key.as_ref());
-        Self { tokens: files.tokens_file.as_ref().map(read), key: key.map(read) }
+impl FileSet for config::Auth {
+    type Value = KnownCredentials;
+    type Error = AuthError;
+
+    const FILE_BYTES_MAX: u64 = 4 << 20;
+    const ARE_REPLACED_IN_TURN: bool = false;
+    const DEPEND_ON_TIME: bool = false;
+
+    fn paths(&self) -> Vec<&Path> {
+        let tokens = self.tokens_file.as_deref();
+        tokens.into_iter().chain(key_file(self).map(|(_, path)| path)).collect()
     }
 
-    fn parse(&self, files: &config::Auth) -> Result<Known, AuthError> {
-        let unreadable = |key, path: &Path, kind: io::ErrorKind| AuthError::Unreadable {
-            key,
-            source: Unreadable::new(path, kind.into()),
+    fn parse(
+        &self,
+        read: Vec<io::Result<Vec<u8>>>,
+        in_force: Option<&KnownCredentials>,
+    ) -> Result<KnownCredentials, AuthError> {
+        let mut read = read.into_iter();
+        let mut bytes = |key, path: &Path| {
+            let bytes = read.next().expect("bug: each path was read");
+            bytes.map_err(|error| {
+                let source = UnreadableFile::new(path, error.kind().into());
+                AuthError::Unreadable { key, source }
+            })
         };
-        let tokens = match (&files.tokens_file, &self.tokens) {
-            (Some(path), Some(Ok(bytes))) => Tokens::parse(bytes, path)?,
-            (Some(path), Some(Err(kind))) => {
-                return Err(unreadable("server.auth.tokens_file", path, *kind));
-            }
-            _ => Tokens::default(),
+        let mut tokens = match &self.tokens_file {
+            Some(path) => Tokens::parse(&bytes("server.auth.tokens_file", path)?, path)?,
+            None => Tokens::default(),
         };
-        let path = files.jwt.jwks.as_ref().or(files.jwt.key.as_ref());
-        let keys = match (path, &self.key) {
-            (Some(path), Some(Ok(bytes))) => {
-                let keys = Keys::parse(bytes, &files.jwt)
-                    .map_err(|fault| AuthError::BadFile { path: path.clone(), fault })?;
-                if !keys.faulty().is_empty() {
-                    let (file, faults) = (path.display(), keys.faulty().join("; "));
-                    warn!(%file, %faults, "keys of the set cannot be used; the others count");
-                }
-                Some(keys)
-            }
-            (Some(path), Some(Err(kind))) => {
-                let key = match files.jwt.jwks {
-                    Some(_) => "server.auth.jwt.jwks",
-                    None => "server.auth.jwt.key",
-                };
-                return Err(unreadable(key, path, *kind));
-            }
-            _ => None,
+        let keys = match key_file(self) {
+            Some((key, path)) => Some(keys(&bytes(key, path)?, path, &self.jwt)?),
+            None => None,
         };
-        Ok(Known { tokens, keys: keys.map(Arc::new) })
+        let revoked = in_force.map_or(0, |old| tokens.take_over(&old.tokens));
+        Ok(KnownCredentials { tokens, keys, revoked })
     }
+}
+
+/// The file of keys, and the configuration's name for it.
+fn key_file(files: &config::Auth) -> Option<(&'static str, &Path)> {
+    let set = files.jwt.jwks.as_deref().map(|path| ("server.auth.jwt.jwks", path));
+    set.or_else(|| files.jwt.key.as_deref().map(|path| ("server.auth.jwt.key", path)))
+}
+
+fn keys(bytes: &[u8], path: &Path, jwt: &config::Jwt) -> Result<Keys, AuthError> {
+    let keys = Keys::parse(bytes, jwt)
+        .map_err(|fault| AuthError::BadFile { path: path.to_owned(), fault })?;
+    if !keys.faulty().is_empty() {
+        let (file, faults) = (path.display(), keys.faulty().join("; "));
+        warn!(%file, %faults, "keys of the set cannot be used; the others count");
+    }
+    Ok(keys)
 }
 
 /// Judges the files that `files` names, and keeps nothing of them.
@@ -202,15 +166,6 @@ pub fn check(files: &config::Auth) -> Result<(), AuthError> {
     Guard::load(files).map(drop)
 }
 
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > FILE_BYTES_MAX {
-        true => Err(io::ErrorKind::FileTooLarge.into()),
-        false => Ok(byte_order_mark::skipped(&bytes).to_vec()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::time::Instant;
@@ -218,6 +173,7 @@ mod tests {
     use super::*;
     use crate::config::JwtAlgorithm;
     use crate::session::Over;
+    use crate::watched::Occasion;
 
     /// `printf %s secret | sha256sum`.
     const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -229,25 +185,27 @@ mod tests {
         write(&format!("\u{feff}wallet {SECRET}\n"));
         let files = config::Auth { tokens_file: Some(file.path().into()), ..Default::default() };
         let guard = Guard::load(&files).expect("loads");
+        let reread = || guard.files.look(Occasion::Time);
+        let revoked = || reread().expect("changed").expect("good").revoked;
         let pass = guard.admit(Some("secret")).expect("known").expect("asked for");
         assert_eq!(guard.admit(Some("Secret")).map(drop), Err(NotAuthorized::Unknown));
         assert_eq!(guard.admit(None).map(drop), Err(NotAuthorized::Missing));
-        assert!(matches!(guard.reread(), Reread::Unchanged));
+        assert!(reread().is_none());
 
         for bad in ["", "wallet 12", "wallet", &format!("a {SECRET}\na {SECRET}"), "# nothing\n"] {
             write(bad);
-            assert!(matches!(guard.reread(), Reread::Failed(_)), "{bad:?}");
-            assert!(matches!(guard.reread(), Reread::Unchanged), "{bad:?} is told once");
+            assert!(matches!(reread(), Some(Err(_))), "{bad:?}");
+            assert!(reread().is_none(), "{bad:?} is told once");
             assert!(guard.admit(Some("secret")).is_ok());
         }
         assert_eq!(pass.is_over(Instant::now()), None);
 
         // Its name may change: the token is what lets in.
         write(&format!("other {}\nrenamed {SECRET}\n", "ab".repeat(32)));
-        assert!(matches!(guard.reread(), Reread::Loaded { revoked: 0 }));
+        assert_eq!(revoked(), 0);
         assert_eq!(pass.is_over(Instant::now()), None);
         write(&format!("other {}\n", "ab".repeat(32)));
-        assert!(matches!(guard.reread(), Reread::Loaded { revoked: 1 }));
+        assert_eq!(revoked(), 1);
         assert_eq!(pass.is_over(Instant::now()), Some(Over::Revoked));
         assert_eq!(guard.admit(Some("secret")).map(drop), Err(NotAuthorized::Unknown));
     }

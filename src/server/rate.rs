@@ -1,4 +1,7 @@
-//! How often one address may ask for a stream: so many times a second, and for a few seconds at once.
+//! Limit of requests for a stream: so many a second from one network, and a few seconds' worth at once.
+//!
+//! Our own, since it is bounded: it remembers so many networks and no more, whoever asks. The crates for
+//! this keep an entry for each key until somebody has them swept.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -8,7 +8,7 @@ mod renewal;
 mod stream;
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -20,8 +20,9 @@ use super::answer::refusal_bytes;
 use super::connection;
 use super::proxy::header;
 use crate::config;
+use crate::watched::Watched;
+use identity::IdentityFiles;
 pub use identity::TlsError;
-use identity::{Files, Identity};
 pub use stream::TlsTransport;
 
 /// RFC 8446 section 5.1 and RFC 5246 section 6.2.1: the type of a record that holds a handshake.
@@ -32,14 +33,7 @@ const FIRST_BYTES: usize = 16;
 
 /// What handshakes are answered with.
 pub struct Tls {
-    files: Files,
-    current: Mutex<Current>,
-}
-
-/// The certificate in use, and the files as they were when it was read.
-struct Current {
-    identity: Identity,
-    files_read: identity::Read,
+    identity: Arc<Watched<IdentityFiles>>,
 }
 
 /// Why there is no TLS on a connection.
@@ -67,18 +61,17 @@ impl Tls {
     /// # Errors
     /// The pair is of no use; each names the key and the file.
     pub fn load(config: &config::ServerTls) -> Result<Option<Self>, TlsError> {
-        let Some(files) = Files::of(config) else { return Ok(None) };
-        let files_read = files.read();
-        let identity = Identity::of(&files_read)?;
-        if let Err(error) = identity.check_time() {
+        let Some(files) = IdentityFiles::of(config) else { return Ok(None) };
+        let identity = Watched::load(files)?;
+        if let Err(error) = identity.current().check_time() {
             tracing::warn!(%error, "clients will not trust this server");
         }
-        Ok(Some(Self { files, current: Mutex::new(Current { identity, files_read }) }))
+        Ok(Some(Self { identity: Arc::new(identity) }))
     }
 
     /// When the certificate in use expires, in seconds since 1970.
     pub fn expiry_timestamp(&self) -> i64 {
-        self.current().identity.expiry_timestamp()
+        self.identity.current().expiry_timestamp()
     }
 
     /// Makes a connection speak TLS, within `deadline` or not at all. A plain request is told so.
@@ -116,11 +109,7 @@ impl Tls {
 
     /// Held by a connection only for its handshake: what replaces it is used by the next.
     fn server_config(&self) -> Arc<ServerConfig> {
-        Arc::clone(self.current().identity.server_config())
-    }
-
-    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
-        self.current.lock().expect("bug: nothing panics while it holds this lock")
+        Arc::clone(self.identity.current().server_config())
     }
 }
 
@@ -129,8 +118,8 @@ impl Tls {
 /// # Errors
 /// Clients could not trust this server, or it would not start.
 pub fn check(config: &config::ServerTls) -> Result<(), TlsError> {
-    match Files::of(config) {
-        Some(files) => Identity::of(&files.read())?.check_time(),
+    match IdentityFiles::of(config) {
+        Some(files) => Watched::load(files)?.current().check_time(),
         None => Ok(()),
     }
 }

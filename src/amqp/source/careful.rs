@@ -206,9 +206,6 @@ impl Feed {
         self.lanes.follow(&self.keeper);
         let mut proof = Proof::of(from);
         let readable = loop {
-            if let Some(readable) = self.unreadable.behind(from) {
-                break readable;
-            }
             let within = if proof.is_second_pass() { SHOWN_WITHIN } else { STANDING };
             let advanced = tokio::select! {
                 biased;
@@ -221,12 +218,7 @@ impl Feed {
             match advanced.map_err(|error| self.probe_failed(error))?.0 {
                 Conclusion::Open => {}
                 Conclusion::Contradiction => return Err(Interruption::Contradiction),
-                Conclusion::Proven(cleared) => {
-                    if let Some(run) = cleared.run {
-                        self.unreadable.learn(self.topology.queue(), &run, cleared.readable);
-                    }
-                    break cleared.readable;
-                }
+                Conclusion::Proven(cleared) => break cleared.readable,
             }
         };
         self.lanes.close().await;

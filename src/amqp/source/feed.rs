@@ -18,7 +18,7 @@ use crate::amqp::connection::Connection;
 use crate::amqp::keeper::{Failure, Keeper};
 use crate::amqp::precedence::Precedence;
 use crate::amqp::topology::{DeadLetterQueue, Topology};
-use crate::amqp::unreadable::Unreadable;
+use crate::amqp::unreadable::UnreadableEntries;
 use crate::amqp::unreadable::lanes::Lanes;
 use crate::config::{self, QueueMode};
 use crate::metrics::Metrics;
@@ -48,7 +48,7 @@ pub struct Feed {
     pub tail: Option<u64>,
     /// Whether there is a tail to be reached that nobody could tell.
     pub is_tail_unknown: bool,
-    pub unreadable: Arc<Unreadable>,
+    pub unreadable: Arc<UnreadableEntries>,
     pub lanes: Lanes,
     /// Set by a 541, until reading has gone well for a while.
     pub is_careful: bool,

@@ -12,8 +12,9 @@ use futures_util::stream::FuturesOrdered;
 use lapin::types::ShortString;
 use tokio::time::sleep;
 
+use super::UnreadableEntries;
 use super::look::look;
-use super::proof::{Conclusion, Look, Proof};
+use super::proof::{Cleared, Conclusion, Look, Proof};
 use crate::amqp::connection::ConnectError;
 use crate::amqp::consumer::{ProbeError, Start};
 use crate::amqp::keeper::Keeper;
@@ -28,6 +29,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_
 pub struct Lanes {
     keepers: Vec<Keeper>,
     queue: ShortString,
+    unreadable: Arc<UnreadableEntries>,
     /// Looks at a time: doubled while all are answered with 541.
     width: usize,
     /// One after an error, until something is proven: a broker may allow few connections.
@@ -43,17 +45,26 @@ impl Lanes {
         config: &Arc<config::Amqp>,
         precedence: &Arc<Precedence>,
         queue: ShortString,
+        unreadable: Arc<UnreadableEntries>,
     ) -> Result<Self, ConnectError> {
         let keeper = || {
             Keeper::beside(Arc::clone(config), Arc::clone(precedence))
                 .map(Keeper::with_small_frames)
         };
         let keepers = std::iter::repeat_with(keeper).take(WIDTH_MAX).collect::<Result<_, _>>()?;
-        Ok(Self { keepers, queue, width: 1, width_max: WIDTH_MAX, pause: Duration::ZERO })
+        Ok(Self {
+            keepers,
+            queue,
+            unreadable,
+            width: 1,
+            width_max: WIDTH_MAX,
+            pause: Duration::ZERO,
+        })
     }
 
     /// Looks at the next offsets of a proof and tells it what is there, in order, up to the first that
-    /// does not answer 541. Returns what is known then, and the last look.
+    /// does not answer 541; looks at nothing where it is known already what can be read. Returns what is
+    /// known then, and the last look. What is proven is kept.
     ///
     /// # Errors
     /// Nothing is proven: the proof begins again.
@@ -66,6 +77,10 @@ impl Lanes {
         proof: &mut Proof,
         within: Duration,
     ) -> Result<(Conclusion, Look), ProbeError> {
+        if let Some(readable) = self.unreadable.behind(proof.from()) {
+            let known = Cleared { run: None, readable };
+            return Ok((Conclusion::Proven(known), Look::Read(readable)));
+        }
         sleep(self.pause).await;
         let (width, queue) = (self.width, &self.queue);
         self.width = 1;
@@ -83,10 +98,13 @@ impl Lanes {
                 break;
             }
         }
-        match last {
+        match &last {
             (Conclusion::Open, Look::Unreadable) => self.width = (2 * width).min(self.width_max),
-            (Conclusion::Proven(_), _) => {
+            (Conclusion::Proven(Cleared { run, readable }), _) => {
                 (self.width_max, self.pause) = (WIDTH_MAX, Duration::ZERO);
+                if let Some(run) = run {
+                    self.unreadable.learn(&self.queue, run, *readable);
+                }
             }
             _ => {}
         }

@@ -53,6 +53,11 @@ impl Proof {
         Self { from, next: from, found: None }
     }
 
+    /// Where the run begins.
+    pub fn from(&self) -> u64 {
+        self.from
+    }
+
     /// The offset to look at.
     pub fn next(&self) -> u64 {
         self.next

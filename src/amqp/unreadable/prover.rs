@@ -4,11 +4,9 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use lapin::types::ShortString;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use super::Unreadable;
 use super::lanes::Lanes;
 use super::look::SHOWN_WITHIN;
 use super::proof::{Conclusion, Look, Proof};
@@ -23,8 +21,6 @@ const ATTEMPTS_MAX: u32 = 5;
 pub struct Prover {
     pub lanes: Lanes,
     pub precedence: Arc<Precedence>,
-    pub queue: ShortString,
-    pub unreadable: Arc<Unreadable>,
     /// Senders: those who read at places, each with one question at a time. Of more than fit, the last
     /// to come are refused.
     pub questions: mpsc::Receiver<Question>,
@@ -82,20 +78,11 @@ impl Prover {
     async fn attempt(&mut self, from: u64) -> Result<Option<Answer>, ProbeError> {
         let mut proof = Proof::of(from);
         loop {
-            if let Some(readable) = self.unreadable.behind(from) {
-                return Ok(Some(Answer::Readable(readable)));
-            }
-            let conclusion = match self.lanes.advance(&mut proof, SHOWN_WITHIN).await? {
+            match self.lanes.advance(&mut proof, SHOWN_WITHIN).await? {
                 (Conclusion::Open, Look::Silent) => return Ok(Some(Answer::Silent)),
-                (conclusion, _) => conclusion,
-            };
-            match conclusion {
-                Conclusion::Open => {}
-                Conclusion::Contradiction => return Ok(None),
-                Conclusion::Proven(cleared) => {
-                    if let Some(run) = cleared.run {
-                        self.unreadable.learn(&self.queue, &run, cleared.readable);
-                    }
+                (Conclusion::Open, _) => {}
+                (Conclusion::Contradiction, _) => return Ok(None),
+                (Conclusion::Proven(cleared), _) => {
                     return Ok(Some(Answer::Readable(cleared.readable)));
                 }
             }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::node::{NodeText, NodeUrl};
 use crate::block::HEIGHT_MAX;
 use crate::record::{RecordFile, WAY_OUT};
 use crate::secret;
@@ -47,13 +48,13 @@ impl State {
         let shown = path.display();
         let mut file = RecordFile::new(path.to_owned());
         let record = match file.read().with_context(|| format!("cannot read {shown}"))? {
-            Some(text) => {
-                let text = text.trim_start_matches('\u{feff}');
-                toml::from_str(text).map_err(|error| no_state(path, text, &error))?
-            }
+            Some(text) => toml::from_str(&text).map_err(|error| no_state(path, &text, &error))?,
             None => Record { node: node.to_owned(), height: None },
         };
-        if record.node != node {
+        // The same address may have been written in another form, by hand or by an older version.
+        let written = NodeText::from(record.node.clone()).parse().ok();
+        let is_same = |url: NodeUrl| url.authorization().is_none() && url.to_string() == node;
+        if record.node != node && !written.is_some_and(is_same) {
             bail!(
                 "{shown} is the state of {}, not of {node}: name another file or, if both are of one chain, change `node` in this one",
                 secret::masked(&record.node)
@@ -149,6 +150,16 @@ mod tests {
     fn an_empty_file_is_no_state() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         assert_eq!(State::open(file.path(), NODE).expect("opens").height(), None);
+    }
+
+    #[test]
+    fn a_node_may_be_written_in_another_form() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for (written, node) in [("http://NODE:80/", "http://node"), (NODE, NODE)] {
+            std::fs::write(file.path(), format!("node = \"{written}\"\nheight = 7\n"))
+                .expect("written");
+            assert_eq!(State::open(file.path(), node).expect("opens").height(), Some(7));
+        }
     }
 
     #[tokio::test(start_paused = true)]

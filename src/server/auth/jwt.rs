@@ -1,4 +1,8 @@
 //! JSON Web Tokens (RFC 7519): whose signature is believed, and until when a token lets in.
+//!
+//! `jsonwebtoken` reads and judges the claims. The signatures are checked by our own verifier over `ring`
+//! (`signature`), which is in the program for TLS anyway: each of the backends that the crate offers would
+//! bring a second set of cryptography.
 
 mod keys;
 

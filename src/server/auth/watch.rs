@@ -1,58 +1,49 @@
 //! Keeps what credentials are compared with as new as the files.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{error, info};
 
-use super::{Guard, Reread};
+use super::Guard;
+use crate::config;
 use crate::history::History;
 use crate::metrics::{AuthReload, Metrics};
 use crate::reload::Requests;
-
-/// How long a change of a file may go unseen.
-const POLL_INTERVAL: Duration = Duration::from_secs(2);
+use crate::watched::Change;
 
 /// Reads the files again whenever they change, or at once when it is asked for (SIGHUP), until
 /// the task is dropped. Sessions of tokens that are gone are woken, and end.
 pub async fn watch(
     guard: Arc<Guard>,
-    mut reload: Requests,
+    reload: Requests,
     metrics: Arc<Metrics>,
     history: Arc<History>,
 ) {
     if guard.is_off() {
         return std::future::pending().await;
     }
-    loop {
-        tokio::select! {
-            () = reload.next() => {}
-            () = tokio::time::sleep(POLL_INTERVAL) => {}
-        }
-        let reading = Arc::clone(&guard);
-        let reread = tokio::task::spawn_blocking(move || reading.reread()).await;
-        match reread.expect("bug: reading the files panicked") {
-            Reread::Unchanged => {}
-            Reread::Loaded { revoked } => {
-                metrics.auth_reloads.add(AuthReload::Loaded);
-                info!(revoked, "credentials read again");
-                if revoked > 0 {
-                    history.wake_readers();
-                }
-            }
-            Reread::Failed(error) => {
-                metrics.auth_reloads.add(AuthReload::Failed);
-                error!(%error, "cannot use the new credentials; the old ones stay in force");
+    let tell = |change: Change<config::Auth>| match change {
+        Ok(known) => {
+            let revoked = known.revoked;
+            metrics.auth_reloads.add(AuthReload::Loaded);
+            info!(revoked, "credentials read again");
+            if revoked > 0 {
+                history.wake_readers();
             }
         }
-    }
+        Err(error) => {
+            metrics.auth_reloads.add(AuthReload::Failed);
+            error!(%error, "cannot use the new credentials; the old ones stay in force");
+        }
+    };
+    match guard.files.keep(reload, tell).await {}
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
     use crate::reload::Reload;
+    use crate::watched::LOOK_INTERVAL;
 
     /// Time stands still while something is done, the reading of files too.
     #[tokio::test(start_paused = true)]
@@ -73,12 +64,12 @@ mod tests {
 
         write("second");
         reload.ask();
-        tokio::time::sleep(POLL_INTERVAL / 2).await;
+        tokio::time::sleep(LOOK_INTERVAL / 2).await;
         assert_eq!(loaded(), 1, "it was asked for");
         write("third");
-        tokio::time::sleep(POLL_INTERVAL / 4).await;
+        tokio::time::sleep(LOOK_INTERVAL / 4).await;
         assert_eq!(loaded(), 1, "nobody has looked");
-        tokio::time::sleep(POLL_INTERVAL * 2).await;
+        tokio::time::sleep(LOOK_INTERVAL * 2).await;
         assert_eq!(loaded(), 2);
         watching.abort();
     }

@@ -1,6 +1,7 @@
 //! A certificate with its key, from two files: whether they can be read, belong together, and are in
 //! their time.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use x509_parser::prelude::{FromDer, Validity, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 use crate::config;
-use crate::pem::{PemError, PemFile};
+use crate::pem::{self, PemError, PemFile};
+use crate::watched::FileSet;
 
 /// All that is spoken here (RFC 7301).
 const HTTP_1_1: &[u8] = b"http/1.1";
@@ -19,17 +21,9 @@ const KEY: &str = "server.tls.key";
 
 /// Where a pair is read from.
 #[derive(Debug, Clone)]
-pub struct Files {
+pub struct IdentityFiles {
     certificate: PathBuf,
     key: PathBuf,
-}
-
-/// What was in the files, or why they could not be read.
-pub struct Read {
-    certificate_path: PathBuf,
-    certificate: Result<PemFile, PemError>,
-    key_path: PathBuf,
-    key: Result<PemFile, PemError>,
 }
 
 /// A pair that can be served with.
@@ -55,45 +49,40 @@ pub enum TlsError {
     OutOfTime { path: PathBuf, from: ASN1Time, to: ASN1Time },
 }
 
-impl Files {
+impl IdentityFiles {
     /// None without TLS.
     pub fn of(config: &config::ServerTls) -> Option<Self> {
         let (certificate, key) = config.certificate.clone().zip(config.key.clone())?;
         Some(Self { certificate, key })
     }
-
-    /// Reads both files, and blocks for as long as that takes.
-    pub fn read(&self) -> Read {
-        Read {
-            certificate: PemFile::read(&self.certificate),
-            certificate_path: self.certificate.clone(),
-            key: PemFile::read(&self.key),
-            key_path: self.key.clone(),
-        }
-    }
 }
 
-impl Read {
-    /// Whether both reads saw the same, an unreadable file like another.
-    pub fn is_same(&self, other: &Self) -> bool {
-        let is_same = |one: &Result<PemFile, _>, other: &Result<PemFile, _>| {
-            one.as_ref().ok().map(PemFile::bytes) == other.as_ref().ok().map(PemFile::bytes)
-        };
-        is_same(&self.certificate, &other.certificate) && is_same(&self.key, &other.key)
-    }
-}
+impl FileSet for IdentityFiles {
+    type Value = Identity;
+    type Error = TlsError;
 
-impl Identity {
-    /// # Errors
-    /// A file is unreadable or malformed, or the key is another certificate's.
-    pub fn of(read: &Read) -> Result<Self, TlsError> {
-        let chain =
-            parse(CERTIFICATE, &read.certificate, &read.certificate_path, PemFile::certificates)?;
-        let key = parse(KEY, &read.key, &read.key_path, PemFile::private_key)?;
+    const FILE_BYTES_MAX: u64 = pem::FILE_BYTES_MAX;
+    const ARE_REPLACED_IN_TURN: bool = true;
+    const DEPEND_ON_TIME: bool = true;
+
+    fn paths(&self) -> Vec<&Path> {
+        vec![&self.certificate, &self.key]
+    }
+
+    /// A new pair must be in its time, too: the old one can hardly be worse.
+    fn parse(
+        &self,
+        read: Vec<io::Result<Vec<u8>>>,
+        in_force: Option<&Identity>,
+    ) -> Result<Identity, TlsError> {
+        let Self { certificate, key } = self;
+        let [certificate_read, key_read] = read.try_into().expect("bug: each path was read");
+        let chain = parse(CERTIFICATE, certificate, certificate_read, PemFile::certificates)?;
+        let private_key = parse(KEY, key, key_read, PemFile::private_key)?;
         let validity = match X509Certificate::from_der(&chain[0]) {
             Ok((_, leaf)) => leaf.validity.clone(),
             Err(error) => {
-                let (path, reason) = (read.certificate_path.clone(), error.to_string());
+                let (path, reason) = (certificate.clone(), error.to_string());
                 return Err(TlsError::Malformed { path, reason });
             }
         };
@@ -101,20 +90,23 @@ impl Identity {
             .with_safe_default_protocol_versions()
             .expect("bug: the provider has suites for TLS 1.2 and 1.3")
             .with_no_client_auth()
-            .with_single_cert(chain, key)
+            .with_single_cert(chain, private_key)
             .map_err(|source| TlsError::Pair {
-                certificate: read.certificate_path.clone(),
-                key: read.key_path.clone(),
+                certificate: certificate.clone(),
+                key: key.clone(),
                 source,
             })?;
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(Self {
-            server_config: Arc::new(config),
-            certificate_path: read.certificate_path.clone(),
-            validity,
-        })
+        let certificate_path = certificate.clone();
+        let identity = Identity { server_config: Arc::new(config), certificate_path, validity };
+        match in_force {
+            Some(_) => identity.check_time().map(|()| identity),
+            None => Ok(identity),
+        }
     }
+}
 
+impl Identity {
     /// # Errors
     /// The certificate is not valid yet, or not any more.
     pub fn check_time(&self) -> Result<(), TlsError> {
@@ -135,17 +127,14 @@ impl Identity {
     }
 }
 
-/// What is in a file. One that could not be read is read again, for the reason to be told.
+/// What is in a file.
 fn parse<T>(
     key: &'static str,
-    file: &Result<PemFile, PemError>,
     path: &Path,
+    read: io::Result<Vec<u8>>,
     parse: impl Fn(&PemFile) -> Result<T, PemError>,
 ) -> Result<T, TlsError> {
-    let parsed = match file {
-        Ok(file) => parse(file),
-        Err(_) => PemFile::read(path).and_then(|file| parse(&file)),
-    };
+    let parsed = PemFile::of(path, read).and_then(|file| parse(&file));
     parsed.map_err(|source| TlsError::File { key, source })
 }
 

@@ -1,107 +1,47 @@
 //! Reads the certificate again when it is asked for, and when its files change. A bad one changes
 //! nothing: it is logged once, counted, and the old one goes on.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::convert::Infallible;
 
 use tracing::{error, info};
 
-use super::identity::{Identity, Read, TlsError};
-use super::{Current, Tls};
+use super::Tls;
+use super::identity::IdentityFiles;
 use crate::metrics::{Metrics, TlsReload};
 use crate::reload::Requests;
-
-/// Between two looks at the files. Kubernetes itself takes up to a minute to bring a new secret.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Why the files are looked at.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Occasion {
-    Asked,
-    Time,
-}
+use crate::watched::Change;
 
 impl Tls {
-    /// Keeps the certificate as its files are. Never returns.
+    /// Keeps the certificate as its files are.
     ///
     /// # Cancel safety
     /// A pair is taken as a whole or not at all.
-    pub async fn renew(self: Arc<Self>, mut requests: Requests, metrics: Arc<Metrics>) {
+    pub async fn renew(&self, requests: Requests, metrics: &Metrics) -> Infallible {
         metrics.tls_certificate_expiry.set(Some(self.expiry_timestamp()));
-        let mut refused: Option<Refused> = None;
-        loop {
-            let occasion = tokio::select! {
-                () = requests.next() => Occasion::Asked,
-                () = tokio::time::sleep(LOOK_INTERVAL) => Occasion::Time,
-            };
-            let files = self.files.clone();
-            let read = tokio::task::spawn_blocking(move || files.read()).await;
-            // Cancelled only with the runtime.
-            let Ok(read) = read else { return };
-            refused = self.take(read, occasion, refused, &metrics);
-        }
-    }
-
-    /// Takes what was read, if it is new and good. Returns what is not, to be known again.
-    fn take(
-        &self,
-        read: Read,
-        occasion: Occasion,
-        refused: Option<Refused>,
-        metrics: &Metrics,
-    ) -> Option<Refused> {
-        if occasion == Occasion::Time {
-            if read.is_same(&self.current().files_read) {
-                return None;
-            }
-            if refused
-                .as_ref()
-                .is_some_and(|refused| refused.is_told && read.is_same(&refused.read))
-            {
-                return refused;
-            }
-        }
-        match judge(&read) {
-            Ok(identity) => {
-                let expiry_timestamp = identity.expiry_timestamp();
-                *self.current() = Current { identity, files_read: read };
-                metrics.tls_certificate_expiry.set(Some(expiry_timestamp));
-                metrics.tls_reloads.add(TlsReload::Loaded);
-                info!(expiry_timestamp, "TLS certificate loaded");
-                None
-            }
-            Err(error) => {
-                // The files may be replaced one after the other: what changes by itself is bad when
-                // it stays so until the next look.
-                let stayed = refused.is_some_and(|refused| read.is_same(&refused.read));
-                let is_told = occasion == Occasion::Asked || stayed;
-                if is_told {
-                    metrics.tls_reloads.add(TlsReload::Failed);
-                    error!(%error, "the new TLS certificate is bad; the old one is kept");
-                }
-                Some(Refused { read, is_told })
-            }
-        }
+        self.identity.keep(requests, |change| tell(change, metrics)).await
     }
 }
 
-/// A pair that was read and is bad.
-struct Refused {
-    read: Read,
-    is_told: bool,
-}
-
-/// A new pair must be in its time, too: the old one can hardly be worse.
-fn judge(read: &Read) -> Result<Identity, TlsError> {
-    let identity = Identity::of(read)?;
-    identity.check_time()?;
-    Ok(identity)
+fn tell(change: Change<IdentityFiles>, metrics: &Metrics) {
+    match change {
+        Ok(identity) => {
+            let expiry_timestamp = identity.expiry_timestamp();
+            metrics.tls_certificate_expiry.set(Some(expiry_timestamp));
+            metrics.tls_reloads.add(TlsReload::Loaded);
+            info!(expiry_timestamp, "TLS certificate loaded");
+        }
+        Err(error) => {
+            metrics.tls_reloads.add(TlsReload::Failed);
+            error!(%error, "the new TLS certificate is bad; the old one is kept");
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config;
+    use crate::watched::Occasion;
 
     struct Pair {
         certificate: String,
@@ -129,9 +69,8 @@ mod tests {
         let config = config::ServerTls { certificate: paths.0, key: paths.1 };
         let tls = Tls::load(&config).expect("good").expect("configured");
         let metrics = Metrics::new();
-        let mut refused = None;
-        let mut look = |occasion, loaded: u64, failed: u64, why: &str| {
-            refused = tls.take(tls.files.read(), occasion, refused.take(), &metrics);
+        let look = |occasion, loaded: u64, failed: u64, why: &str| {
+            tls.identity.look(occasion).into_iter().for_each(|change| tell(change, &metrics));
             assert_eq!(metrics.tls_reloads.get(TlsReload::Loaded), loaded, "loaded: {why}");
             assert_eq!(metrics.tls_reloads.get(TlsReload::Failed), failed, "failed: {why}");
             tls.expiry_timestamp()

@@ -39,7 +39,10 @@ const LEAVES: &[&str] = &[
     "reload",
     "secret",
     "shutdown",
+    "small_file",
     "telemetry",
+    "watched",
+    "web_address",
 ];
 
 /// An import of room `to` in a file of room `from`.

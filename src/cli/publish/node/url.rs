@@ -3,8 +3,10 @@
 use std::fmt;
 
 use data_encoding::BASE64;
-use hyper::Uri;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use url::Url;
+
+use crate::web_address;
 
 /// What was typed, not looked at yet: an error about it must not quote a password.
 #[derive(Clone)]
@@ -15,7 +17,8 @@ pub struct NodeText(String);
 pub struct NodeUrl {
     /// Without a slash at its end and without credentials.
     base: String,
-    is_tls: bool,
+    /// With the credentials, and with a slash for an empty path.
+    url: Url,
     /// The header's value for basic authentication.
     authorization: Option<String>,
 }
@@ -36,42 +39,22 @@ impl NodeText {
     /// # Errors
     /// What is wrong with it, without quoting it.
     pub fn parse(&self) -> Result<NodeUrl, String> {
-        let (scheme, rest) = self.0.split_once("://").ok_or("write http://HOST:PORT")?;
-        let is_tls = match scheme.to_ascii_lowercase().as_str() {
-            "http" => false,
-            "https" => true,
-            _ => return Err("a node's URL begins with http:// or https://".into()),
-        };
-        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        if path.contains('@') || authority.matches('@').count() > 1 {
-            return Err(
-                "a user or a password with one of / ? # @ must be percent-encoded: %2F %3F %23 %40"
-                    .into(),
-            );
+        if !self.0.contains("://") {
+            return Err("write http://HOST:PORT".to_owned());
         }
-        if path.contains(['?', '#']) {
-            return Err("a node's URL has neither a query nor a fragment".into());
+        let url = web_address::parse(&self.0).map_err(|error| {
+            format!("a node's URL names a host, as in http://HOST:PORT: {error}")
+        })?;
+        if !["http", "https"].contains(&url.scheme()) {
+            return Err("a node's URL begins with http:// or https://".to_owned());
         }
-        let (credentials, place) = match authority.rsplit_once('@') {
-            Some((credentials, place)) => (Some(credentials), place),
-            None => (None, authority),
-        };
-        let path = path.trim_end_matches('/');
-        let path = path.strip_suffix("/api/v1").unwrap_or(path);
-        let scheme = if is_tls { "https" } else { "http" };
-        let base = format!("{scheme}://{}{path}", place.to_ascii_lowercase());
-        let no_host = "a node's URL names a host: http://HOST:PORT";
-        if place.is_empty() || place.ends_with(':') {
-            return Err(no_host.into());
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("a node's URL has neither a query nor a fragment".to_owned());
         }
-        // Without a host behind it, a password stands where the host does.
-        let shown = credentials.map_or("it", |_| place);
-        let uri = base.parse::<Uri>().map_err(|error| format!("{shown}: {error}"))?;
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or(no_host)?;
-        if place.len() > host.len() && uri.port_u16().is_none() {
-            return Err(format!("{shown}: the port is no number up to 65535"));
-        }
-        Ok(NodeUrl { base, is_tls, authorization: credentials.map(basic) })
+        let shown = web_address::shown(&url);
+        let base = shown.trim_end_matches('/');
+        let base = base.strip_suffix("/api/v1").unwrap_or(base).to_owned();
+        Ok(NodeUrl { base, authorization: basic(&url), url })
     }
 }
 
@@ -98,12 +81,11 @@ impl NodeUrl {
 
     /// As it stands in the URL, an IPv6 address in its brackets.
     pub fn host(&self) -> String {
-        let uri = self.base.parse::<Uri>().ok();
-        uri.as_ref().and_then(Uri::host).expect("bug: it was parsed before").to_owned()
+        self.url.host_str().expect("bug: http has a host").to_owned()
     }
 
     pub fn is_tls(&self) -> bool {
-        self.is_tls
+        self.url.scheme() == "https"
     }
 
     /// The value of `Authorization`. Never for a log or an error.
@@ -118,13 +100,15 @@ impl fmt::Display for NodeUrl {
     }
 }
 
-/// RFC 7617; a user without a password has an empty one.
-fn basic(credentials: &str) -> String {
-    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-    let mut plain: Vec<u8> = percent_decode_str(user).collect();
+/// RFC 7617; a user without a password has an empty one. None without credentials.
+fn basic(url: &Url) -> Option<String> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut plain: Vec<u8> = percent_decode_str(url.username()).collect();
     plain.push(b':');
-    plain.extend(percent_decode_str(password));
-    format!("Basic {}", BASE64.encode(&plain))
+    plain.extend(percent_decode_str(url.password().unwrap_or_default()));
+    Some(format!("Basic {}", BASE64.encode(&plain)))
 }
 
 #[cfg(test)]
