@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use tracing::{error, warn};
 
@@ -95,7 +96,7 @@ impl Rejections {
             }
             Err(error) => {
                 self.metrics.dead_letters_failed.inc();
-                let sha256 = hex(&Sha256::digest(&delivery.body));
+                let sha256 = HEXLOWER.encode(&Sha256::digest(&delivery.body));
                 error!(queue, offset, reason = reason.name(), detail, sha256, %error, "bad message passed over: it could not be dead-lettered");
             }
         }
@@ -115,8 +116,4 @@ impl From<DecodeErrorKind> for DeadLetterReason {
             DecodeErrorKind::AmqpValue => Self::AmqpValue,
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
