@@ -2,6 +2,7 @@
 
 mod spoken;
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::answer::refusal_bytes;
+use super::answer::{Answer, refusal_bytes};
 use super::cors::Readers;
 use super::door::Door;
 use super::handshake::{Opening, Outcome};
@@ -52,20 +53,7 @@ pub async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Do
     let has_answered = AtomicBool::new(false);
     let service = service_fn(|request| {
         let outcome = route::answer(&request, &door, visit.clone());
-        let (opened, has_answered) = (&opened, &has_answered);
-        async move {
-            match outcome {
-                Outcome::Answer(answer) => {
-                    has_answered.store(true, Ordering::Relaxed);
-                    Ok::<_, std::convert::Infallible>(answer)
-                }
-                Outcome::Open(opening) => {
-                    opened.put(opening);
-                    // HTTP never answers: the connection is taken from it.
-                    std::future::pending().await
-                }
-            }
-        }
+        answered(outcome, &opened, &has_answered)
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -117,6 +105,24 @@ pub async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Do
             failed.answer(&error, &visit, &door).await;
         }
         Err(_) => debug!(%peer, "HTTP connection cut: it did not read its answers"),
+    }
+}
+
+/// What HTTP is given to send. It is given nothing when a session opens: the connection is taken from it.
+async fn answered(
+    outcome: Outcome,
+    opened: &Opened,
+    has_answered: &AtomicBool,
+) -> Result<Answer, Infallible> {
+    match outcome {
+        Outcome::Answer(answer) => {
+            has_answered.store(true, Ordering::Relaxed);
+            Ok(answer)
+        }
+        Outcome::Open(opening) => {
+            opened.put(opening);
+            std::future::pending().await
+        }
     }
 }
 
