@@ -57,6 +57,13 @@ struct Crowd {
     session_bytes: f64,
 }
 
+impl Crowd {
+    /// To those who are stalled.
+    fn owed_bytes(&self) -> u64 {
+        OWED_BLOCKS * BLOCK_BYTES as u64 * self.stalled as u64
+    }
+}
+
 /// A client's end of its connection.
 trait Connected: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -194,23 +201,11 @@ async fn takes_what_was_set_and_no_more(
             while let Ok(1..) = stream.read(&mut bytes).await {}
         }));
     }
-    let last = FILLING_BLOCKS + OWED_BLOCKS;
-    publish(&config, (FILLING_BLOCKS + 1..=last).map(body)).await;
-    replica.reaches(last).await;
-    let read = (OWED_BLOCKS as usize * TRANSACTIONS * (connections - stalled_count)) as f64;
-    eventually("everybody else has everything", async || {
-        replica.metric("blockcast_sent_messages_total").await >= read
-    })
-    .await;
-    // A message counts when the kernel has it, and those who stalled took some too.
-    eventually("everybody else has read it", async || {
-        unsent_bytes(replica.address.port()).iter().filter(|bytes| **bytes > 0).count()
-            == stalled_count
-    })
-    .await;
+    publish(&config, (FILLING_BLOCKS + 1..=FILLING_BLOCKS + OWED_BLOCKS).map(body)).await;
+    all_is_read_but_by_the_stalled(&replica, crowd).await;
 
     assert_eq!(replica.metric("blockcast_sessions").await, connections as f64, "nobody was cut");
-    let owed = OWED_BLOCKS * BLOCK_BYTES as u64 * stalled_count as u64;
+    let owed = crowd.owed_bytes();
     let (more, allowed) = (
         resident().await - at_first,
         HISTORY.0 as f64 + connections as f64 * session_bytes + SLACK_BYTES,
@@ -220,6 +215,32 @@ async fn takes_what_was_set_and_no_more(
     );
     assert!(owed as f64 > 2.0 * allowed, "a queue per client would show");
     assert!(more <= allowed, "{more} bytes resident, {allowed} allowed");
+    sockets_take_what_was_set(&replica, crowd, sockets_before).await;
+    readers.iter().for_each(JoinHandle::abort);
+    drop(stalled);
+    replica.stop().await;
+}
+
+async fn all_is_read_but_by_the_stalled(replica: &Process, crowd: &Crowd) {
+    replica.reaches(FILLING_BLOCKS + OWED_BLOCKS).await;
+    let readers = crowd.connections - crowd.stalled;
+    let read = (OWED_BLOCKS as usize * TRANSACTIONS * readers) as f64;
+    eventually("everybody else has everything", async || {
+        replica.metric("blockcast_sent_messages_total").await >= read
+    })
+    .await;
+    // A message counts when the kernel has it, and those who stalled took some too.
+    eventually("everybody else has read it", async || {
+        unsent_bytes(replica.address.port()).iter().filter(|bytes| **bytes > 0).count()
+            == crowd.stalled
+    })
+    .await;
+}
+
+#[expect(clippy::print_stdout, reason = "a figure to look at")]
+async fn sockets_take_what_was_set(replica: &Process, crowd: &Crowd, sockets_before: u64) {
+    let Crowd { connections, stalled: stalled_count, .. } = *crowd;
+    let owed = crowd.owed_bytes();
     // The kernel doubles what is asked for, for what it adds to the bytes itself (socket(7)).
     let allowed = 2 * SEND_BUFFER.0;
     assert!(
@@ -243,7 +264,4 @@ async fn takes_what_was_set_and_no_more(
     assert_eq!(replica.metric("blockcast_sessions").await, connections as f64, "and still there");
     assert!(*most <= allowed && in_all <= stalled_count as u64 * allowed, "{unsent:?}");
     assert!(in_all > stalled_count as u64 * SEND_BUFFER.0 / 2, "they are stalled: {unsent:?}");
-    readers.iter().for_each(JoinHandle::abort);
-    drop(stalled);
-    replica.stop().await;
 }

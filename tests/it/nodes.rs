@@ -6,6 +6,7 @@
 mod application;
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use blockcast::config::{Config, Dialect};
@@ -94,26 +95,39 @@ async fn is_followed(config: &Config, kind: Kind, events: Vec<String>, same_from
     };
     assert_eq!(streamed.texts(before.len()).await, before);
     running.says_each(&[&listening, &at_tip]).await;
-    let mut own = application.own_stream("streams").await;
-    let mut own_blocks = application.own_stream("streamedblocks").await;
+    let own = application.own_stream("streams").await;
+    let own_blocks = application.own_stream("streamedblocks").await;
     application.commit(tip).await;
 
     assert_eq!(streamed.texts(woken.len()).await, woken);
-    let heights: Vec<u64> = (first..=tip).collect();
-    let blocks = blocks.texts(heights.len()).await;
-    assert!(blocks.iter().map(|block| height_of(block)).eq(heights));
-    let last = &blocks[blocks.len() - listed.len()..];
-    assert_eq!(last, listed);
+    end_with(&mut blocks, first..=tip, &listed).await;
     interrupted(running).await.telling(&[&format!("(heights {first} to {tip})")]);
     replica.stop().await.expect("stopped");
 
-    if let Some(own) = &mut own {
-        let own = own.texts(woken.len()).await;
+    own_streams_say_the_same([own, own_blocks], (&woken, same_from), &listed).await;
+    application.answers_as_recorded().await;
+}
+
+/// The next blocks have these heights; the last of them are these.
+async fn end_with(blocks: &mut Client, heights: RangeInclusive<u64>, last: &[String]) {
+    let heights: Vec<u64> = heights.collect();
+    let blocks = blocks.texts(heights.len()).await;
+    assert!(blocks.iter().map(|block| height_of(block)).eq(heights));
+    assert_eq!(&blocks[blocks.len() - last.len()..], last);
+}
+
+/// The application's own streams say these events, from a height on, and these blocks. A node may lack either.
+async fn own_streams_say_the_same(
+    [events, blocks]: [Option<Client>; 2],
+    (woken, same_from): (&[String], u64),
+    last: &[String],
+) {
+    if let Some(mut events) = events {
+        let own = events.texts(woken.len()).await;
         let is_same = |event: &&String| height_of(event) >= same_from;
         assert!(own.iter().filter(is_same).eq(woken.iter().filter(is_same)), "{own:?}");
     }
-    if let Some(own) = &mut own_blocks {
-        assert_eq!(own.texts(last.len()).await, last);
+    if let Some(mut blocks) = blocks {
+        assert_eq!(blocks.texts(last.len()).await, last);
     }
-    application.answers_as_recorded().await;
 }

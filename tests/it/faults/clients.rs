@@ -83,15 +83,19 @@ async fn broken_and_mean_clients_are_answered_and_a_good_one_notices_nothing() {
     replica.stop().await;
 }
 
-async fn malformed_requests_are_answered(replica: &Process) {
-    const TOO_LONG: &str = "HTTP/1.1 431";
-    const BAD: &str = "HTTP/1.1 400";
+const TOO_LONG: &str = "HTTP/1.1 431";
+const BAD: &str = "HTTP/1.1 400";
+
+/// A name, a request, and the first words of its answer.
+type Malformed = (&'static str, String, &'static str);
+
+fn malformed_requests() -> [Malformed; 21] {
     let head =
         |rest: &str| format!("GET /api/v1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{rest}\r\n");
     let coded = |codings: &str| head(codings) + "0\r\n\r\n";
     let many = (0..10_000).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
     // What HTTP itself cannot read, then what is read and refused: each has a body that says why.
-    let told = [
+    [
         ("10,000 header lines", head(&many), TOO_LONG),
         ("one huge header", head(&format!("X: {}\r\n", "y".repeat(1 << 20))), TOO_LONG),
         ("folded", head("X: a\r\n b\r\n"), BAD),
@@ -125,7 +129,11 @@ async fn malformed_requests_are_answered(replica: &Process) {
         ("upgrade to h2c", upgrade_to("h2c"), "HTTP/1.1 426"),
         ("upgrade to foo", upgrade_to("foo"), "HTTP/1.1 426"),
         ("tunnel", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n".into(), "HTTP/1.1 404"),
-    ];
+    ]
+}
+
+async fn malformed_requests_are_answered(replica: &Process) {
+    let told = malformed_requests();
     let counted = async |reason: &str| {
         replica.metric(&format!("blockcast_handshakes_refused_total{{reason=\"{reason}\"}}")).await
     };

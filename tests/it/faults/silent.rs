@@ -89,15 +89,27 @@ async fn silent_consumer_is_found_out(mode: QueueMode, offsets: [Value; 2]) {
     assert_eq!(texts_but_blocks(&mut client, 50).await, events(11..=60), "each once, in order");
     assert!(first.withheld() > 0, "they were on their way");
     assert!(second.looks() > at_second, "they came by the next address");
-    let consuming = replica.logged("\"consuming\"");
-    let port = second.address.port().to_string();
-    assert!(consuming.last().is_some_and(|line| line.contains(&port)), "{consuming:?}");
+    is_consuming_by(&replica, &second);
 
+    one_silence_is_told(&replica, &offsets).await;
+    publish(&config, (61..=70).map(|height| body(height, "x"))).await;
+    assert_eq!(texts_but_blocks(&mut client, 10).await, events(61..=70));
+    replica.stop().await;
+}
+
+fn is_consuming_by(replica: &Process, proxy: &Proxy) {
+    let consuming = replica.logged("\"consuming\"");
+    let port = proxy.address.port().to_string();
+    assert!(consuming.last().is_some_and(|line| line.contains(&port)), "{consuming:?}");
+}
+
+/// In metrics, status and log; and that nothing was lost by it.
+async fn one_silence_is_told(replica: &Process, offsets: &[Value; 2]) {
     assert_eq!(replica.metric(SILENCES).await, 1.0);
     assert_eq!(replica.metric(RECONNECTS).await, 1.0);
     assert_eq!(replica.metric("blockcast_missing_blocks_total").await, 0.0);
     assert_eq!(replica.metric("blockcast_stream_resets_total").await, 0.0);
-    let told = last_silence(&replica).await;
+    let told = last_silence(replica).await;
     assert_eq!([&told["after_offset"], &told["end_offset"]], [&offsets[0], &offsets[1]]);
     assert!(told["at"].is_string(), "{told}");
     let logged = replica.logged(TOLD);
@@ -105,10 +117,6 @@ async fn silent_consumer_is_found_out(mode: QueueMode, offsets: [Value; 2]) {
     let line: Value = serde_json::from_str(line).expect("JSON");
     assert_eq!(line["level"], "WARN", "{line}");
     assert_eq!([&line["after_offset"], &line["end_offset"]], [&offsets[0], &offsets[1]], "{line}");
-
-    publish(&config, (61..=70).map(|height| body(height, "x"))).await;
-    assert_eq!(texts_but_blocks(&mut client, 10).await, events(61..=70));
-    replica.stop().await;
 }
 
 /// RabbitMQ 3.10 says nothing to who consumes from a replica that is deleted; 4.0 ends the consumer.
