@@ -1,6 +1,11 @@
 //! Tests of the whole program and of its edges against real peers. One binary, so that one broker
 //! serves all of them.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test's tasks end with its runtime, and it may block"
+)]
+
 // What tests run and ask.
 mod amqp_client;
 mod broker;

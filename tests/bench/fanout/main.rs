@@ -9,6 +9,7 @@
 
 #![expect(clippy::print_stdout, reason = "what a bench is for")]
 #![expect(
+    clippy::disallowed_methods,
     reason = "its tasks end with their runtime, and it may block"
 )]
 
