@@ -16,7 +16,8 @@ use token::{Token, follow, tokens};
 const LINES_MAX: usize = 500;
 
 /// What is in version control, as far as its first names go.
-const TOP_LEVEL: [&str; 13] = [
+const TOP_LEVEL: [&str; 14] = [
+    ".cargo",
     ".ci",
     ".clippy.toml",
     ".dockerignore",
