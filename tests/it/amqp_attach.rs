@@ -4,8 +4,8 @@ use blockcast::config::{AmqpUri, Config, Layers};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::amqp_client::{Client, Running, bodies, config};
-use crate::broker::Broker;
+use crate::support::amqp_client::{Client, Running, bodies, config};
+use crate::support::broker::Broker;
 
 #[tokio::test]
 async fn amqps_with_a_private_authority_and_a_client_certificate() {

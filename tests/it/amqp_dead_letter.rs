@@ -7,8 +7,8 @@ use blockcast::amqp::{DeadLetter, DeadLetterError, DeadLetters, Delivery, Publis
 use blockcast::config::AmqpUri;
 use lapin::types::AMQPValue;
 
-use crate::amqp_client::{Client, Running, bodies, config};
-use crate::broker::{Broker, unique};
+use crate::support::amqp_client::{Client, Running, bodies, config};
+use crate::support::broker::{Broker, unique};
 
 fn letter(delivery: &Delivery) -> DeadLetter<'_> {
     DeadLetter { delivery, reason: "not_json", detail: "expected value at line 1" }

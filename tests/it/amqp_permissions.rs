@@ -6,10 +6,10 @@ use blockcast::amqp::{ReadError, Reader};
 use blockcast::config::AmqpUri;
 use tokio::task::block_in_place;
 
-use crate::amqp_client::Client;
-use crate::broker::{Broker, unique};
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::amqp_client::Client;
+use crate::support::broker::{Broker, unique};
+use crate::support::process::Process;
+use crate::support::replica::config;
 
 const LACKING: &str = "the user needs the permission `read` for the queue";
 
@@ -40,7 +40,7 @@ async fn who_may_not_read_the_queue_is_told_so() {
     replica.logs(LACKING).await;
     // `read` is enough.
     operator(&["set_permissions", &user, "^$", "^$", &format!("^{}$", queue.replace('.', "\\."))]);
-    crate::eventually::eventually("it consumes", async || {
+    crate::support::eventually::eventually("it consumes", async || {
         replica.get("/health/ready").await.status == 200
     })
     .await;

@@ -2,8 +2,8 @@
 
 use blockcast::amqp::{PublishError, Publisher};
 
-use crate::amqp_client::{Client, bodies, config};
-use crate::broker::Broker;
+use crate::support::amqp_client::{Client, bodies, config};
+use crate::support::broker::Broker;
 
 #[tokio::test]
 async fn messages_are_confirmed_and_the_tail_is_read_back() {
@@ -36,7 +36,7 @@ async fn a_message_that_no_queue_takes_is_not_published() {
     assert!(matches!(error, PublishError::Unroutable { .. }), "{error}");
     publisher.close().await;
 
-    config.exchange = crate::broker::unique("missing");
+    config.exchange = crate::support::broker::unique("missing");
     let publisher = Publisher::connect(&config).await.expect("connected");
     let confirm = publisher.publish(b"block".to_vec()).await.expect("sent");
     let error = confirm.wait().await.expect_err("no exchange").to_string();
@@ -50,7 +50,7 @@ async fn a_reply_that_the_broker_cuts_inside_a_character_is_told() {
     const BEFORE: &str = "NOT_FOUND - no exchange '";
     let mut config = config(Broker::shared());
     config.declare = false;
-    let mut name = crate::broker::unique("missing");
+    let mut name = crate::support::broker::unique("missing");
     if (REPLY_BYTES_MAX - BEFORE.len() - name.len()).is_multiple_of(2) {
         name.push('x');
     }

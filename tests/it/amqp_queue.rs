@@ -7,11 +7,11 @@ use blockcast::config::{Hold, QueueMode};
 use bytesize::ByteSize;
 use lapin::options::BasicGetOptions;
 
-use crate::amqp_client::{Client, Running, bodies, config, eventually};
-use crate::broker::Broker;
-use crate::chain::{body, publish};
-use crate::letters::Letters;
-use crate::replica::{self, Replica};
+use crate::support::amqp_client::{Client, Running, bodies, config, eventually};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, publish};
+use crate::support::letters::Letters;
+use crate::support::replica::{self, Replica};
 
 #[tokio::test]
 async fn a_second_consumer_waits_until_the_first_leaves() {
@@ -131,7 +131,7 @@ async fn copies_of_a_waiting_block_that_come_again_leave_credit_for_the_missing_
 
     let replica = Replica::start_ready(&config).await;
     publish(&config, [body(2, "x")]).await;
-    crate::eventually::eventually("the missing block comes", async || {
+    crate::support::eventually::eventually("the missing block comes", async || {
         replica.status().await["tip_height"] == 3
     })
     .await;

@@ -2,8 +2,8 @@
 
 use blockcast::config::AmqpUri;
 
-use crate::amqp_client::{Client, Running, bodies, config};
-use crate::broker::Broker;
+use crate::support::amqp_client::{Client, Running, bodies, config};
+use crate::support::broker::Broker;
 
 #[tokio::test]
 async fn a_stream_deleted_and_declared_again_is_read_from_its_first_message() {

@@ -2,8 +2,8 @@
 
 use blockcast::amqp::{Input, SourceError};
 
-use crate::amqp_client::{Client, Running, bodies, config, eventually};
-use crate::broker::Broker;
+use crate::support::amqp_client::{Client, Running, bodies, config, eventually};
+use crate::support::broker::Broker;
 
 #[tokio::test]
 async fn a_quiet_stream_is_read_whole_and_then_caught_up() {

@@ -7,9 +7,9 @@ use blockcast::amqp::{Bounds, Input, Keeper, PublishError, Publisher, ReadError,
 use blockcast::config;
 use tokio::time::timeout;
 
-use crate::amqp_client::{Client, Running, bodies, config, eventually};
-use crate::broker::Broker;
-use crate::stream_writer::{Entry, Writer};
+use crate::support::amqp_client::{Client, Running, bodies, config, eventually};
+use crate::support::broker::Broker;
+use crate::support::stream_writer::{Entry, Writer};
 
 /// With the port of its stream protocol.
 static BROKER: LazyLock<(Broker, u16)> = LazyLock::new(Broker::start_with_stream_protocol);
@@ -308,7 +308,7 @@ async fn a_producer_finds_the_last_entry_that_can_be_read() {
         let client = Client::connect(&broker().0.uri()).await;
         let queue = fixture.config.queue.resolved_name();
         // The broker counts some seconds later; of the last chunk, the first entry only.
-        crate::eventually::eventually("it counts them", async || {
+        crate::support::eventually::eventually("it counts them", async || {
             client.count(&queue).await >= Some(before_last_chunk)
         })
         .await;

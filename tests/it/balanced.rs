@@ -10,12 +10,12 @@ use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
 use tokio_tungstenite::client_async;
 
-use crate::broker::Broker;
-use crate::eventually::eventually;
-use crate::load::{Pace, Producer, all_have_the_chain, followers};
-use crate::ports;
-use crate::process::Process;
-use crate::replica::{Replica, config, request};
+use crate::support::broker::Broker;
+use crate::support::eventually::eventually;
+use crate::support::load::{Pace, Producer, all_have_the_chain, followers};
+use crate::support::ports;
+use crate::support::process::Process;
+use crate::support::replica::{Replica, config, request};
 
 const HAPROXY: &str = "/usr/sbin/haproxy";
 const CLIENTS: usize = 200;

@@ -12,13 +12,13 @@ use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use lapin::BasicProperties;
 use serde_json::Value;
 
-use crate::amqp_client::Client as AmqpClient;
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::letters::Letters;
-use crate::replica::{Replica, config};
+use crate::support::amqp_client::Client as AmqpClient;
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::letters::Letters;
+use crate::support::replica::{Replica, config};
 
 type Message = (Vec<u8>, BasicProperties);
 

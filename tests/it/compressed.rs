@@ -8,11 +8,11 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::broker::Broker;
-use crate::chain::{body, event, publish, real_bodies, real_events};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::replica::{Replica, config};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish, real_bodies, real_events};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::replica::{Replica, config};
 
 const OFFER: &str = "permessage-deflate; client_max_window_bits";
 const AGREED: &str = "permessage-deflate; server_no_context_takeover";

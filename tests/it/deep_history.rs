@@ -6,12 +6,12 @@ use blockcast::config::QueueMode;
 use bytesize::ByteSize;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::broker::Broker;
-use crate::chain::{body, event, height_of, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::process::Process;
-use crate::replica::{Replica, config, metric_in};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, height_of, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::process::Process;
+use crate::support::replica::{Replica, config, metric_in};
 
 const BLOCKS: u64 = 50_000;
 /// Blocks that a history of this test holds, about.
@@ -67,7 +67,7 @@ async fn what_has_left_the_memory_is_read_back_in_every_form() {
     }
     let head = "GET /api/v1/streams/valid_transactions?from_height=7&until_height=7&operation=CREATE \
         HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
-    let answer = crate::replica::request(replica.address, head).await;
+    let answer = crate::support::replica::request(replica.address, head).await;
     assert_eq!(answer.status, 200);
     assert!(answer.body.ends_with("\"after=7 done\"}\n\n"), "{}", answer.body);
     assert!(!answer.body.contains("id: 7.0"), "its operation is none: {}", answer.body);

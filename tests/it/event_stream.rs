@@ -5,11 +5,11 @@ use std::io::Read;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::event_client::{EventStream, ask, head};
-use crate::eventually::eventually;
-use crate::replica::{Replica, config};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::event_client::{EventStream, ask, head};
+use crate::support::eventually::eventually;
+use crate::support::replica::{Replica, config};
 
 /// A replica with the blocks of these heights, one event each.
 async fn replica_with(

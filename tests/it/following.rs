@@ -2,7 +2,7 @@
 
 use blockcast::client::{Builder, Cursor, Error, Filter, Message, Start, Stream};
 
-use crate::scripted::{Scripted, block, event, position};
+use crate::support::scripted::{Scripted, block, event, position};
 
 fn builder(server: &Scripted) -> Builder {
     Builder::new(&server.url()).expect("a URL")

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-use crate::broker::Broker;
-use crate::chain::{body, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::replica::{Answer, Replica, config, metric_in, request};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::replica::{Answer, Replica, config, metric_in, request};
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 

@@ -6,25 +6,7 @@
     reason = "a test's tasks end with its runtime, and it may block"
 )]
 
-// What tests run and ask.
-mod amqp_client;
-mod broker;
-mod certificates;
-mod chain;
-mod client;
-mod event_client;
-mod eventually;
-mod left_out;
-mod letters;
-mod load;
-mod node;
-mod ports;
-mod process;
-mod raw_producer;
-mod replica;
-mod scripted;
-mod sockets;
-mod stream_writer;
+mod support;
 
 // The broker's side.
 mod amqp_attach;

@@ -16,13 +16,13 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::broker::Broker;
-use crate::certificates::Authority;
-use crate::chain::publish;
-use crate::eventually::eventually;
-use crate::process::Process;
-use crate::replica::config;
-use crate::sockets::socket_bytes;
+use crate::support::broker::Broker;
+use crate::support::certificates::Authority;
+use crate::support::chain::publish;
+use crate::support::eventually::eventually;
+use crate::support::process::Process;
+use crate::support::replica::config;
+use crate::support::sockets::socket_bytes;
 
 const HISTORY: ByteSize = ByteSize::mib(16);
 const SEND_BUFFER: ByteSize = ByteSize::kib(64);

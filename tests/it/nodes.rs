@@ -11,11 +11,11 @@ use std::path::Path;
 
 use blockcast::config::{Config, Dialect};
 
-use crate::broker::Broker;
-use crate::chain::{height_of, real_events};
-use crate::client::Client;
 use crate::commands::publish_node::{interrupted, publish};
-use crate::replica::{Replica, config};
+use crate::support::broker::Broker;
+use crate::support::chain::{height_of, real_events};
+use crate::support::client::Client;
+use crate::support::replica::{Replica, config};
 use application::{Application, Kind};
 
 /// The height that is committed first while the follower listens.

@@ -11,15 +11,15 @@ use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 use crate::amqp_unreadable;
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::left_out;
-use crate::letters::Letters;
-use crate::raw_producer::{Odd, RawProducer, long, short};
-use crate::replica::{Replica, config};
-use crate::stream_writer::{Entry, Writer};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::left_out;
+use crate::support::letters::Letters;
+use crate::support::raw_producer::{Odd, RawProducer, long, short};
+use crate::support::replica::{Replica, config};
+use crate::support::stream_writer::{Entry, Writer};
 
 const IN_A_ROW: u64 = 1_000;
 /// What is published streams within this time, 30 times what it takes on two cores of one's own.

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
-use crate::broker::Broker;
-use crate::eventually::eventually;
-use crate::process::Process;
-use crate::replica::{Replica, config, request};
+use crate::support::broker::Broker;
+use crate::support::eventually::eventually;
+use crate::support::process::Process;
+use crate::support::replica::{Replica, config, request};
 
 /// Addresses of this machine, like all below 127.
 const PROXY: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);

@@ -10,11 +10,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
-use crate::broker::Broker;
-use crate::certificates::Authority;
-use crate::eventually::eventually;
-use crate::process::Process;
-use crate::replica::{Replica, config, metric_in, request};
+use crate::support::broker::Broker;
+use crate::support::certificates::Authority;
+use crate::support::eventually::eventually;
+use crate::support::process::Process;
+use crate::support::replica::{Replica, config, metric_in, request};
 
 /// Addresses of this machine, like all below 127.
 const BALANCER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);

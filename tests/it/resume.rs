@@ -9,11 +9,11 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::broker::Broker;
-use crate::chain::publish;
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::replica::{Replica, config};
+use crate::support::broker::Broker;
+use crate::support::chain::publish;
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::replica::{Replica, config};
 
 const ROUNDS: usize = 12;
 const BLOCKS_PER_ROUND: u64 = 10;

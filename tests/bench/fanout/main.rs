@@ -17,7 +17,7 @@ mod blocks;
 mod broker;
 mod buffers;
 mod deep;
-#[path = "../../it/eventually.rs"]
+#[path = "../../it/support/eventually.rs"]
 mod eventually;
 mod exchange;
 mod filters;
@@ -32,10 +32,10 @@ mod peer;
 mod peers;
 mod process;
 #[expect(dead_code, reason = "tests ask more of it")]
-#[path = "../../it/node.rs"]
+#[path = "../../it/support/node.rs"]
 mod scripted_node;
 mod service;
-#[path = "../../it/sockets.rs"]
+#[path = "../../it/support/sockets.rs"]
 mod sockets;
 mod table;
 mod tls;

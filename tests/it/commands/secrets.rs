@@ -10,14 +10,14 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use crate::broker::{Broker, unique};
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::letters::Letters;
-use crate::process::Process;
-use crate::replica::{config, request};
+use crate::support::broker::{Broker, unique};
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::letters::Letters;
+use crate::support::process::Process;
+use crate::support::replica::{config, request};
 
-use super::program::Program;
+use crate::support::program::Program;
 
 /// A secret's two halves, with something between them that some grammar cuts at.
 const HALVES: [&str; 2] = ["kanari", "vogelx"];

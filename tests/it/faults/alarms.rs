@@ -6,14 +6,14 @@ use blockcast::config::{AmqpUri, Config};
 use tokio::task::block_in_place;
 
 use super::link::{NOWHERE, behind_proxy};
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::commands::program::Program;
-use crate::eventually::eventually;
-use crate::load::{Pace, Producer, all_have_the_chain, followers};
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::load::{Pace, Producer, all_have_the_chain, followers};
+use crate::support::process::Process;
+use crate::support::program::Program;
+use crate::support::replica::config;
 
 /// What a broker is short of, and the words to its operator's tool that make it so.
 pub struct Alarm {
@@ -109,7 +109,7 @@ async fn consumers_go_on(broker: &Broker, config: &Config, alarm: &Alarm) -> (Pr
 
 /// A person, elsewhere at this broker, until the alarm is cleared.
 async fn who_publishes_is_told_and_waits(broker: &Broker, alarm: &Alarm) {
-    let elsewhere = crate::replica::config(broker);
+    let elsewhere = crate::support::replica::config(broker);
     let mut command = Program::new(["publish", "-"]).config(&elsewhere).start();
     command.write(&[body(1, "y"), b"\n".to_vec()].concat()).await;
     command.says("the broker takes no messages").await;

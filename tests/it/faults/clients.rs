@@ -9,14 +9,14 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWri
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::proxy::{Harm, Proxy};
-use crate::broker::Broker;
-use crate::chain::height_of;
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::load::{Pace, Producer, all_have_the_chain, assert_slice, followers};
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::chain::height_of;
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::load::{Pace, Producer, all_have_the_chain, assert_slice, followers};
+use crate::support::process::Process;
+use crate::support::proxy::{Harm, Proxy};
+use crate::support::replica::config;
 
 pub const UPGRADE: &str = "GET /api/v1/streams/valid_transactions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::proxy::Proxy;
-use crate::broker::Broker;
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::load::{Pace, Producer, all_have_the_chain, followers};
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::load::{Pace, Producer, all_have_the_chain, followers};
+use crate::support::process::Process;
+use crate::support::proxy::Proxy;
+use crate::support::replica::config;
 
 const CLIENTS: usize = 1_000;
 

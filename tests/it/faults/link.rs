@@ -7,15 +7,15 @@ use blockcast::config::{AmqpUri, Config};
 use bytesize::ByteSize;
 use serde_json::Value;
 
-use super::proxy::{Harm, Proxy};
-use crate::broker::Broker;
-use crate::chain::{body, event, id, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::letters::Letters;
-use crate::load::{Pace, Producer, all_have_the_chain, followers};
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, id, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::letters::Letters;
+use crate::support::load::{Pace, Producer, all_have_the_chain, followers};
+use crate::support::process::Process;
+use crate::support::proxy::{Harm, Proxy};
+use crate::support::replica::config;
 
 /// Where nobody listens.
 pub const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);

@@ -7,14 +7,14 @@ use serde_json::Value;
 use tokio::task::block_in_place;
 
 use super::link::texts_but_blocks;
-use super::proxy::{Harm, Proxy};
-use crate::amqp_client::{Client as Operator, Running, bodies};
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::amqp_client::{Client as Operator, Running, bodies};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::process::Process;
+use crate::support::proxy::{Harm, Proxy};
+use crate::support::replica::config;
 
 const SILENCES: &str = "blockcast_amqp_silences_total";
 const RECONNECTS: &str = "blockcast_amqp_reconnects_total";

@@ -12,13 +12,13 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::Broker;
-use crate::chain::{height_of, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::load::{Pace, Producer, all_have_the_chain, assert_slice, followers};
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::chain::{height_of, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::load::{Pace, Producer, all_have_the_chain, assert_slice, followers};
+use crate::support::process::Process;
+use crate::support::replica::config;
 
 const UPGRADE: &str = "GET /api/v1/streams/valid_transactions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";

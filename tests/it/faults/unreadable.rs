@@ -6,15 +6,15 @@ use blockcast::config::QueueMode;
 use tokio::task::{JoinHandle, block_in_place};
 
 use super::link::behind_proxy;
-use super::proxy::Harm;
 use crate::amqp_unreadable::broker;
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::process::Process;
-use crate::replica::config;
-use crate::stream_writer::{Entry, Writer};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::process::Process;
+use crate::support::proxy::Harm;
+use crate::support::replica::config;
+use crate::support::stream_writer::{Entry, Writer};
 
 const KILLS: u64 = 10;
 const CUTS: u64 = 10;

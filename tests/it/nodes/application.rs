@@ -11,9 +11,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::client::Client;
-use crate::node::{Node, Recorded};
-use crate::replica::request;
+use crate::support::client::Client;
+use crate::support::node::{Node, Recorded};
+use crate::support::replica::request;
 
 /// Where `make test-nodes` has installed the applications.
 const INSTALLED: &str = "BLOCKCAST_TEST_NODES";

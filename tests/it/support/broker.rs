@@ -17,7 +17,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
 };
 
-use crate::ports;
+use super::ports;
 
 /// It takes eight seconds on an idle machine with two cores.
 const STARTED_WITHIN: Duration = Duration::from_secs(120);

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 
-use crate::broker::Broker;
+use super::broker::Broker;
 
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;

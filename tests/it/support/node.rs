@@ -28,7 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use held::Held;
 
 /// What BigchainDB 2.2.2 and Planetmint 2.5.3 say of what they do not have.
-const NOT_FOUND: &[u8] = include_bytes!("../data/bigchaindb-2.2.2-block-404.json");
+const NOT_FOUND: &[u8] = include_bytes!("../../data/bigchaindb-2.2.2-block-404.json");
 
 /// A node that may be stopped and started again, at the same address.
 pub struct Node {

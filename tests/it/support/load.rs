@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::id;
+use super::chain::id;
 
 /// A client is awaited this long: far above what a broker's restart takes.
 const PATIENCE: Duration = Duration::from_secs(240);

@@ -4,9 +4,9 @@ use lapin::BasicProperties;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::amqp_client::Client;
-use crate::broker::Broker;
-use crate::eventually::eventually;
+use super::amqp_client::Client;
+use super::broker::Broker;
+use super::eventually::eventually;
 
 pub struct Letters {
     client: Client,

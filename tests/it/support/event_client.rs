@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::replica::{Answer, Replica, request};
+use super::replica::{Answer, Replica, request};
 
 const TRANSACTIONS: &str = "/api/v1/streams/valid_transactions";
 

@@ -9,7 +9,7 @@ use rustls::client::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::{RootCertStore, SupportedProtocolVersion};
 
-use crate::broker::unique;
+use super::broker::unique;
 
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,

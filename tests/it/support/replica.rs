@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Broker, unique};
-use crate::eventually::eventually;
+use super::broker::{Broker, unique};
+use super::eventually::eventually;
 
 pub struct Replica {
     pub address: SocketAddr,

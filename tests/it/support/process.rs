@@ -9,8 +9,8 @@ use blockcast::config::Config;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
-use crate::eventually::eventually;
-use crate::replica::{Answer, known_metric_in, metric_in, request};
+use super::eventually::eventually;
+use super::replica::{Answer, known_metric_in, metric_in, request};
 
 pub struct Process {
     pub address: SocketAddr,

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Broker, unique};
+use super::broker::{Broker, unique};
 
 /// For whatever a test waits for; far above what it takes.
 const PATIENCE: Duration = Duration::from_secs(40);
