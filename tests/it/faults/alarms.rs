@@ -5,7 +5,7 @@ use std::time::Duration;
 use blockcast::config::{AmqpUri, Config};
 use tokio::task::block_in_place;
 
-use super::link::{NOWHERE, behind_proxy};
+use super::harmed_links::{NOWHERE, behind_proxy};
 use crate::support::broker::Broker;
 use crate::support::chain::{body, event, publish};
 use crate::support::client::Client;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
-use super::clients::UPGRADE;
+use super::mean_clients::UPGRADE;
 use crate::support::broker::Broker;
 use crate::support::chain::height_of;
 use crate::support::client::Client;

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use blockcast::config::Config;
 
-use super::link::{NOWHERE, behind_proxy, texts_but_blocks};
+use super::harmed_links::{NOWHERE, behind_proxy, texts_but_blocks};
 use crate::support::amqp_client::Client as Operator;
 use crate::support::broker::Broker;
 use crate::support::chain::{body, event, publish};

@@ -5,8 +5,7 @@ use blockcast::amqp::Publisher;
 use blockcast::config::QueueMode;
 use tokio::task::{JoinHandle, block_in_place};
 
-use super::link::behind_proxy;
-use crate::amqp_unreadable::broker;
+use super::harmed_links::behind_proxy;
 use crate::support::broker::Broker;
 use crate::support::chain::{body, event, publish};
 use crate::support::client::Client;
@@ -15,6 +14,7 @@ use crate::support::process::Process;
 use crate::support::proxy::Harm;
 use crate::support::replica::config;
 use crate::support::stream_writer::{Entry, Writer};
+use crate::unreadable_entries::broker;
 
 const KILLS: u64 = 10;
 const CUTS: u64 = 10;

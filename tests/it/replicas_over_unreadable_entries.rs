@@ -9,13 +9,13 @@ use serde_json::Value;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
-use crate::amqp_unreadable::broker;
 use crate::support::chain::{body, event, publish};
 use crate::support::client::Client;
 use crate::support::eventually::eventually;
 use crate::support::process::Process;
 use crate::support::replica::config;
 use crate::support::stream_writer::{Entry, Writer};
+use crate::unreadable_entries::broker;
 
 const PASSED_OVER: &str = "blockcast_unreadable_entries_total";
 const TOLD: &str = "the broker cannot hand over these entries";

@@ -6,7 +6,7 @@ use blockcast::config::{AmqpUri, Config, QueueMode};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
-use super::link::texts_but_blocks;
+use super::harmed_links::texts_but_blocks;
 use crate::support::amqp_client::{Client as Operator, Running, bodies};
 use crate::support::broker::Broker;
 use crate::support::chain::{body, event, publish};
