@@ -205,6 +205,4 @@ impl<S: Stream> Around<S> {
 }
 
 #[cfg(test)]
-mod tape;
-#[cfg(test)]
 mod tests;

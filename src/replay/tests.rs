@@ -1,12 +1,14 @@
+mod tape;
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use tokio::task::JoinHandle;
 
-use super::tape::{Client, Tape, body};
 use super::*;
 use crate::archive::State;
+use tape::{Client, Tape, body};
 
 /// A replay room that reads from a tape.
 struct Bench {

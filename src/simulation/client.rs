@@ -9,7 +9,7 @@ mod place;
 use super::chain::Chain;
 use super::pipe::Stamp;
 use super::tally::{Seen, Tally};
-use crate::server::simulated::{Stream, Wire};
+use crate::server::testing::{Stream, Wire};
 use connection::inflated;
 pub use connection::{Bounds, Closed, Connection};
 use event_stream::Event;

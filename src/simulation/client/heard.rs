@@ -2,7 +2,7 @@
 //! message has to be true.
 
 use super::Client;
-use crate::server::simulated::Stream;
+use crate::server::testing::Stream;
 use crate::simulation::chain::Chain;
 use crate::simulation::pipe::Stamp;
 use crate::simulation::tally::{Seen, Tally};

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::pipeline::{Parts, Pipeline};
 use crate::readiness::Readiness;
-use crate::server::simulated::Surroundings;
+use crate::server::testing::Surroundings;
 use crate::shutdown::Drain;
 
 /// What all replicas of a world are made with.

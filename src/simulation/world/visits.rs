@@ -2,7 +2,7 @@
 
 use super::{CLIENTS_MAX, World};
 use crate::metrics::Disconnect;
-use crate::server::simulated::{Asked, Stream, Wire, open};
+use crate::server::testing::{Asked, Stream, Wire, open};
 use crate::simulation::client::{
     Bounds, Client, Closed, Connection, EventStream, Place, Taste, place_after,
 };

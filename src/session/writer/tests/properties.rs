@@ -5,11 +5,10 @@ use std::io::Read;
 
 use fastrand::Rng;
 
-use super::tests::{Client, frames};
 use super::*;
 use crate::archive::Archive;
 use crate::filter::Filter;
-use crate::frame::sample::block;
+use crate::frame::testing::block;
 use crate::frame::{GZIP_HEADER, Wire};
 use crate::history::History;
 use crate::protocol::{Query, Start, Stream};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::stream::{Messages, Stream};
+use super::super::stream::{Messages, Stream};
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::archive::{Archive, Reading, State};
 use crate::history::{Entries, Entry};
