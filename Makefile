@@ -7,6 +7,10 @@ SHELL := /bin/bash
 # Where `make run` serves.
 LISTEN ?= 127.0.0.1:9985
 
+# Where `make deny` keeps cargo-deny, by its version. Another version may know other rules.
+DENY_VERSION := 0.20.2
+DENY := target/tools/cargo-deny-$(DENY_VERSION)
+
 # Where the bench looks for its Node bridge.
 NODE_BRIDGE := target/bench/node
 
@@ -30,7 +34,7 @@ FUZZ_FLAGS := --cfg fuzzing -C passes=sancov-module -C codegen-units=1 \
 SOAK_SECONDS ?= 1800
 SOAK_STEPS ?= 20000000
 
-.PHONY: help run test test-brokers test-nodes test-all fmt format-check lint unit it bench fuzz soak \
+.PHONY: help run test test-brokers test-nodes test-all fmt format-check lint deny unit it bench fuzz soak \
 	peers rabbitmq promtool haproxy faketime mmdebstrap
 
 help: ## list the targets
@@ -48,8 +52,9 @@ test-brokers: promtool haproxy faketime mmdebstrap ## the integration tests on n
 test-nodes: rabbitmq ## follow the web applications of BigchainDB and Planetmint
 	@tests/nodes.sh
 
-test-all: ## everything that is checked: test, test-brokers, test-nodes
+test-all: ## everything that is checked: test, deny, test-brokers, test-nodes
 	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory deny
 	@$(MAKE) --no-print-directory test-brokers
 	@$(MAKE) --no-print-directory test-nodes
 
@@ -63,6 +68,16 @@ lint: ## clippy, warnings are errors
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTFLAGS='--cfg fuzzing' cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml \
 		--target-dir $(FUZZ_DIRECTORY) -- -D warnings
+
+# Building it takes minutes, so it is no part of `make test`. What cannot be had is no failure.
+deny: ## check licences, sources and duplicate versions of the dependencies
+	@[ -x $(DENY)/bin/cargo-deny ] || \
+		cargo install --locked --quiet --root $(DENY) --version $(DENY_VERSION) cargo-deny || true
+	@if [ -x $(DENY)/bin/cargo-deny ]; then \
+		$(DENY)/bin/cargo-deny --locked check -D unmatched-skip -D unnecessary-skip licenses sources bans; \
+	else \
+		echo "skipped: deny: cargo-deny could not be installed; what cargo said stands above"; \
+	fi
 
 unit: ## unit tests and checks of the checkout, without a broker
 	cargo test --locked --lib --test tidy

@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::amqp::{self, DeadLetters, Dialer, Reader, Signs, Source, SourceError};
@@ -192,7 +193,8 @@ impl Bridge {
         let feed_ends = CancellationToken::new();
         let drain = shutdown.child_token();
 
-        let source = tokio::spawn({
+        let tasks = TaskTracker::new();
+        let source = tasks.spawn({
             let (feed_ends, drain) = (feed_ends.clone(), drain.clone());
             async move {
                 let ended = source.run(inputs, feed_ends).await;
@@ -200,8 +202,8 @@ impl Bridge {
                 ended
             }
         });
-        let mut pipeline = tokio::spawn(pipeline.run(taken, feed_ends.clone()));
-        let encoder = tokio::spawn({
+        let mut pipeline = tasks.spawn(pipeline.run(taken, feed_ends.clone()));
+        let encoder = tasks.spawn({
             let (feed_ends, drain) = (feed_ends.clone(), drain.clone());
             async move {
                 // Should it panic, sessions would wait for it for ever: it is the end of all.
@@ -209,7 +211,7 @@ impl Bridge {
                 encoder::run(history, feed_ends).await;
             }
         });
-        let backfill = tokio::spawn(serve_deep_reads(read_back, feed_ends.clone()));
+        let backfill = tasks.spawn(serve_deep_reads(read_back, feed_ends.clone()));
         server.run(drain).await;
         feed_ends.cancel();
         match timeout(FEED_END, &mut pipeline).await {
@@ -223,6 +225,8 @@ impl Bridge {
         encoder.await.expect("bug: the encoder panicked");
         backfill.await.expect("bug: the backfill panicked");
         source.await.expect("bug: the source panicked")?;
+        tasks.close();
+        tasks.wait().await;
         Ok(())
     }
 }

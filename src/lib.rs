@@ -57,6 +57,14 @@
 //!
 //! Imports run downwards in the list below, and the edges never import each other.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "a test's tasks end with its runtime, and it may block"
+    )
+)]
+
 // The commands, the composition root, the one loop, and the readings of what has left memory.
 pub mod cli;
 

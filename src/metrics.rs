@@ -58,6 +58,25 @@ macro_rules! labels {
     )*};
 }
 
+/// Declares [`Metrics`]. Each metric stands here once: its type, its name, its help, and its label or buckets.
+macro_rules! metrics {
+    ($($field:ident: $kind:ty = $make:ident($name:literal, $help:literal $(, $more:expr)? $(,)?);)*) => {
+        /// The registry and every metric in it.
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = concat!($help, ".")] pub $field: $kind,)*
+        }
+
+        impl Metrics {
+            #[expect(clippy::new_without_default, reason = "it registers; it is not a plain value")]
+            pub fn new() -> Self {
+                let registry = registry();
+                Self { $($field: $make(&registry, $name, $help $(, $more)?),)* registry }
+            }
+        }
+    };
+}
+
 labels! {
     /// What became of a delivery. Exactly one per delivery; one that was held counts when settled.
     DeliveryOutcome {
@@ -178,45 +197,126 @@ labels! {
     }
 }
 
-/// The registry and every metric in it.
-pub struct Metrics {
-    registry: Registry,
-    pub amqp_connected: IntGauge,
-    pub amqp_reconnects: IntCounter,
-    pub amqp_mended_frames: IntCounter,
-    pub amqp_silences: IntCounter,
-    pub stream_resets: IntCounter,
-    pub unreadable_entries: IntCounter,
-    pub deliveries: CounterPer<DeliveryOutcome>,
-    pub dead_letters: CounterPer<DeadLetterReason>,
-    pub dead_letters_failed: IntCounter,
-    pub decode_errors: CounterPer<DecodeErrorKind>,
-    pub block_height: KnownGauge,
-    pub first_height: KnownGauge,
-    pub last_block_timestamp: KnownGauge,
-    pub history_oldest_timestamp: KnownGauge,
-    pub blocks: IntCounter,
-    pub events: IntCounter,
-    pub missing_blocks: IntCounter,
-    pub history_bytes: IntGauge,
-    pub history_blocks: IntGauge,
-    pub deep_reads: IntGauge,
-    pub deep_reads_waiting: IntGauge,
-    pub deep_read_blocks: IntCounter,
-    pub sessions: IntGauge,
-    pub sessions_opened: IntCounter,
-    pub handshakes_refused: CounterPer<HandshakeRefusal>,
-    pub auth_reloads: CounterPer<AuthReload>,
-    pub disconnects: CounterPer<Disconnect>,
-    pub sent_messages: IntCounter,
-    pub sent_bytes: IntCounter,
-    pub resumes: CounterPer<ResumeOutcome>,
-    pub tls_certificate_expiry: KnownGauge,
-    pub tls_reloads: CounterPer<TlsReload>,
-    pub log_lines_lost: IntCounter,
-    pub session_lag_blocks: Histogram,
-    pub delivery_to_append_seconds: Histogram,
-    pub append_to_write_seconds: Histogram,
+metrics! {
+    amqp_connected: IntGauge = gauge("amqp_connected", "1 while consuming from the broker");
+    amqp_reconnects: IntCounter = counter(
+        "amqp_reconnects_total",
+        "Connections made to the broker after the first",
+    );
+    amqp_mended_frames: IntCounter = counter(
+        "amqp_mended_frames_total",
+        "Frames with a producer's bytes that AMQP does not allow, replaced and read",
+    );
+    amqp_silences: IntCounter = counter(
+        "amqp_silences_total",
+        "Times that nothing came from a broker that had something and sent heartbeats",
+    );
+    stream_resets: IntCounter = counter(
+        "stream_resets_total",
+        "Times the RabbitMQ stream was found made anew or shortened",
+    );
+    unreadable_entries: IntCounter = counter(
+        "unreadable_entries_total",
+        "Entries of the RabbitMQ stream passed over, since the broker cannot hand them over",
+    );
+    deliveries: CounterPer<DeliveryOutcome> = per(
+        "deliveries_total",
+        "Messages taken from the broker, by what became of them",
+        "outcome",
+    );
+    dead_letters: CounterPer<DeadLetterReason> = per(
+        "dead_letters_total",
+        "Bad messages, by why: dead-lettered, or in warm-up only summed up",
+        "reason",
+    );
+    dead_letters_failed: IntCounter = counter(
+        "dead_letters_failed_total",
+        "Dead letters that the broker did not take; each is in the log",
+    );
+    decode_errors: CounterPer<DecodeErrorKind> = per(
+        "decode_errors_total",
+        "Message bodies that are not a block",
+        "kind",
+    );
+    block_height: KnownGauge = known("block_height", "Newest height in the history");
+    first_height: KnownGauge = known("first_height", "Oldest height in the history");
+    last_block_timestamp: KnownGauge = known(
+        "last_block_timestamp_seconds",
+        "When this replica appended its newest block",
+    );
+    history_oldest_timestamp: KnownGauge = known(
+        "history_oldest_timestamp_seconds",
+        "When this replica appended the oldest block in its history",
+    );
+    blocks: IntCounter = counter("blocks_total", "Blocks taken into the history");
+    events: IntCounter = counter("events_total", "Transaction events of those blocks");
+    missing_blocks: IntCounter = counter("missing_blocks_total", "Heights given up as gaps");
+    history_bytes: IntGauge = gauge("history_bytes", "What the history keeps");
+    history_blocks: IntGauge = gauge("history_blocks", "Blocks in the history");
+    deep_reads: IntGauge = gauge("deep_reads", "Clients being served from the RabbitMQ stream");
+    deep_reads_waiting: IntGauge = gauge(
+        "deep_reads_waiting",
+        "Clients that wait for a turn to be served from the RabbitMQ stream",
+    );
+    deep_read_blocks: IntCounter = counter(
+        "deep_read_blocks_total",
+        "Blocks read back from the RabbitMQ stream for one client each",
+    );
+    sessions: IntGauge = gauge("sessions", "Clients connected to a stream");
+    sessions_opened: IntCounter = counter("sessions_total", "Clients ever connected to a stream");
+    handshakes_refused: CounterPer<HandshakeRefusal> = per(
+        "handshakes_refused_total",
+        "Stream requests refused",
+        "reason",
+    );
+    auth_reloads: CounterPer<AuthReload> = per(
+        "auth_reloads_total",
+        "Changed files of tokens and keys, by what became of them",
+        "outcome",
+    );
+    disconnects: CounterPer<Disconnect> = per(
+        "disconnects_total",
+        "Sessions ended, by why",
+        "reason",
+    );
+    sent_messages: IntCounter = counter(
+        "sent_messages_total",
+        "WebSocket messages written in full",
+    );
+    sent_bytes: IntCounter = counter("sent_bytes_total", "Bytes written to sessions");
+    resumes: CounterPer<ResumeOutcome> = per(
+        "resumes_total",
+        "Starts at a position that a client named",
+        "outcome",
+    );
+    tls_certificate_expiry: KnownGauge = known(
+        "tls_certificate_expiry_timestamp_seconds",
+        "When the certificate of server.listen expires; absent without TLS",
+    );
+    tls_reloads: CounterPer<TlsReload> = per(
+        "tls_reloads_total",
+        "Times that the TLS certificate was read again",
+        "outcome",
+    );
+    log_lines_lost: IntCounter = counter(
+        "log_lines_lost_total",
+        "Log lines that nobody read in time",
+    );
+    session_lag_blocks: Histogram = histogram(
+        "session_lag_blocks",
+        "Blocks behind the tip at the beginning of a write",
+        &LAG_BUCKETS,
+    );
+    delivery_to_append_seconds: Histogram = histogram(
+        "delivery_to_append_seconds",
+        "From a message's arrival to its block in the history",
+        &SECONDS_BUCKETS,
+    );
+    append_to_write_seconds: Histogram = histogram(
+        "append_to_write_seconds",
+        "From a block in the history to its last byte handed to a session's socket",
+        &SECONDS_BUCKETS,
+    );
 }
 
 impl<L: Label> CounterPer<L> {
@@ -253,149 +353,6 @@ impl Collector for KnownGauge {
 }
 
 impl Metrics {
-    #[expect(clippy::new_without_default, reason = "it registers; it is not a plain value")]
-    pub fn new() -> Self {
-        let registry = Registry::new();
-        let r = &registry;
-        let build = Opts::new("blockcast_build_info", "1, with this program's version")
-            .const_label("version", env!("CARGO_PKG_VERSION"));
-        register(r, IntGauge::with_opts(build)).set(1);
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        r.register(Box::new(process)).expect("bug: a metric is registered twice");
-        Self {
-            amqp_connected: gauge(r, "amqp_connected", "1 while consuming from the broker"),
-            amqp_reconnects: counter(
-                r,
-                "amqp_reconnects_total",
-                "Connections made to the broker after the first",
-            ),
-            amqp_mended_frames: counter(
-                r,
-                "amqp_mended_frames_total",
-                "Frames with a producer's bytes that AMQP does not allow, replaced and read",
-            ),
-            amqp_silences: counter(
-                r,
-                "amqp_silences_total",
-                "Times that nothing came from a broker that had something and sent heartbeats",
-            ),
-            stream_resets: counter(
-                r,
-                "stream_resets_total",
-                "Times the RabbitMQ stream was found made anew or shortened",
-            ),
-            unreadable_entries: counter(
-                r,
-                "unreadable_entries_total",
-                "Entries of the RabbitMQ stream passed over, since the broker cannot hand them over",
-            ),
-            deliveries: per(
-                r,
-                "deliveries_total",
-                "outcome",
-                "Messages taken from the broker, by what became of them",
-            ),
-            dead_letters: per(
-                r,
-                "dead_letters_total",
-                "reason",
-                "Bad messages, by why: dead-lettered, or in warm-up only summed up",
-            ),
-            dead_letters_failed: counter(
-                r,
-                "dead_letters_failed_total",
-                "Dead letters that the broker did not take; each is in the log",
-            ),
-            decode_errors: per(
-                r,
-                "decode_errors_total",
-                "kind",
-                "Message bodies that are not a block",
-            ),
-            block_height: known(r, "block_height", "Newest height in the history"),
-            first_height: known(r, "first_height", "Oldest height in the history"),
-            last_block_timestamp: known(
-                r,
-                "last_block_timestamp_seconds",
-                "When this replica appended its newest block",
-            ),
-            history_oldest_timestamp: known(
-                r,
-                "history_oldest_timestamp_seconds",
-                "When this replica appended the oldest block in its history",
-            ),
-            blocks: counter(r, "blocks_total", "Blocks taken into the history"),
-            events: counter(r, "events_total", "Transaction events of those blocks"),
-            missing_blocks: counter(r, "missing_blocks_total", "Heights given up as gaps"),
-            history_bytes: gauge(r, "history_bytes", "What the history keeps"),
-            history_blocks: gauge(r, "history_blocks", "Blocks in the history"),
-            deep_reads: gauge(r, "deep_reads", "Clients being served from the RabbitMQ stream"),
-            deep_reads_waiting: gauge(
-                r,
-                "deep_reads_waiting",
-                "Clients that wait for a turn to be served from the RabbitMQ stream",
-            ),
-            deep_read_blocks: counter(
-                r,
-                "deep_read_blocks_total",
-                "Blocks read back from the RabbitMQ stream for one client each",
-            ),
-            sessions: gauge(r, "sessions", "Clients connected to a stream"),
-            sessions_opened: counter(r, "sessions_total", "Clients ever connected to a stream"),
-            handshakes_refused: per(
-                r,
-                "handshakes_refused_total",
-                "reason",
-                "Stream requests refused",
-            ),
-            auth_reloads: per(
-                r,
-                "auth_reloads_total",
-                "outcome",
-                "Changed files of tokens and keys, by what became of them",
-            ),
-            disconnects: per(r, "disconnects_total", "reason", "Sessions ended, by why"),
-            sent_messages: counter(r, "sent_messages_total", "WebSocket messages written in full"),
-            sent_bytes: counter(r, "sent_bytes_total", "Bytes written to sessions"),
-            resumes: per(r, "resumes_total", "outcome", "Starts at a position that a client named"),
-            tls_certificate_expiry: known(
-                r,
-                "tls_certificate_expiry_timestamp_seconds",
-                "When the certificate of server.listen expires; absent without TLS",
-            ),
-            tls_reloads: per(
-                r,
-                "tls_reloads_total",
-                "outcome",
-                "Times that the TLS certificate was read again",
-            ),
-            log_lines_lost: counter(
-                r,
-                "log_lines_lost_total",
-                "Log lines that nobody read in time",
-            ),
-            session_lag_blocks: histogram(
-                r,
-                "session_lag_blocks",
-                "Blocks behind the tip at the beginning of a write",
-                &LAG_BUCKETS,
-            ),
-            delivery_to_append_seconds: histogram(
-                r,
-                "delivery_to_append_seconds",
-                "From a message's arrival to its block in the history",
-                &SECONDS_BUCKETS,
-            ),
-            append_to_write_seconds: histogram(
-                r,
-                "append_to_write_seconds",
-                "From a block in the history to its last byte handed to a session's socket",
-                &SECONDS_BUCKETS,
-            ),
-            registry,
-        }
-    }
-
     /// All metrics in Prometheus' text format, version 0.0.4.
     pub fn to_text(&self) -> String {
         let mut text = Vec::new();
@@ -404,6 +361,17 @@ impl Metrics {
             .expect("bug: writing to memory failed");
         String::from_utf8(text).expect("bug: the exposition format is UTF-8")
     }
+}
+
+/// With what the program and its process say of themselves.
+fn registry() -> Registry {
+    let registry = Registry::new();
+    let build = Opts::new("blockcast_build_info", "1, with this program's version")
+        .const_label("version", env!("CARGO_PKG_VERSION"));
+    register(&registry, IntGauge::with_opts(build)).set(1);
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process)).expect("bug: a metric is registered twice");
+    registry
 }
 
 fn named(name: &str) -> String {
@@ -437,7 +405,7 @@ fn known(registry: &Registry, name: &str, help: &str) -> KnownGauge {
     register(registry, gauge)
 }
 
-fn per<L: Label>(registry: &Registry, name: &str, label: &str, help: &str) -> CounterPer<L> {
+fn per<L: Label>(registry: &Registry, name: &str, help: &str, label: &str) -> CounterPer<L> {
     let family = register(registry, IntCounterVec::new(Opts::new(named(name), help), &[label]));
     let counters = L::ALL.iter().map(|value| family.with_label_values(&[value.name()]));
     CounterPer { counters: counters.collect(), label: std::marker::PhantomData }

@@ -15,8 +15,6 @@ mod known;
 mod step;
 
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};

@@ -19,9 +19,9 @@ mod path;
 mod proxy;
 mod rate;
 mod route;
-#[cfg(test)]
-pub(crate) mod simulated;
 mod status;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tls;
 mod visit;
 

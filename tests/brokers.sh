@@ -15,8 +15,8 @@ readonly ROOTS=target/brokers
 # Rooms that are left to this machine's broker. Those of the first line use none. Those of the second
 # are about requests, and their replicas need a broker only to become ready.
 readonly ELSEWHERE=(
-    commands::check:: following:: rfc6455::
-    access:: limits:: memory:: proxied:: tls::
+    commands::check:: following_a_stream:: rfc6455::
+    access:: limits:: bounded_memory:: forwarded_headers:: tls::
 )
 
 # What all releases need. Says what is missing, if anything is.

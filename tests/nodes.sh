@@ -2,7 +2,7 @@
 # `publish --node` against real nodes' own web applications, over the recorded chain.
 #
 #   nodes.sh   installs each node's packages into target/nodes/NAME, once, from the registry that pip
-#              is configured with, and runs the tests of tests/it/nodes.rs against it
+#              is configured with, and runs the tests of tests/it/following_nodes.rs against it
 #
 # Nothing of it is installed on this machine, and no code of a node is part of this project. A node
 # that cannot be had is no failure: it is named as skipped. A test that fails is, after the other node
@@ -52,7 +52,7 @@ try() {
         skip "$name" "pip could not install it; what it said stands above"
     else
         echo "testing against $name's own web application"
-        BLOCKCAST_TEST_NODES=$NODES cargo test --locked --test it -- "nodes::${name}_" ||
+        BLOCKCAST_TEST_NODES=$NODES cargo test --locked --test it -- "following_nodes::${name}_" ||
             failed+=("$name")
     fi
 }

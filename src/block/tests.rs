@@ -33,6 +33,7 @@ fn nested(depth: usize) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn bad_bodies_are_refused_by_kind() {
     use DecodeErrorKind::{BadHeight, NotJson, NotUtf8, WrongShape};
     let one = |inner: &str| of_one(inner).into_bytes();

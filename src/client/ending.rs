@@ -269,6 +269,13 @@ mod tests {
             }
         }
         assert!(matches!(of_close(None), Ending::Again { .. }));
+    }
+
+    #[test]
+    fn a_close_is_an_end_or_not_by_its_code_and_reason() {
+        let of = |code: u16, reason: &str| {
+            of_close(Some(&CloseFrame { code: code.into(), reason: reason.into() }))
+        };
         assert!(matches!(of(1000, ""), Ending::Done { .. }));
         assert!(matches!(
             of(4009, "from_height=3"),

@@ -97,12 +97,18 @@ impl Config {
         format!("{from_file}{}", toml::to_string(&printed).expect(BUG))
     }
 
+    /// In the order in which faults are told: the first ends it.
     fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |key, value: &dyn std::fmt::Display, way_out| {
-            let value = secret::masked(&value.to_string());
-            Err(ConfigError::OutOfBounds { key, value, way_out })
-        };
-        let (amqp, blocks, server) = (&self.amqp, &self.blocks, &self.server);
+        self.check_amqp()?;
+        self.check_queue()?;
+        self.check_blocks()?;
+        self.check_server()?;
+        self.check_jwt()?;
+        self.check_advertised()
+    }
+
+    fn check_amqp(&self) -> Result<(), ConfigError> {
+        let (amqp, server) = (&self.amqp, &self.server);
         if amqp.uris.is_empty() {
             return refuse("amqp.uris", &"empty", "name at least one broker");
         }
@@ -151,6 +157,11 @@ impl Config {
                 "set both or neither",
             );
         }
+        Ok(())
+    }
+
+    fn check_queue(&self) -> Result<(), ConfigError> {
+        let (amqp, blocks) = (&self.amqp, &self.blocks);
         if !is_max_age(&amqp.queue.max_age) {
             return refuse(
                 "amqp.queue.max_age",
@@ -185,6 +196,11 @@ impl Config {
                  after its consumer_timeout, 30 minutes. Set at most 10m, or use a stream",
             );
         }
+        Ok(())
+    }
+
+    fn check_blocks(&self) -> Result<(), ConfigError> {
+        let blocks = &self.blocks;
         if blocks.max_bytes.as_u64() == 0 {
             return refuse("blocks.max_bytes", &blocks.max_bytes, "no message would fit");
         }
@@ -221,6 +237,11 @@ impl Config {
                 "at most 1d, or \"forever\"",
             );
         }
+        Ok(())
+    }
+
+    fn check_server(&self) -> Result<(), ConfigError> {
+        let (amqp, server) = (&self.amqp, &self.server);
         if server.max_connections == 0 {
             return refuse("server.max_connections", &0, "no client could connect");
         }
@@ -247,7 +268,11 @@ impl Config {
                 "set one: a key, or a set of keys",
             );
         }
-        let jwt = &server.auth.jwt;
+        Ok(())
+    }
+
+    fn check_jwt(&self) -> Result<(), ConfigError> {
+        let jwt = &self.server.auth.jwt;
         if jwt.leeway > JWT_LEEWAY_MAX {
             return refuse(
                 "server.auth.jwt.leeway",
@@ -270,13 +295,26 @@ impl Config {
                 return refuse("server.auth.jwt.leeway", &leeway, WAY_OUT);
             }
         }
-        if let Some(scheme) = &server.advertised_scheme
+        Ok(())
+    }
+
+    fn check_advertised(&self) -> Result<(), ConfigError> {
+        if let Some(scheme) = &self.server.advertised_scheme
             && !["ws", "wss"].contains(&scheme.as_str())
         {
             return refuse("server.advertised_scheme", scheme, "ws or wss");
         }
         Ok(())
     }
+}
+
+fn refuse(
+    key: &'static str,
+    value: &dyn std::fmt::Display,
+    way_out: &'static str,
+) -> Result<(), ConfigError> {
+    let value = secret::masked(&value.to_string());
+    Err(ConfigError::OutOfBounds { key, value, way_out })
 }
 
 fn check_known(key: &str, known: &Keys, place: &str) -> Result<(), ConfigError> {

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 
 use super::*;
 use crate::frame::Encoding;
-use crate::frame::sample::block;
+use crate::frame::testing::block;
 
 /// Heights of what a cursor reads from `next_height` on; gaps as ranges.
 fn read(history: &History, next_height: u64) -> Result<Vec<(u64, u64)>, Gone> {

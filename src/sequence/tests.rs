@@ -3,6 +3,8 @@
 //! the warm-up. Each word's steps: P published, F filled, G gap, D duplicate, C conflict (height and
 //! how many in a row), O old, I implausible, S start over, `-` none.
 
+mod properties;
+
 use std::time::{Duration, Instant};
 
 use super::*;

@@ -2,6 +2,7 @@
 
 mod spoken;
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::answer::refusal_bytes;
+use super::answer::{Answer, refusal_bytes};
 use super::cors::Readers;
 use super::door::Door;
 use super::handshake::{Opening, Outcome};
@@ -49,26 +51,9 @@ pub async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Do
     let closing = door.closing.clone();
     let opened = Opened::default();
     let has_answered = AtomicBool::new(false);
-    let readers = Readers::unasked(Origins::new(&door.around.limits, &visit));
-    let say = |stream, status, message: &str| {
-        say(stream, refusal_bytes(status, message, &readers.lines()))
-    };
     let service = service_fn(|request| {
         let outcome = route::answer(&request, &door, visit.clone());
-        let (opened, has_answered) = (&opened, &has_answered);
-        async move {
-            match outcome {
-                Outcome::Answer(answer) => {
-                    has_answered.store(true, Ordering::Relaxed);
-                    Ok::<_, std::convert::Infallible>(answer)
-                }
-                Outcome::Open(opening) => {
-                    opened.put(opening);
-                    // HTTP never answers: the connection is taken from it.
-                    std::future::pending().await
-                }
-            }
-        }
+        answered(outcome, &opened, &has_answered)
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -112,54 +97,32 @@ pub async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Do
         Ok(Ended::Http(Err(error))) => {
             debug!(%peer, %error, "HTTP connection ended");
             let parts = connection.into_parts();
-            let spoken = parts.io.into_inner();
-            let kept_back = spoken.kept_back();
-            let stream = spoken.into_transport();
-            let refused = &door.around.metrics.handshakes_refused;
-            if error.is_parse() {
-                // HTTP has an answer of its own, a bare status; it has none for another protocol.
-                let is_too_long = error.is_parse_too_large();
-                refused.add(if is_too_long {
-                    HandshakeRefusal::TooLong
-                } else {
-                    HandshakeRefusal::BadRequest
-                });
-                let is_header = header::is_begun(&parts.read_buf);
-                if is_header {
-                    door.tell_of_header(&visit);
-                }
-                match kept_back {
-                    _ if is_header => say(stream, "400 Bad Request", header::NOT_TRUSTED).await,
-                    Some(URI_TOO_LONG) => {
-                        let message = "this URL is too long: 8 KiB are read";
-                        say(stream, "414 URI Too Long", message).await;
-                    }
-                    Some(HEAD_TOO_LARGE) => {
-                        let message = format!(
-                            "this request's head is too large: {HEAD_LINES_MAX} lines and {} are \
-                             read (server.head_max_bytes); mostly cookies or a proxy's headers make it so",
-                            door.around.limits.head_max_bytes
-                        );
-                        say(stream, "431 Request Header Fields Too Large", &message).await;
-                    }
-                    Some(_) => {
-                        let message = format!("this cannot be read as HTTP/1.1: {error}");
-                        say(stream, "400 Bad Request", &message).await;
-                    }
-                    None => {
-                        let _ = timeout(REST_TIMEOUT, read_out(stream)).await;
-                    }
-                }
-            // A connection on which nothing was asked, or nothing more, was refused nothing.
-            } else if error.is_timeout() && !parts.read_buf.is_empty() {
-                refused.add(HandshakeRefusal::TooSlow);
-                // The rest of an answer before may still be due: this would be taken for it.
-                if !has_answered.load(Ordering::Relaxed) {
-                    say(stream, "408 Request Timeout", TOO_SLOW).await;
-                }
-            }
+            let failed = Failed {
+                spoken: parts.io.into_inner(),
+                read: parts.read_buf,
+                has_answered: has_answered.load(Ordering::Relaxed),
+            };
+            failed.answer(&error, &visit, &door).await;
         }
         Err(_) => debug!(%peer, "HTTP connection cut: it did not read its answers"),
+    }
+}
+
+/// What HTTP is given to send. It is given nothing when a session opens: the connection is taken from it.
+async fn answered(
+    outcome: Outcome,
+    opened: &Opened,
+    has_answered: &AtomicBool,
+) -> Result<Answer, Infallible> {
+    match outcome {
+        Outcome::Answer(answer) => {
+            has_answered.store(true, Ordering::Relaxed);
+            Ok(answer)
+        }
+        Outcome::Open(opening) => {
+            opened.put(opening);
+            std::future::pending().await
+        }
     }
 }
 
@@ -209,4 +172,70 @@ impl Opened {
 enum Ended {
     Opened(Box<Opening>),
     Http(hyper::Result<()>),
+}
+
+/// A connection on which HTTP ended with an error.
+struct Failed<T> {
+    spoken: Spoken<T>,
+    /// Bytes of the request that HTTP could not make sense of.
+    read: Bytes,
+    /// Set when a request before it was answered.
+    has_answered: bool,
+}
+
+impl<T: Transport> Failed<T> {
+    async fn answer(self, error: &hyper::Error, visit: &Visit, door: &Door) {
+        let refused = &door.around.metrics.handshakes_refused;
+        if error.is_parse() {
+            // HTTP has an answer of its own, a bare status; it has none for another protocol.
+            let is_too_long = error.is_parse_too_large();
+            refused.add(if is_too_long {
+                HandshakeRefusal::TooLong
+            } else {
+                HandshakeRefusal::BadRequest
+            });
+            self.answer_unreadable(error, visit, door).await;
+        // A connection on which nothing was asked, or nothing more, was refused nothing.
+        } else if error.is_timeout() && !self.read.is_empty() {
+            refused.add(HandshakeRefusal::TooSlow);
+            // The rest of an answer before may still be due: this would be taken for it.
+            if !self.has_answered {
+                self.refuse(("408 Request Timeout", TOO_SLOW), visit, door).await;
+            }
+        }
+    }
+
+    async fn answer_unreadable(self, error: &hyper::Error, visit: &Visit, door: &Door) {
+        if header::is_begun(&self.read) {
+            door.tell_of_header(visit);
+            return self.refuse(("400 Bad Request", header::NOT_TRUSTED), visit, door).await;
+        }
+        let message;
+        let refusal = match self.spoken.kept_back() {
+            Some(URI_TOO_LONG) => ("414 URI Too Long", "this URL is too long: 8 KiB are read"),
+            Some(HEAD_TOO_LARGE) => {
+                message = format!(
+                    "this request's head is too large: {HEAD_LINES_MAX} lines and {} are \
+                     read (server.head_max_bytes); mostly cookies or a proxy's headers make it so",
+                    door.around.limits.head_max_bytes
+                );
+                ("431 Request Header Fields Too Large", &*message)
+            }
+            Some(_) => {
+                message = format!("this cannot be read as HTTP/1.1: {error}");
+                ("400 Bad Request", &*message)
+            }
+            None => {
+                let _ = timeout(REST_TIMEOUT, read_out(self.spoken.into_transport())).await;
+                return;
+            }
+        };
+        self.refuse(refusal, visit, door).await;
+    }
+
+    async fn refuse(self, (status, message): (&str, &str), visit: &Visit, door: &Door) {
+        let readers = Readers::unasked(Origins::new(&door.around.limits, visit));
+        let answer = refusal_bytes(status, message, &readers.lines());
+        say(self.spoken.into_transport(), answer).await;
+    }
 }

@@ -108,7 +108,7 @@ fn rfc3339(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::sample::block;
+    use crate::frame::testing::block;
     use crate::history::History;
 
     #[test]

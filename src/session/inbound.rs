@@ -311,6 +311,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn rfc_6455_case_by_case_and_byte_by_byte() {
         let ping = || Heard::Ping(b"hi".to_vec());
         let not_shortest = || Err(Fault::Protocol("length not in its shortest form"));

@@ -93,7 +93,7 @@ fn place(height: u64, seek: Seek, history: &History, tickets: &Tickets) -> Found
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::sample::block;
+    use crate::frame::testing::block;
 
     fn check(history: &History, tickets: &Tickets, start: Start, expected: Found) {
         assert_eq!(find(&start, history, tickets), expected, "{start:?}");

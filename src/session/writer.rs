@@ -309,6 +309,4 @@ impl Writer {
 }
 
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod tests;

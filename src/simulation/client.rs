@@ -9,7 +9,7 @@ mod place;
 use super::chain::Chain;
 use super::pipe::Stamp;
 use super::tally::{Seen, Tally};
-use crate::server::simulated::{Framing, Stream};
+use crate::server::testing::{Framing, Stream};
 use connection::inflated;
 pub use connection::{Bounds, Closed, Connection};
 use event_stream::Event;

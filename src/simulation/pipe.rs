@@ -11,7 +11,7 @@ use fastrand::Rng;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::server::simulated::Transport;
+use crate::server::testing::Transport;
 
 /// Of a hundred writes, how many find a full socket that takes bytes a moment later.
 const BUSY_PERCENT: u8 = 5;

@@ -9,13 +9,13 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::broker::Broker;
-use crate::chain::{body, publish};
-use crate::client::Client;
-use crate::event_client::{self, EventStream};
-use crate::eventually::eventually;
-use crate::process::Process;
-use crate::replica::{Answer, Replica, config, request};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, publish};
+use crate::support::client::Client;
+use crate::support::event_client::{self, EventStream};
+use crate::support::eventually::eventually;
+use crate::support::process::Process;
+use crate::support::replica::{Answer, Replica, config, request};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const STREAM: &str = "/api/v1/streams/valid_transactions";

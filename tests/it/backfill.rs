@@ -14,10 +14,10 @@ use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::eventually::eventually;
-use crate::replica::{Replica, config};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::eventually::eventually;
+use crate::support::replica::{Replica, config};
 
 /// For whatever a test waits for; far above what it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -298,7 +298,7 @@ async fn a_replica_says_what_the_broker_still_has() {
     replica.stop().await.expect("drained");
     let mut queue = config.clone();
     queue.amqp.queue.mode = blockcast::config::QueueMode::Queue;
-    queue.amqp.queue.name = Some(crate::broker::unique("queue"));
+    queue.amqp.queue.name = Some(crate::support::broker::unique("queue"));
     let replica = Replica::start_ready(&queue).await;
     assert!(replica.status().await["broker_first_height"].is_null());
     replica.stop().await.expect("drained");

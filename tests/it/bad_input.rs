@@ -3,13 +3,13 @@
 use blockcast::config::Config;
 use bytesize::ByteSize;
 
-use crate::amqp_client::Client as AmqpClient;
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::letters::Letters;
-use crate::replica::{Replica, config};
+use crate::support::amqp_client::Client as AmqpClient;
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::letters::Letters;
+use crate::support::replica::{Replica, config};
 
 fn nested(depth: usize) -> String {
     format!("{}{}", "[".repeat(depth), "]".repeat(depth))

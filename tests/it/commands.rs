@@ -2,7 +2,6 @@
 
 mod certificates;
 mod check;
-pub mod program;
 mod publish;
 mod publish_at_once;
 mod publish_declares;

@@ -4,18 +4,16 @@
 
 pub mod alarms;
 mod broker_lost;
-mod clients;
-mod clock;
+mod clock_set_back;
 mod cut_clients;
 mod dead_letters;
-mod deliveries;
-mod drain;
+mod drained_replica;
 mod few_connections;
-mod link;
-mod process_harmed;
+mod harmed_links;
+mod harmed_process;
+mod mean_clients;
 mod producers;
-pub mod proxy;
-mod silent;
+mod silent_consumers;
 mod stream_lost;
-mod trickle;
-mod unreadable;
+mod trickling_clients;
+mod unreadable_entries;

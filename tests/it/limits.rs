@@ -12,12 +12,12 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::access::hs256;
-use crate::broker::Broker;
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::left_out;
-use crate::process::Process;
-use crate::replica::{Answer, Replica, config, metric_in, request};
+use crate::support::broker::Broker;
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::left_out;
+use crate::support::process::Process;
+use crate::support::replica::{Answer, Replica, config, metric_in, request};
 
 /// Of each listener, beside the sessions, as `deploy/README.md` has it.
 const PLAIN_CONNECTIONS_MAX: usize = 1_024;

@@ -6,10 +6,10 @@ use blockcast::bridge::Bridge;
 use tokio::net::TcpSocket;
 use tokio_tungstenite::client_async;
 
-use crate::broker::Broker;
-use crate::left_out;
-use crate::process::Process;
-use crate::replica::{Replica, config, request};
+use crate::support::broker::Broker;
+use crate::support::left_out;
+use crate::support::process::Process;
+use crate::support::replica::{Replica, config, request};
 
 const LIVE: &str = "GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
@@ -47,7 +47,7 @@ async fn a_replica_that_listens_everywhere_is_reached_by_both_families() {
         let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         request((Ipv6Addr::LOCALHOST, admin).into(), &head).await
     };
-    crate::eventually::eventually("the replica is ready", async || {
+    crate::support::eventually::eventually("the replica is ready", async || {
         at_admin("/health/ready").await.status == 200
     })
     .await;

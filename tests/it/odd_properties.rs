@@ -10,16 +10,16 @@ use serde::Deserialize;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
-use crate::amqp_unreadable;
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::left_out;
-use crate::letters::Letters;
-use crate::raw_producer::{Odd, RawProducer, long, short};
-use crate::replica::{Replica, config};
-use crate::stream_writer::{Entry, Writer};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::left_out;
+use crate::support::letters::Letters;
+use crate::support::raw_producer::{Odd, RawProducer, long, short};
+use crate::support::replica::{Replica, config};
+use crate::support::stream_writer::{Entry, Writer};
+use crate::unreadable_entries;
 
 const IN_A_ROW: u64 = 1_000;
 /// What is published streams within this time, 30 times what it takes on two cores of one's own.
@@ -178,7 +178,7 @@ async fn a_thousand_in_a_row_stream_and_are_read_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_odd_reply_to_of_another_protocol_streams() {
-    let (broker, port) = amqp_unreadable::broker();
+    let (broker, port) = unreadable_entries::broker();
     let config = config(broker);
     let replica = Replica::start_ready(&config).await;
     let mut client = Client::connect(&replica.url("valid_transactions")).await;

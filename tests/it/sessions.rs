@@ -8,12 +8,12 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::process::Process;
-use crate::replica::{Replica, config};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::process::Process;
+use crate::support::replica::{Replica, config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_replica_refuses_and_takes_the_next_when_one_leaves() {

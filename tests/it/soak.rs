@@ -15,15 +15,15 @@ use bytesize::ByteSize;
 use rustls::ALL_VERSIONS;
 use tokio::task::{JoinHandle, block_in_place};
 
-use crate::broker::Broker;
-use crate::certificates::Authority;
-use crate::eventually::eventually;
 use crate::faults::alarms::{ALARMS, publishers_are_blocked};
-use crate::faults::proxy::{Harm, Proxy};
-use crate::load::{Followed, Pace, Producer, all_have_the_chain, follow_as};
-use crate::ports;
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::certificates::Authority;
+use crate::support::eventually::eventually;
+use crate::support::load::{Followed, Pace, Producer, all_have_the_chain, follow_as};
+use crate::support::ports;
+use crate::support::process::Process;
+use crate::support::proxy::{Harm, Proxy};
+use crate::support::replica::config;
 use rude::{Entrance, misbehave};
 
 /// In `make test`.

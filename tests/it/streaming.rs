@@ -5,12 +5,12 @@ use std::time::Duration;
 use blockcast::config::{Dialect, Heights, Hold, QueueMode};
 use tokio_tungstenite::tungstenite::Error;
 
-use crate::amqp_client::Client as AmqpClient;
-use crate::broker::Broker;
-use crate::chain::{body, event, height_of, publish, real_bodies, real_events};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::replica::{Replica, config};
+use crate::support::amqp_client::Client as AmqpClient;
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, height_of, publish, real_bodies, real_events};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::replica::{Replica, config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_real_chain_arrives_byte_for_byte_as_bigchaindb_sent_it() {

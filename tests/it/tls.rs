@@ -16,13 +16,13 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
-use crate::broker::Broker;
-use crate::certificates::Authority;
-use crate::chain::{body, event, publish, real_bodies, real_events};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::process::Process;
-use crate::replica::{Replica, config, metric_in, request};
+use crate::support::broker::Broker;
+use crate::support::certificates::Authority;
+use crate::support::chain::{body, event, publish, real_bodies, real_events};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::process::Process;
+use crate::support::replica::{Replica, config, metric_in, request};
 
 const EXPIRY: &str = "blockcast_tls_certificate_expiry_timestamp_seconds";
 const LOADED: &str = "blockcast_tls_reloads_total{outcome=\"loaded\"}";

@@ -204,6 +204,10 @@ impl Follower {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "its end is awaited, or it is ended, by its `Fetch`"
+    )]
     fn fetched(&self, height: u64, bytes_max: usize) -> Fetch {
         let node = Arc::clone(&self.node);
         let answer = tokio::spawn(async move { node.block(height, bytes_max).await });

@@ -8,7 +8,7 @@ use super::*;
 use crate::block::{DecodeRules, Decoded, decode};
 use crate::config::Dialect;
 use crate::frame::encode;
-use crate::frame::sample::block;
+use crate::frame::testing::block;
 
 fn with_hash(hash: &str) -> EncodedBlock {
     let body = serde_json::json!({

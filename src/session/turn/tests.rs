@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::frame::EncodedBlock;
-use crate::frame::sample::block;
+use crate::frame::testing::block;
 use crate::protocol::Query;
 
 impl Transport for DuplexStream {

@@ -1,6 +1,8 @@
+mod properties;
+
 use super::control_queue::FIN_PONG;
 use super::*;
-use crate::frame::sample::block;
+use crate::frame::testing::block;
 use crate::history::{Entries, History};
 use crate::protocol::Stream;
 

@@ -2,7 +2,7 @@
 //! message has to be true.
 
 use super::Client;
-use crate::server::simulated::Stream;
+use crate::server::testing::Stream;
 use crate::simulation::chain::Chain;
 use crate::simulation::pipe::Stamp;
 use crate::simulation::tally::{Seen, Tally};
@@ -85,74 +85,13 @@ impl Client {
             // On its way while another chain took the place: it is no proof of the newest.
             self.chain = known;
         }
-        let height = number(text, "height");
+        let control = Control { text, chain, known, stamp, chains };
         match kind {
-            "position" => {
-                let next = match (height, number(text, "index")) {
-                    (Some(height), Some(index)) => (height, index + 1),
-                    (Some(height), None) => (height + 1, 0),
-                    (None, _) => (0, 0),
-                };
-                self.go_to(next, stamp, chain, tally);
-            }
-            "block" => {
-                let height = height.expect("a height");
-                let events = number(text, "events").expect("a number");
-                assert_eq!(events, chain.events(height), "{text}");
-                match self.taste.stream {
-                    Stream::Transactions => {
-                        self.pass((height, events.max(1)), stamp, chain, tally);
-                    }
-                    Stream::Blocks => {
-                        let is_next = self.next.is_none_or(|next| next == (height + 1, 0));
-                        assert!(is_next, "{text}, next is {:?}", self.next);
-                    }
-                }
-                self.next = Some((height + 1, 0));
-            }
-            "gap" => {
-                let from = number(text, "from_height").expect("a height");
-                let to = number(text, "to_height").expect("a height");
-                let seen = self.seen();
-                let is_fair = |chain: &&Chain| {
-                    (from..=to).all(|it| chain.may_be_missing(it, seen.step, stamp.at))
-                };
-                let of = match known {
-                    Some(_) => Some(chain).filter(is_fair),
-                    None => chains.iter().rfind(is_fair),
-                };
-                assert!(from <= to && of.is_some(), "no such gap: {text}, {}", chain.around(from));
-                self.pass((from, 0), stamp, of.unwrap_or(chain), tally);
-                self.next = Some((to + 1, 0));
-                self.connection.iter_mut().for_each(|it| it.gaps.push((from, to)));
-                tally.note(Seen::Gaps);
-            }
-            "filled" => {
-                let height = height.expect("a height");
-                assert!(self.next.is_none_or(|next| height < next.0), "yet to come: {text}");
-                let of_another = known.is_none() && chains.iter().any(|chain| chain.has(height));
-                assert!(
-                    chain.has(height) || of_another,
-                    "nothing filled that: {text}, {}",
-                    chain.around(height)
-                );
-                let filled = &mut self.connection.as_mut().expect("bug: it has read").filled;
-                assert!(!filled.contains(&height), "told twice: {text}");
-                filled.push(height);
-                tally.note(Seen::Fills);
-            }
-            "heartbeat" => {
-                let height = height.expect("a height");
-                let next = (height + 1, 0);
-                if self.next == Some((0, 0)) {
-                    // From before the chain's first block: what lies below that is nobody's.
-                    self.pass(next, stamp, chain, tally);
-                    self.next = Some(next);
-                }
-                // A start inside a block may still be waited for.
-                let is_next = self.next.is_none_or(|it| it.0 == next.0);
-                assert!(is_next, "{text}, next is {:?}", self.next);
-            }
+            "position" => self.hear_position(&control, tally),
+            "block" => self.hear_block(&control, tally),
+            "gap" => self.hear_gap(&control, tally),
+            "filled" => self.hear_filled(&control, tally),
+            "heartbeat" => self.hear_heartbeat(&control, tally),
             _ => panic!("what is {text}?"),
         }
     }
@@ -168,6 +107,97 @@ impl Client {
         self.next = to.map(|to| (to + 1, 0));
         tally.note(Seen::Fallbacks);
         true
+    }
+
+    fn hear_position(&mut self, control: &Control<'_>, tally: &mut Tally) {
+        let Control { text, chain, stamp, .. } = *control;
+        let next = match (number(text, "height"), number(text, "index")) {
+            (Some(height), Some(index)) => (height, index + 1),
+            (Some(height), None) => (height + 1, 0),
+            (None, _) => (0, 0),
+        };
+        self.go_to(next, stamp, chain, tally);
+    }
+
+    fn hear_block(&mut self, control: &Control<'_>, tally: &mut Tally) {
+        let Control { text, chain, stamp, .. } = *control;
+        let height = control.height();
+        let events = number(text, "events").expect("a number");
+        assert_eq!(events, chain.events(height), "{text}");
+        match self.taste.stream {
+            Stream::Transactions => {
+                self.pass((height, events.max(1)), stamp, chain, tally);
+            }
+            Stream::Blocks => {
+                let is_next = self.next.is_none_or(|next| next == (height + 1, 0));
+                assert!(is_next, "{text}, next is {:?}", self.next);
+            }
+        }
+        self.next = Some((height + 1, 0));
+    }
+
+    fn hear_gap(&mut self, control: &Control<'_>, tally: &mut Tally) {
+        let Control { text, chain, known, stamp, chains } = *control;
+        let from = number(text, "from_height").expect("a height");
+        let to = number(text, "to_height").expect("a height");
+        let seen = self.seen();
+        let is_fair =
+            |chain: &&Chain| (from..=to).all(|it| chain.may_be_missing(it, seen.step, stamp.at));
+        let of = match known {
+            Some(_) => Some(chain).filter(is_fair),
+            None => chains.iter().rfind(is_fair),
+        };
+        assert!(from <= to && of.is_some(), "no such gap: {text}, {}", chain.around(from));
+        self.pass((from, 0), stamp, of.unwrap_or(chain), tally);
+        self.next = Some((to + 1, 0));
+        self.connection.iter_mut().for_each(|it| it.gaps.push((from, to)));
+        tally.note(Seen::Gaps);
+    }
+
+    fn hear_filled(&mut self, control: &Control<'_>, tally: &mut Tally) {
+        let Control { text, chain, known, chains, .. } = *control;
+        let height = control.height();
+        assert!(self.next.is_none_or(|next| height < next.0), "yet to come: {text}");
+        let of_another = known.is_none() && chains.iter().any(|chain| chain.has(height));
+        assert!(
+            chain.has(height) || of_another,
+            "nothing filled that: {text}, {}",
+            chain.around(height)
+        );
+        let filled = &mut self.connection.as_mut().expect("bug: it has read").filled;
+        assert!(!filled.contains(&height), "told twice: {text}");
+        filled.push(height);
+        tally.note(Seen::Fills);
+    }
+
+    fn hear_heartbeat(&mut self, control: &Control<'_>, tally: &mut Tally) {
+        let Control { text, chain, stamp, .. } = *control;
+        let next = (control.height() + 1, 0);
+        if self.next == Some((0, 0)) {
+            // From before the chain's first block: what lies below that is nobody's.
+            self.pass(next, stamp, chain, tally);
+            self.next = Some(next);
+        }
+        // A start inside a block may still be waited for.
+        let is_next = self.next.is_none_or(|it| it.0 == next.0);
+        assert!(is_next, "{text}, next is {:?}", self.next);
+    }
+}
+
+/// A control message that was heard, and the chains that it may be of.
+struct Control<'a> {
+    text: &'a str,
+    /// The chain that it is of, as far as the client can know.
+    chain: &'a Chain,
+    /// The place among `chains` of the chain that the client knew before.
+    known: Option<usize>,
+    stamp: Stamp,
+    chains: &'a [Chain],
+}
+
+impl Control<'_> {
+    fn height(&self) -> u64 {
+        number(self.text, "height").expect("a height")
     }
 }
 

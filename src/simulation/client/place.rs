@@ -2,7 +2,7 @@
 //! is owed.
 
 use super::{Bounds, Client, Place, index_of_id};
-use crate::server::simulated::Stream;
+use crate::server::testing::Stream;
 use crate::simulation::chain::Chain;
 use crate::simulation::pipe::Stamp;
 use crate::simulation::tally::{Seen, Tally};

@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::operator_status::OperatorStatus;
 use crate::pipeline::{Pipeline, PipelineContext};
 use crate::readiness::Readiness;
-use crate::server::simulated::Surroundings;
+use crate::server::testing::Surroundings;
 use crate::shutdown::Drain;
 use crate::tickets::Tickets;
 

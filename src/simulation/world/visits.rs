@@ -2,7 +2,7 @@
 
 use super::{CLIENTS_MAX, World};
 use crate::metrics::Disconnect;
-use crate::server::simulated::{Asking, Framing, Stream, open};
+use crate::server::testing::{Asking, Framing, Stream, open};
 use crate::simulation::client::{
     Bounds, Client, Closed, Connection, EventStream, Place, Taste, place_after,
 };

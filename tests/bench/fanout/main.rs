@@ -8,12 +8,16 @@
 //! count, never on a time. What it cannot find (`make peers` installs it) has a row that says so.
 
 #![expect(clippy::print_stdout, reason = "what a bench is for")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "its tasks end with their runtime, and it may block"
+)]
 
 mod blocks;
 mod broker;
 mod buffers;
 mod deep;
-#[path = "../../it/eventually.rs"]
+#[path = "../../it/support/eventually.rs"]
 mod eventually;
 mod exchange;
 mod filters;
@@ -28,10 +32,10 @@ mod peer;
 mod peers;
 mod process;
 #[expect(dead_code, reason = "tests ask more of it")]
-#[path = "../../it/node.rs"]
+#[path = "../../it/support/node.rs"]
 mod scripted_node;
 mod service;
-#[path = "../../it/sockets.rs"]
+#[path = "../../it/support/sockets.rs"]
 mod sockets;
 mod table;
 mod tls;
@@ -81,64 +85,86 @@ async fn run() -> anyhow::Result<()> {
         buffers::compare_sizes().await?;
     }
     if named.is_empty() || is_named("idle") {
-        let service = Service::start_with(&[]).await;
-        let greeting = Greeting::to(service::STREAM);
-        let bytes = idle::measure(&service, &greeting, idle::CLIENTS).await;
-        println!("{} idle clients: {:.2} KiB resident for each", idle::CLIENTS, bytes / 1_024.0);
+        idle_clients().await;
     }
     if named.is_empty() || is_named("tls") {
         let bytes = tls::compare_with_plain().await? / 1_024.0;
         println!("{} idle clients with TLS: {bytes:.1} KiB resident for each", tls::IDLE_CLIENTS);
     }
     if named.is_empty() || is_named("latency") {
-        let service = Service::start_with(&[]).await;
-        let latency = latency::measure(&service).await?;
-        println!(
-            "a block of one transaction every {} ms: a bare consumer has it after {:.2} ms, a WebSocket client after {:.2} ms, {:.2} ms later (medians)",
-            latency::INTERVAL.as_millis(),
-            latency.bare.as_secs_f64() * 1e3,
-            latency.client.as_secs_f64() * 1e3,
-            latency.more_ms,
-        );
+        latency_added().await?;
     }
     if named.is_empty() || is_named("follow") {
-        for (wording, name) in [
-            (follow::Wording::Whole, "whole blocks"),
-            (follow::Wording::Listed, "blocks that list their transactions"),
-        ] {
-            let service = Service::start_with(&[]).await;
-            let delay = follow::measure(&service, wording).await?;
-            println!(
-                "from a node's commit to a WebSocket client through `publish --node`, {} {name}, one every {} ms: p50 {:.1} ms, p99 {:.1} ms",
-                follow::BLOCKS,
-                follow::INTERVAL.as_millis(),
-                delay.p50.as_secs_f64() * 1e3,
-                delay.p99.as_secs_f64() * 1e3,
-            );
-        }
+        following_a_node().await?;
     }
     if named.is_empty() || is_named("filters") {
-        let service = Service::start_with(&[]).await;
-        let cost = filters::measure(&service).await;
-        println!(
-            "{} clients that filter for other keys: {:.2} CPU microseconds per block for each, beside {:.0} for the block of {} and its index",
-            filters::CLIENTS,
-            cost.client_microseconds,
-            cost.block_microseconds,
-            filters::TRANSACTIONS,
-        );
+        filtering_clients().await;
     }
     if named.is_empty() || is_named("deep") {
-        let service = Service::start_with(&deep::SETTINGS).await;
-        let cost = deep::measure(&service).await;
+        deep_readers().await;
+    }
+    Ok(())
+}
+
+async fn idle_clients() {
+    let service = Service::start_with(&[]).await;
+    let greeting = Greeting::to(service::STREAM);
+    let bytes = idle::measure(&service, &greeting, idle::CLIENTS).await;
+    println!("{} idle clients: {:.2} KiB resident for each", idle::CLIENTS, bytes / 1_024.0);
+}
+
+async fn latency_added() -> anyhow::Result<()> {
+    let service = Service::start_with(&[]).await;
+    let latency = latency::measure(&service).await?;
+    println!(
+        "a block of one transaction every {} ms: a bare consumer has it after {:.2} ms, a WebSocket client after {:.2} ms, {:.2} ms later (medians)",
+        latency::INTERVAL.as_millis(),
+        latency.bare.as_secs_f64() * 1e3,
+        latency.client.as_secs_f64() * 1e3,
+        latency.more_ms,
+    );
+    Ok(())
+}
+
+async fn following_a_node() -> anyhow::Result<()> {
+    for (wording, name) in [
+        (follow::Wording::Whole, "whole blocks"),
+        (follow::Wording::Listed, "blocks that list their transactions"),
+    ] {
+        let service = Service::start_with(&[]).await;
+        let delay = follow::measure(&service, wording).await?;
         println!(
-            "beside {} clients that resume far back ({:.0} blocks read back per second), 99% of live blocks are written within {:.2} ms, alone within {:.2} ms: {:.2} times",
-            deep::RESUMERS,
-            cost.read_blocks_per_second,
-            cost.beside * 1e3,
-            cost.alone * 1e3,
-            cost.beside / cost.alone
+            "from a node's commit to a WebSocket client through `publish --node`, {} {name}, one every {} ms: p50 {:.1} ms, p99 {:.1} ms",
+            follow::BLOCKS,
+            follow::INTERVAL.as_millis(),
+            delay.p50.as_secs_f64() * 1e3,
+            delay.p99.as_secs_f64() * 1e3,
         );
     }
     Ok(())
+}
+
+async fn filtering_clients() {
+    let service = Service::start_with(&[]).await;
+    let cost = filters::measure(&service).await;
+    println!(
+        "{} clients that filter for other keys: {:.2} CPU microseconds per block for each, beside {:.0} for the block of {} and its index",
+        filters::CLIENTS,
+        cost.client_microseconds,
+        cost.block_microseconds,
+        filters::TRANSACTIONS,
+    );
+}
+
+async fn deep_readers() {
+    let service = Service::start_with(&deep::SETTINGS).await;
+    let cost = deep::measure(&service).await;
+    println!(
+        "beside {} clients that resume far back ({:.0} blocks read back per second), 99% of live blocks are written within {:.2} ms, alone within {:.2} ms: {:.2} times",
+        deep::RESUMERS,
+        cost.read_blocks_per_second,
+        cost.beside * 1e3,
+        cost.alone * 1e3,
+        cost.beside / cost.alone
+    );
 }

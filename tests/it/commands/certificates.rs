@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 
 use blockcast::config::Config;
 
-use crate::broker::Broker;
-use crate::certificates::Authority;
-use crate::chain::{body, event, publish};
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::certificates::Authority;
+use crate::support::chain::{body, event, publish};
+use crate::support::process::Process;
+use crate::support::replica::config;
 
-use super::program::Program;
+use crate::support::program::Program;
 
 #[tokio::test]
 async fn a_bad_pair_is_refused_before_anything_begins() {

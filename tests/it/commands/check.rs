@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use blockcast::config::{AmqpUri, Config};
 
-use super::program::Program;
+use crate::support::program::Program;
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)

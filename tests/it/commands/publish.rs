@@ -1,12 +1,12 @@
 //! `publish`, watched by a client of a replica.
 
-use crate::amqp_client;
-use crate::broker::Broker;
-use crate::chain::{self, body, event, height_of, real_bodies, real_events};
-use crate::client::Client;
-use crate::replica::{Replica, config};
+use crate::support::amqp_client;
+use crate::support::broker::Broker;
+use crate::support::chain::{self, body, event, height_of, real_bodies, real_events};
+use crate::support::client::Client;
+use crate::support::replica::{Replica, config};
 
-use super::program::{Program, unanswered};
+use crate::support::program::{Program, unanswered};
 
 const CHAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/chain.ndjson");
 

@@ -1,9 +1,9 @@
 //! `publish --node`: how many listed transactions a node is asked for at a time.
 
-use crate::broker::Broker;
-use crate::eventually::eventually;
-use crate::node::{Held, Node};
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::eventually::eventually;
+use crate::support::node::{Held, Node};
+use crate::support::replica::config;
 
 use super::publish_listed::listing;
 use super::publish_node::publish;

@@ -3,12 +3,12 @@
 use blockcast::config::{AmqpUri, QueueMode};
 use tokio::task::block_in_place;
 
-use crate::amqp_client::Client;
-use crate::broker::Broker;
-use crate::eventually::eventually;
-use crate::replica::{Replica, config};
+use crate::support::amqp_client::Client;
+use crate::support::broker::Broker;
+use crate::support::eventually::eventually;
+use crate::support::replica::{Replica, config};
 
-use super::program::Program;
+use crate::support::program::Program;
 
 const CHAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/chain.ndjson");
 

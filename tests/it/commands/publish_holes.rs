@@ -1,11 +1,11 @@
 //! `publish --node` of a node that lacks heights below one that it has.
 
-use crate::broker::Broker;
-use crate::chain::body;
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::node::Node;
-use crate::replica::{Replica, config};
+use crate::support::broker::Broker;
+use crate::support::chain::body;
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::node::Node;
+use crate::support::replica::{Replica, config};
 
 use super::publish_node::{heights, interrupted, publish};
 

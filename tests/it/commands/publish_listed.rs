@@ -4,12 +4,12 @@
 use blockcast::amqp::Publisher;
 use blockcast::config::Config;
 
-use crate::broker::Broker;
-use crate::chain::body;
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::node::{Fault, Node};
-use crate::replica::{Replica, config};
+use crate::support::broker::Broker;
+use crate::support::chain::body;
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::node::{Fault, Node};
+use crate::support::replica::{Replica, config};
 
 use super::publish_node::{heights, interrupted, is_published, node_of_three, publish};
 
@@ -157,8 +157,8 @@ async fn what_no_replica_could_read_is_told_and_never_published() {
             0.0
         );
         replica.stop().await.expect("stopped");
-        config.amqp.queue.name = Some(crate::broker::unique("blocks"));
-        config.amqp.exchange = crate::broker::unique("blocks");
+        config.amqp.queue.name = Some(crate::support::broker::unique("blocks"));
+        config.amqp.exchange = crate::support::broker::unique("blocks");
     }
 }
 

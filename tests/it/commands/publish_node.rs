@@ -3,14 +3,14 @@
 use blockcast::amqp::Publisher;
 use blockcast::config::Config;
 
-use crate::broker::Broker;
-use crate::chain::{self, body, height_of, real_bodies, real_events};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::node::{Fault, Node};
-use crate::replica::{Replica, config};
+use crate::support::broker::Broker;
+use crate::support::chain::{self, body, height_of, real_bodies, real_events};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::node::{Fault, Node};
+use crate::support::replica::{Replica, config};
 
-use super::program::{Program, Running};
+use crate::support::program::{Program, Running};
 
 pub fn publish(config: &Config, url: &str, arguments: &[&str]) -> Program {
     let often: &[&str] = if arguments.contains(&"--poll") { &[] } else { &["--poll", "20ms"] };
@@ -18,7 +18,7 @@ pub fn publish(config: &Config, url: &str, arguments: &[&str]) -> Program {
     Program::new(arguments).config(config)
 }
 
-pub async fn interrupted(running: Running) -> super::program::Ended {
+pub async fn interrupted(running: Running) -> crate::support::program::Ended {
     running.signal("TERM").await;
     running.ended().await.with_code(0)
 }

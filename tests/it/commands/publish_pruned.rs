@@ -1,10 +1,10 @@
 //! `publish --node` of a node that has a block and no longer all the transactions that it lists.
 
-use crate::broker::Broker;
-use crate::chain::body;
-use crate::eventually::eventually;
-use crate::node::Node;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::chain::body;
+use crate::support::eventually::eventually;
+use crate::support::node::Node;
+use crate::support::replica::config;
 
 use super::publish_listed::{SECOND, node_of_five, published, second};
 use super::publish_node::{interrupted, publish};

@@ -1,13 +1,13 @@
 //! `publish` of a block that is larger than the broker takes.
 
-use crate::broker::Broker;
-use crate::chain::body;
-use crate::client::Client;
-use crate::node::Node;
-use crate::replica::{Replica, config};
+use crate::support::broker::Broker;
+use crate::support::chain::body;
+use crate::support::client::Client;
+use crate::support::node::Node;
+use crate::support::replica::{Replica, config};
 
-use super::program::Program;
 use super::publish_node::{heights, interrupted, publish};
+use crate::support::program::Program;
 
 const LIMIT: usize = 20_000;
 
@@ -51,8 +51,8 @@ async fn a_block_above_the_brokers_limit_is_told_once_with_the_way_on() {
     assert_eq!(heights(&mut blocks, 8).await, [1, 2, 3, 5, 6, 7, 8, 9]);
 
     // From lines: by their number, after what stands before is confirmed.
-    config.amqp.queue.name = Some(crate::broker::unique("lines"));
-    config.amqp.exchange = crate::broker::unique("lines");
+    config.amqp.queue.name = Some(crate::support::broker::unique("lines"));
+    config.amqp.exchange = crate::support::broker::unique("lines");
     let mut lines: Vec<Vec<u8>> = (1..=40).map(|height| body(height, "line")).collect();
     let padded =
         format!("{{\"height\": 30, \"transactions\": [], \"p\": \"{}\"}}", "p".repeat(LIMIT));

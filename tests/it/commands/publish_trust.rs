@@ -10,13 +10,13 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::broker::Broker;
-use crate::certificates::Authority;
-use crate::node::Node;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::certificates::Authority;
+use crate::support::node::Node;
+use crate::support::replica::config;
 
-use super::program::Program;
 use super::publish_node::{interrupted, is_published, node_of_three, publish};
+use crate::support::program::Program;
 
 /// TLS before a plain server, for as long as this is kept.
 struct Terminator {

@@ -1,13 +1,13 @@
 //! `publish --node` that listens to the node's own event stream.
 
-use crate::broker::Broker;
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::node::Node;
-use crate::replica::{Replica, config};
+use crate::support::broker::Broker;
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::node::Node;
+use crate::support::replica::{Replica, config};
 
-use super::program::Running;
 use super::publish_node::{heights, interrupted, is_published, node_of_three, publish};
+use crate::support::program::Running;
 
 /// Asked so seldom, a block comes in time only when the stream says so.
 const SELDOM: [&str; 4] = ["--poll", "1h", "--from-height", "1"];

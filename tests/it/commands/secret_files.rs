@@ -3,13 +3,13 @@
 
 use blockcast::config::{Config, ServerTls};
 
-use crate::broker::Broker;
-use crate::certificates::{Authority, Pair};
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::certificates::{Authority, Pair};
+use crate::support::process::Process;
+use crate::support::replica::config;
 
-use super::program::Program;
 use super::secrets::{file, said, shows_nothing};
+use crate::support::program::Program;
 
 /// Every key that names a file, as the environment has it.
 const FILE_KEYS: [&str; 9] = [
@@ -256,7 +256,7 @@ async fn a_running_replica_shows_no_private_key_that_it_reads_again() {
     for (refused, key) in spoilt_keys().into_iter().enumerate() {
         std::fs::write(authority.key_file(), key).expect("written");
         replica.signal("HUP").await;
-        crate::eventually::eventually("it is refused", async || {
+        crate::support::eventually::eventually("it is refused", async || {
             replica.logged("the new TLS certificate is bad").len() > refused
         })
         .await;

@@ -1,8 +1,8 @@
 //! Addresses with secrets in the place of a name, and those that another program says: canaries in each,
 //! and what the program says searched for them.
 
-use crate::broker::Broker;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::replica::config;
 
 use super::publish_node::{interrupted, node_of_three, publish};
 use super::secrets::{file, said, shows_nothing};

@@ -10,14 +10,14 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use crate::broker::{Broker, unique};
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::letters::Letters;
-use crate::process::Process;
-use crate::replica::{config, request};
+use crate::support::broker::{Broker, unique};
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::letters::Letters;
+use crate::support::process::Process;
+use crate::support::replica::{config, request};
 
-use super::program::Program;
+use crate::support::program::Program;
 
 /// A secret's two halves, with something between them that some grammar cuts at.
 const HALVES: [&str; 2] = ["kanari", "vogelx"];
@@ -242,6 +242,27 @@ async fn a_replica_that_serves_shows_none_of_its_secrets() {
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("401"), "{told}");
     all.push_str(&told);
+    all.push_str(&answers(&replica).await);
+    all.push_str(&replica.logged("").concat());
+    assert!(all.contains("blockcast_block_height"), "{all}");
+    assert!(all.contains(r#""target":"lapin"#), "the library is heard");
+    assert!(all.contains("stream refused") && all.contains("it may be a token"), "{all}");
+    shows_nothing(&all, "a replica");
+    drop(client);
+    replica.stop().await;
+
+    let blocks = file("{}\n");
+    let blocks = blocks.path().to_str().expect("UTF-8");
+    let wrong = config.amqp.uris[0].expose();
+    let (code, said) = said(&["publish", blocks], &[("BLOCKCAST_AMQP__URIS", wrong)]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("ACCESS_REFUSED") && said.contains("parameter password"), "{said}");
+    shows_nothing(&said, "a wrong password");
+}
+
+/// All that a replica answers: where it may be asked, with tokens in the right place and in wrong ones.
+async fn answers(replica: &Process) -> String {
+    let mut all = String::new();
     for path in ["/metrics", "/sessions", "/health/ready", "/health/live"] {
         let answer = replica.get(path).await;
         assert_eq!(answer.status, 200, "{path}");
@@ -263,26 +284,13 @@ async fn a_replica_that_serves_shows_none_of_its_secrets() {
         );
         all.push_str(&format!("{:?}", request(replica.address, &head).await));
     }
+    let url = replica.url("valid_transactions");
     for query in MISPLACED_TOKENS {
         let closed = closed_as_page(&format!("{url}?{query}"), "kanarivogelx-token").await;
         assert_eq!(u16::from(closed.code), 4000, "{query}: {closed:?}");
         all.push_str(&format!("{closed:?}"));
     }
-    all.push_str(&replica.logged("").concat());
-    assert!(all.contains("blockcast_block_height"), "{all}");
-    assert!(all.contains(r#""target":"lapin"#), "the library is heard");
-    assert!(all.contains("stream refused") && all.contains("it may be a token"), "{all}");
-    shows_nothing(&all, "a replica");
-    drop(client);
-    replica.stop().await;
-
-    let blocks = file("{}\n");
-    let blocks = blocks.path().to_str().expect("UTF-8");
-    let wrong = config.amqp.uris[0].expose();
-    let (code, said) = said(&["publish", blocks], &[("BLOCKCAST_AMQP__URIS", wrong)]).await;
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("ACCESS_REFUSED") && said.contains("parameter password"), "{said}");
-    shows_nothing(&said, "a wrong password");
+    all
 }
 
 #[tokio::test(flavor = "multi_thread")]

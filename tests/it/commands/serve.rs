@@ -4,14 +4,14 @@ use std::net::{SocketAddr, TcpListener};
 
 use blockcast::config::QueueMode;
 
-use crate::amqp_client;
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::amqp_client;
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::process::Process;
+use crate::support::replica::config;
 
-use super::program::Program;
+use crate::support::program::Program;
 
 #[tokio::test]
 async fn sigterm_drains_the_clients_and_exits_0() {

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::broker::Broker;
-use crate::eventually::eventually;
-use crate::left_out;
-use crate::node::Node;
-use crate::replica::{Replica, config};
+use crate::support::broker::Broker;
+use crate::support::eventually::eventually;
+use crate::support::left_out;
+use crate::support::node::Node;
+use crate::support::replica::{Replica, config};
 
-use super::program::Program;
 use super::publish_node::{interrupted, node_of_three, publish};
+use crate::support::program::Program;
 
 /// Mounts its first word over its second, for what it runs then and nobody else.
 const MOUNTED: &str = r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#;
@@ -152,8 +152,8 @@ async fn the_tails_mounted_state_file_is_written_in_place() {
     }
     let config = config(Broker::shared());
     let replica = Replica::start_ready(&config).await;
-    let blocks = (1..=12).map(|height| crate::chain::body(height, "t"));
-    crate::chain::publish(&config, blocks).await;
+    let blocks = (1..=12).map(|height| crate::support::chain::body(height, "t"));
+    crate::support::chain::publish(&config, blocks).await;
     eventually("all are there", async || replica.status().await["tip_height"] == 12).await;
     let directory = tempfile::tempdir().expect("a directory");
     let (kept, mounted) = (directory.path().join("kept"), directory.path().join("mounted"));

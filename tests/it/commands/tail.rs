@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use crate::broker::Broker;
-use crate::chain::{self, body, publish};
-use crate::eventually::eventually;
-use crate::replica::{Replica, config};
-use crate::scripted::{Scripted, Served, block, event, position};
+use crate::support::broker::Broker;
+use crate::support::chain::{self, body, publish};
+use crate::support::eventually::eventually;
+use crate::support::replica::{Replica, config};
+use crate::support::scripted::{Scripted, Served, block, event, position};
 
-use super::program::{Program, Running, unanswered};
+use crate::support::program::{Program, Running, unanswered};
 
 fn tail<'a>(url: &'a str, options: &[&'a str]) -> Running {
     Program::new(["tail", url].into_iter().chain(options.iter().copied())).start()

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use blockcast::config::AmqpUri;
+use blockcast::config::{AmqpUri, Config};
 use tokio::task::block_in_place;
 
-use super::link::{NOWHERE, behind_proxy};
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::commands::program::Program;
-use crate::eventually::eventually;
-use crate::load::{Pace, Producer, all_have_the_chain, followers};
-use crate::process::Process;
-use crate::replica::config;
+use super::harmed_links::{NOWHERE, behind_proxy};
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::load::{Pace, Producer, all_have_the_chain, followers};
+use crate::support::process::Process;
+use crate::support::program::Program;
+use crate::support::replica::config;
 
 /// What a broker is short of, and the words to its operator's tool that make it so.
 pub struct Alarm {
@@ -67,21 +67,7 @@ async fn alarms_that_block_publishers_and_a_revoked_password_cost_no_block() {
 
 async fn alarm_blocks_publishers_only(broker: &Broker, alarm: &Alarm) {
     let config = config(broker);
-    let (proxy, through) = behind_proxy(broker, &config).await;
-    let replica = Process::start_ready(&through).await;
-    let mut client = Client::connect(&replica.url("valid_transactions")).await;
-    publish(&config, [body(1, "x")]).await;
-    assert_eq!(client.text().await, event(1, "x"));
-    // What it is to meet live under the alarm.
-    proxy.lead_to(NOWHERE);
-    proxy.cut();
-    publish(&config, [body(2, "x"), b"no block".to_vec(), body(3, "x")]).await;
-    alarm.raise(broker).await;
-    proxy.lead_to(([127, 0, 0, 1], broker.port()).into());
-    assert_eq!(client.texts(2).await, [event(2, "x"), event(3, "x")], "consumers go on");
-    // The letter is given up, so that the feed is not.
-    assert_eq!(replica.metric("blockcast_dead_letters_failed_total").await, 1.0);
-    replica.logs("it could not be dead-lettered").await;
+    let (replica, mut client) = consumers_go_on(broker, &config, alarm).await;
     let newcomer = Process::start_ready(&config).await;
     newcomer.reaches(3).await;
 
@@ -91,8 +77,39 @@ async fn alarm_blocks_publishers_only(broker: &Broker, alarm: &Alarm) {
     });
     publishers_are_blocked(broker).await;
     assert!(!blocked.is_finished(), "nothing is confirmed");
-    // A person who publishes elsewhere at this broker is told, and waits too.
-    let elsewhere = crate::replica::config(broker);
+    who_publishes_is_told_and_waits(broker, alarm).await;
+    blocked.await.expect("confirmed");
+    assert_eq!(client.texts(2).await, [event(4, "x"), event(5, "x")]);
+    for replica in [replica, newcomer] {
+        replica.reaches(5).await;
+        assert_eq!(replica.metric("blockcast_missing_blocks_total").await, 0.0);
+        replica.stop().await;
+    }
+}
+
+/// Raises the alarm: a replica and its client, who have three blocks.
+async fn consumers_go_on(broker: &Broker, config: &Config, alarm: &Alarm) -> (Process, Client) {
+    let (proxy, through) = behind_proxy(broker, config).await;
+    let replica = Process::start_ready(&through).await;
+    let mut client = Client::connect(&replica.url("valid_transactions")).await;
+    publish(config, [body(1, "x")]).await;
+    assert_eq!(client.text().await, event(1, "x"));
+    // What it is to meet live under the alarm.
+    proxy.lead_to(NOWHERE);
+    proxy.cut();
+    publish(config, [body(2, "x"), b"no block".to_vec(), body(3, "x")]).await;
+    alarm.raise(broker).await;
+    proxy.lead_to(([127, 0, 0, 1], broker.port()).into());
+    assert_eq!(client.texts(2).await, [event(2, "x"), event(3, "x")], "consumers go on");
+    // The letter is given up, so that the feed is not.
+    assert_eq!(replica.metric("blockcast_dead_letters_failed_total").await, 1.0);
+    replica.logs("it could not be dead-lettered").await;
+    (replica, client)
+}
+
+/// A person, elsewhere at this broker, until the alarm is cleared.
+async fn who_publishes_is_told_and_waits(broker: &Broker, alarm: &Alarm) {
+    let elsewhere = crate::support::replica::config(broker);
     let mut command = Program::new(["publish", "-"]).config(&elsewhere).start();
     command.write(&[body(1, "y"), b"\n".to_vec()].concat()).await;
     command.says("the broker takes no messages").await;
@@ -101,13 +118,6 @@ async fn alarm_blocks_publishers_only(broker: &Broker, alarm: &Alarm) {
     command.write(&body(2, "y")).await;
     let told = command.ended().await.with_code(0);
     told.telling(&["published and confirmed: 2 blocks"]);
-    blocked.await.expect("confirmed");
-    assert_eq!(client.texts(2).await, [event(4, "x"), event(5, "x")]);
-    for replica in [replica, newcomer] {
-        replica.reaches(5).await;
-        assert_eq!(replica.metric("blockcast_missing_blocks_total").await, 0.0);
-        replica.stop().await;
-    }
 }
 
 async fn revoked_is_told_and_waited_out(broker: &Broker) {

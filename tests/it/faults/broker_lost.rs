@@ -5,10 +5,10 @@ use std::time::Duration;
 use blockcast::config::AmqpUri;
 use tokio::task::block_in_place;
 
-use crate::broker::Broker;
-use crate::load::{Pace, Producer, all_have_the_chain, followers};
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::load::{Pace, Producer, all_have_the_chain, followers};
+use crate::support::process::Process;
+use crate::support::replica::config;
 
 /// Takes the place of two kills in one process, which cost 25 s of their own.
 const KILLS: u64 = 10;

@@ -8,15 +8,15 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
-use super::clients::UPGRADE;
-use super::proxy::{Harm, Proxy};
-use crate::broker::Broker;
-use crate::chain::height_of;
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::load::{Pace, Producer, all_have_the_chain, followers};
-use crate::process::Process;
-use crate::replica::config;
+use super::mean_clients::UPGRADE;
+use crate::support::broker::Broker;
+use crate::support::chain::height_of;
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::load::{Pace, Producer, all_have_the_chain, followers};
+use crate::support::process::Process;
+use crate::support::proxy::{Harm, Proxy};
+use crate::support::replica::config;
 
 const CLIENTS: usize = 10;
 const CUTS: usize = 8;

@@ -4,14 +4,14 @@ use blockcast::amqp::Publisher;
 use blockcast::config::{AmqpUri, Config, QueueMode};
 use tokio::task::block_in_place;
 
-use crate::amqp_client::Client as AmqpClient;
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::letters::Letters;
-use crate::process::Process;
-use crate::replica::{Replica, config};
+use crate::support::amqp_client::Client as AmqpClient;
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::letters::Letters;
+use crate::support::process::Process;
+use crate::support::replica::{Replica, config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_are_kept_whatever_type_the_virtual_host_gives_its_queues() {

@@ -6,11 +6,11 @@ use blockcast::config::AmqpUri;
 use bytesize::ByteSize;
 use tokio::task::block_in_place;
 
-use crate::broker::{Broker, unique};
-use crate::chain::{body, publish};
-use crate::client::Client;
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::broker::{Broker, unique};
+use crate::support::chain::{body, publish};
+use crate::support::client::Client;
+use crate::support::process::Process;
+use crate::support::replica::config;
 
 /// Each takes the connections from all, who then seek one at the same time.
 const CLOSINGS: u64 = 4;
@@ -53,6 +53,6 @@ async fn with_one_connection_allowed_the_feed_has_it() {
     operator(&["set_user_limits", &user, r#"{"max-connections": 3}"#]);
     let mut deep = Client::connect(&url).await;
     let first = tokio::time::timeout(Duration::from_secs(60), deep.text()).await;
-    assert_eq!(first.expect("served in time"), crate::chain::event(1, "x"));
+    assert_eq!(first.expect("served in time"), crate::support::chain::event(1, "x"));
     replica.stop().await;
 }

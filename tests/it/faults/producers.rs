@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use blockcast::config::Hold;
 
-use crate::broker::Broker;
-use crate::chain::publish;
-use crate::load::{Pace, Producer, all_have_the_chain, body, follow, followers, transactions};
-use crate::process::Process;
-use crate::replica::config;
+use crate::support::broker::Broker;
+use crate::support::chain::publish;
+use crate::support::load::{
+    Pace, Producer, all_have_the_chain, body, follow, followers, transactions,
+};
+use crate::support::process::Process;
+use crate::support::replica::config;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn producers_at_different_speeds_that_die_or_begin_again_make_one_chain() {

@@ -6,15 +6,15 @@ use std::ops::RangeInclusive;
 
 use blockcast::config::Config;
 
-use super::link::{NOWHERE, behind_proxy, texts_but_blocks};
-use super::proxy::Proxy;
-use crate::amqp_client::Client as Operator;
-use crate::broker::Broker;
-use crate::chain::{body, event, publish};
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::process::Process;
-use crate::replica::config;
+use super::harmed_links::{NOWHERE, behind_proxy, texts_but_blocks};
+use crate::support::amqp_client::Client as Operator;
+use crate::support::broker::Broker;
+use crate::support::chain::{body, event, publish};
+use crate::support::client::Client;
+use crate::support::eventually::eventually;
+use crate::support::process::Process;
+use crate::support::proxy::Proxy;
+use crate::support::replica::config;
 
 const RESETS: &str = "blockcast_stream_resets_total";
 const MADE_ANEW: &str = "the stream was made anew or lost its tail";

@@ -65,11 +65,19 @@ impl Source {
 
 /// Where `#[cfg(test)] mod name` begins and the place behind the name.
 fn test_mods(tokens: &[Token]) -> impl Iterator<Item = (usize, usize)> + '_ {
-    const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
-    (0..tokens.len()).filter(|at| follow(tokens, *at, &MARK)).filter_map(|at| {
-        let rest = &tokens[at + MARK.len()..];
+    mods_for(tokens, "test")
+}
+
+/// Where `#[cfg(condition)] mod name` begins and the place behind the name.
+pub fn mods_for<'a>(
+    tokens: &'a [Token],
+    condition: &'a str,
+) -> impl Iterator<Item = (usize, usize)> + 'a {
+    let mark = ["#", "[", "cfg", "(", condition, ")", "]"];
+    (0..tokens.len()).filter(move |at| follow(tokens, *at, &mark)).filter_map(move |at| {
+        let rest = &tokens[at + mark.len()..];
         let visible = rest.iter().take(5).position(|token| token.text == "mod")?;
-        Some((at, at + MARK.len() + visible + 2))
+        Some((at, at + mark.len() + visible + 2))
     })
 }
 

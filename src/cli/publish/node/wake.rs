@@ -62,6 +62,7 @@ struct Listener {
 
 impl Wake {
     /// Listens until it is dropped.
+    #[expect(clippy::disallowed_methods, reason = "the listener ends with this")]
     pub fn listen(node: Arc<Node>, voice: Voice) -> Self {
         let woken = Arc::new(Notify::new());
         let listener = Listener {

@@ -1,7 +1,7 @@
 //! Starts, ends, filters, control messages and Server-Sent Events, under paused time.
 
 use super::*;
-use crate::frame::sample::block;
+use crate::frame::testing::block;
 
 /// A history of the heights `from..=to`, two events each, the gap in it left out.
 fn history_with_gap(heights: std::ops::RangeInclusive<u64>, gap: (u64, u64)) -> History {
