@@ -37,9 +37,9 @@ mod cursor;
 mod ending;
 mod error;
 mod message;
-mod place;
 mod request;
 mod state;
+mod tracker;
 mod trust;
 
 use std::fmt;
@@ -51,9 +51,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::backoff::Backoff;
 use connection::{ANSWER, Connection};
 use ending::Ending;
-use place::Place;
 use request::Request;
 use state::StateFile;
+use tracker::Place;
 
 pub use cursor::{Cursor, CursorError};
 pub use error::{BuildError, Error, StateError};

@@ -8,8 +8,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use super::address::Address;
 use super::cursor::digits;
-use super::place::{Place, Resume};
 use super::state::StateFile;
+use super::tracker::{Place, Resume};
 use super::trust::Trust;
 use super::{BuildError, Cursor, Stream};
 use crate::secret;
