@@ -18,8 +18,8 @@
 //!
 //! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in
 //!    `client`, and where `publish` asks a node); `rustls` only where a connection begins.
-//! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `client`, a node's where
-//!    `publish` asks it); events are encoded only in `frame`, once per block, never per client.
+//! 2. Untrusted JSON is parsed only in `block` (and a server's words in `protocol` and `client`, a node's
+//!    where `publish` asks it); events are encoded only in `frame`, once per block, never per client.
 //! 3. Appending to the history never waits for a client. (One that `replay` fills has a single reader,
 //!    and is filled as fast as that reads.)
 //! 4. A delivery is settled exactly once, in `pipeline`: from a RabbitMQ stream, where an ack is only
@@ -46,10 +46,8 @@ pub mod amqp;
 pub mod client;
 pub mod server;
 
-// Between the edges and the history: what one client is sent, and the words of the wire.
+// Between the edges and the history: what one client is sent.
 pub mod session;
-
-pub mod protocol;
 
 // Between them: what sessions ask of the broker's stream.
 pub mod archive;
@@ -69,6 +67,9 @@ pub mod event;
 pub mod sequence;
 
 pub mod block;
+
+// The words of the wire, for server, session and client alike: it knows none of them.
+pub mod protocol;
 
 // Leaves.
 pub mod backoff;

@@ -1,10 +1,34 @@
-//! The words of the wire, for whoever speaks them: a stream's parameters and control messages.
+//! The words of the wire: each is written and parsed here, for server, session, client and simulation
+//! alike.
 //!
-//! Nothing here knows of a socket.
+//! Every word has one type with a writer and a parser, and a property test that takes it there and
+//! back. Nothing here knows of a socket, or of a block.
 
 pub mod control;
+
+mod close;
+mod filter;
+mod number;
+mod path;
+mod position;
 mod query;
+mod refusal;
+mod root;
+mod start;
 mod stream;
 
-pub use query::{ACCESS_TOKEN, Query, QueryError, Start, filter_text};
+pub use close::{Cause, Close, TOO_BIG};
+pub use control::ControlMessage;
+pub use filter::{FILTER_VALUES_MAX, FilterError, FilterName, FilterParameter};
+pub use number::HEIGHT_MAX;
+pub use number::{height, number};
+pub use path::{ROOT_PATH, STATUS_PATH, plain};
+pub use position::{Position, PositionError, Within};
+pub use query::{
+    ACCESS_TOKEN, AFTER, BATCH, CONTROL, FROM_HEIGHT, LIMIT, Query, QueryError, UNTIL_HEIGHT,
+    filter_text, messages, unknown_parameter,
+};
+pub use refusal::RefusalBody;
+pub use root::ApiRoot;
+pub use start::{Start, StartError};
 pub use stream::Stream;

@@ -16,7 +16,6 @@ mod turn;
 mod view;
 mod writer;
 
-pub use close::Cause;
 pub use pass::{Over, Pass};
 pub use sessions::{Listed, Seen, Sessions};
 pub use subscription::Form;

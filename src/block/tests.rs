@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::protocol::HEIGHT_MAX;
 
 const RULES: Rules =
     Rules { dialect: Dialect::Bigchaindb, body_bytes_max: 8 << 20, encoded_bytes_max: 64 << 20 };

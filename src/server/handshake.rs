@@ -29,10 +29,11 @@ use super::origin::Origins;
 use super::rate::TooOften;
 use super::visit::Visit;
 use crate::config;
+use crate::filter::Filter;
 use crate::frame::Wire;
 use crate::metrics::{Label, Refusal};
-use crate::protocol::{Query, Start, Stream, filter_text};
-use crate::session::{Bounds, Cause, Form, Head, Listed, Pass, Seen, Session, Transport, Wanted};
+use crate::protocol::{Cause, Query, Start, Stream, filter_text};
+use crate::session::{Bounds, Form, Head, Listed, Pass, Seen, Session, Transport, Wanted};
 #[cfg(test)]
 pub use head::refuse_start;
 use head::{event_stream_head, no_content, switching_head};
@@ -192,19 +193,18 @@ fn wanted(
         (Some(last), _) => (last, None),
         (None, start) => (start, None),
     };
-    let begins_inside = matches!(start, Start::AfterEvent { .. } | Start::AfterTransaction { .. });
-    let has_filter = !query.filter.is_empty();
+    let has_filter = !query.filters.is_empty();
     let is_gzip = way == Way::EventStream
         && accepts(request, header::ACCEPT_ENCODING, "gzip")
         // Such batches are put together per client, and what is compressed is shared.
-        && !(query.batch && (has_filter || begins_inside));
+        && !(query.batch && (has_filter || start.is_inside_block()));
     let form = Form {
         stream,
         wire: if way == Way::WebSocket { Wire::WebSocket } else { Wire::EventStream },
         is_compressed: is_deflated || is_gzip,
         is_batch: query.batch,
         has_control: query.control,
-        filter: has_filter.then(|| Box::new(query.filter)),
+        filter: Filter::of(query.filters),
     };
     let head = match head {
         Some(head) => Head::Now(head),

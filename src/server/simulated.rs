@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::handshake::refuse_start;
+use crate::filter::Filter;
 use crate::frame::GZIP_HEADER;
 pub use crate::frame::Wire;
 use crate::metrics::Disconnect;
@@ -32,15 +33,14 @@ pub fn open<T: Transport + 'static>(
     let query = Query::parse(asked.query, asked.stream, &[]).expect("a query");
     let last = asked.last_event_id.map(|id| Start::of_last_event_id(id, asked.stream));
     let start = last.map_or(query.start, |last| last.expect("an id of ours"));
-    let begins_inside = matches!(start, Start::AfterEvent { .. } | Start::AfterTransaction { .. });
-    let is_own = query.batch && (!query.filter.is_empty() || begins_inside);
+    let is_own = query.batch && (!query.filters.is_empty() || start.is_inside_block());
     let form = Form {
         stream: asked.stream,
         wire: asked.wire,
         is_compressed: asked.is_compressed && (asked.wire == Wire::WebSocket || !is_own),
         is_batch: query.batch,
         has_control: query.control,
-        filter: (!query.filter.is_empty()).then(|| Box::new(query.filter)),
+        filter: Filter::of(query.filters),
     };
     let bounds = Bounds { until_height: query.until_height, messages_max: query.limit };
     let head = match asked.wire {

@@ -1,12 +1,11 @@
 //! What a client wants to be sent, and in what shape: decided at its handshake, the same for all its
 //! life. Nothing here knows where it is in the history.
 
-use super::close::Cause;
 use crate::filter::Filter;
 use crate::frame::{self, Encoding, Wire};
 use crate::history::Needs;
-use crate::protocol::Stream;
-use crate::protocol::control::{self, Notice};
+use crate::protocol::control::{ControlMessage, Notice};
+use crate::protocol::{Cause, Start, Stream};
 
 const EVENTS: Made = Made {
     websocket: None,
@@ -135,28 +134,30 @@ impl Form {
     /// Bytes of a message of this client's own.
     pub fn own_message(&self, notice: &Notice) -> Vec<u8> {
         match self.wire {
-            Wire::WebSocket => frame::text_frame(&notice.json),
+            Wire::WebSocket => frame::text_frame(&notice.message.to_json()),
             Wire::EventStream => self.own_text(&frame::sse_message(
                 notice.id.as_deref(),
-                Some(notice.kind),
-                Some(&notice.json),
+                Some(notice.message.kind()),
+                Some(&notice.message.to_json()),
             )),
         }
     }
 
     /// The last that this client gets: why, and where it goes on.
-    pub fn ending(&self, cause: &Cause, position: &str) -> Vec<u8> {
+    pub fn ending(&self, cause: &Cause, position: &Start) -> Vec<u8> {
         match self.wire {
             Wire::WebSocket => cause.frame(position),
             Wire::EventStream => {
-                let reason = cause.reason(position);
-                let place = position.strip_prefix("after=");
-                let id = match cause {
+                let id = match (cause, position) {
                     // Empty, it makes a browser forget the place, which means nothing on this chain.
-                    Cause::AnotherChain => Some(""),
-                    _ => place.filter(|_| reason.starts_with(position)),
+                    (Cause::AnotherChain, _) => Some(String::new()),
+                    (cause, Start::After(position)) if cause.tells_position() => {
+                        Some(position.to_string())
+                    }
+                    _ => None,
                 };
-                self.own_message(&control::close(cause.code(), &reason, id))
+                let (code, reason) = (cause.code(), cause.reason(position));
+                self.own_message(&Notice { message: ControlMessage::Close { code, reason }, id })
             }
         }
     }

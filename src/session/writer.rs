@@ -9,10 +9,10 @@ mod own;
 
 use crate::history::{Cursor, Entry, Kept, Needs};
 
-use super::close::Cause;
 use super::subscription::{Form, Part};
 use super::view::{Cut, Plan, Slices, Told};
-use crate::protocol::control::{self, Notice};
+use crate::protocol::control::{ControlMessage, Notice};
+use crate::protocol::{Cause, Position, Start};
 use own::Own;
 
 /// What a session keeps for the next write: a thousand matches.
@@ -108,18 +108,18 @@ impl Outbound {
         self.begun = (cursor.next_height, events_before);
     }
 
-    /// Where this client would go on, as a URL's query says it.
-    pub fn position(&self) -> String {
+    /// Where this client would go on.
+    pub fn position(&self) -> Start {
         let next = self.cursor.next_height;
         let told = match (self.told, self.begun) {
             (Told::Nothing, (height, events @ 1..)) if height == next => Told::To(events - 1),
             (told, _) => told,
         };
         match (next, told) {
-            (0, Told::Nothing) => "from_height=oldest".to_owned(),
-            (next, Told::Nothing) => format!("after={}", next - 1),
-            (next, Told::To(event)) => format!("after={next}.{event}"),
-            (next, Told::All) => format!("after={next}"),
+            (0, Told::Nothing) => Start::Oldest,
+            (next, Told::Nothing) => Start::After(Position::after_block(next - 1)),
+            (next, Told::To(event)) => Start::After(Position::after_event(next, event.into())),
+            (next, Told::All) => Start::After(Position::after_block(next)),
         }
     }
 
@@ -379,7 +379,7 @@ impl Outbound {
         let to_height = gap.last_height().min(self.until_height.unwrap_or(u64::MAX));
         // One that begins above all that is wanted is none of this client's.
         if self.form.has_control && from_height <= to_height {
-            self.tell(&control::gap(from_height, to_height));
+            self.tell(&ControlMessage::Gap { from_height, to_height }.into());
         }
         self.cursor = self.cursor.at(to_height + 1);
     }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::block::HEIGHT_MAX;
+use crate::protocol::HEIGHT_MAX;
 use crate::record::{RecordFile, WAY_OUT};
 use crate::secret;
 

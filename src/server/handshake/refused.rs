@@ -4,12 +4,11 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 
 use crate::metrics::Refusal;
-use crate::protocol::QueryError;
+use crate::protocol::{Cause, QueryError};
 use crate::readiness::State;
 use crate::server::answer::{Answer, refusal};
 use crate::server::auth::NotAuthorized;
 use crate::server::status;
-use crate::session::Cause;
 
 /// RFC 6455 section 4.1.
 pub const WEBSOCKET_VERSION: HeaderValue = HeaderValue::from_static("13");

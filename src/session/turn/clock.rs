@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::{Session, Transport};
 use crate::metrics::Disconnect;
-use crate::protocol::control;
-use crate::session::close::Cause;
+use crate::protocol::control::{ControlMessage, Notice};
+use crate::protocol::{Cause, Start};
 
 /// A look that comes later than this judges nobody: this process stood still (its machine was
 /// suspended, say), and what its clients did meanwhile is still to be seen.
@@ -102,7 +102,7 @@ impl<T: Transport> Session<T> {
         let limits = &self.around.limits;
         let over = self.pass.as_ref().and_then(|pass| pass.is_over(now));
         if let Some(over) = over {
-            self.close(&Cause::Over(over));
+            self.close(&over.into());
         } else if self.drained_at.is_some_and(|at| now >= at) {
             self.close(&Cause::Draining);
         } else if self.inbound.is_none() {
@@ -163,11 +163,16 @@ impl<T: Transport> Session<T> {
             return;
         }
         let height = self.outbound.cursor().next_height.checked_sub(1);
-        let position = self.outbound.position();
         // With what the client has of the block that it begins in: its cursor must not go back.
-        let id = position.strip_prefix("after=").map(str::to_owned);
+        let id = match self.outbound.position() {
+            Start::After(position) => Some(position.to_string()),
+            _ => None,
+        };
         match (self.outbound.form().has_control, height) {
-            (true, Some(height)) => self.outbound.tell(&control::heartbeat(height, id)),
+            (true, Some(_)) => {
+                let message = ControlMessage::Heartbeat { height };
+                self.outbound.tell(&Notice { message, id });
+            }
             // Nothing has been sent that a WebSocket client could be told of.
             (true, None) if self.inbound.is_some() => {}
             _ => {

@@ -5,8 +5,8 @@ use tokio::time::Instant;
 use super::{CLOSE_TIMEOUT, Closing, Session, Transport};
 use crate::history::{Gone, Lag};
 use crate::metrics::{Disconnect, Resume};
-use crate::protocol::control::{self, Beginning};
-use crate::session::close::Cause;
+use crate::protocol::Cause;
+use crate::protocol::control::{Beginning, ControlMessage};
 use crate::session::source::End;
 use crate::session::start;
 use crate::session::writer::Ending;
@@ -44,18 +44,18 @@ impl<T: Transport> Session<T> {
             self.outbound.put(head.bytes);
         }
         if let Some((from_height, to_height)) = begun.skipped {
-            self.outbound.tell(&control::gap(from_height, to_height));
+            self.outbound.tell(&ControlMessage::Gap { from_height, to_height }.into());
         }
         if self.outbound.form().has_control {
             let around = &self.around;
+            // The client is in that block already; the gap that is told next names it.
+            let next_height = self.outbound.cursor().next_height + u64::from(begun.is_within_gap);
             let beginning = Beginning {
-                // The client is in that block already; the gap that is told next names it.
-                next_height: self.outbound.cursor().next_height + u64::from(begun.is_within_gap),
-                events_before: self.outbound.events_before_start(),
                 first_height: start::oldest(&around.history, &around.archive),
                 tip_height: around.history.summary().tip,
+                ..Beginning::before(next_height, self.outbound.events_before_start())
             };
-            self.outbound.tell(&control::position(beginning));
+            self.outbound.tell(&ControlMessage::Position(beginning).into());
         }
     }
 
@@ -85,7 +85,9 @@ impl<T: Transport> Session<T> {
         }
         match self.feed.fills(lag, &self.outbound) {
             Ok(fills) => {
-                fills.iter().for_each(|height| self.outbound.tell(&control::filled(*height)));
+                for height in fills {
+                    self.outbound.tell(&ControlMessage::Filled { height }.into());
+                }
             }
             Err(_) => self.close(&Cause::TooSlow),
         }

@@ -5,14 +5,14 @@ use std::io::Read;
 
 use fastrand::Rng;
 
-use super::tests::frames;
+use super::tests::{frames, url_of};
 use super::*;
 use crate::archive::Archive;
 use crate::filter::Filter;
 use crate::frame::sample::block;
 use crate::frame::{GZIP_HEADER, Wire};
 use crate::history::{Entries, History};
-use crate::protocol::{Query, Start, Stream};
+use crate::protocol::{Query, Stream};
 use crate::session::start::{self, Found, Seek};
 
 const ROUNDS: usize = 1_500;
@@ -124,8 +124,7 @@ impl Case {
     /// A session that begins where `start` says.
     fn session(&self, start: &Start) -> Outbound {
         let query = self.query();
-        let is_inside = matches!(start, Start::AfterEvent { .. });
-        let filter = Some(query.filter).filter(|filter: &Filter| !filter.is_empty());
+        let is_inside = start.is_inside_block();
         let form = Form {
             stream: self.stream,
             wire: self.wire,
@@ -133,7 +132,7 @@ impl Case {
                 && (self.wire == Wire::WebSocket || !(self.is_batch && is_inside)),
             is_batch: self.is_batch,
             has_control: self.has_control,
-            filter: filter.map(Box::new),
+            filter: Filter::of(query.filters),
         };
         let Found::Here(cursor, Seek::Events(events)) =
             start::find(start, &self.history, &Archive::none())
@@ -350,6 +349,6 @@ fn uncut_every_block_has_its_end_in_its_place() {
         let bytes = write(&case, &mut outbound, usize::MAX, &mut random);
         assert_eq!(case.facts(&bytes, is_compressed), case.expected());
         let tip = case.chain.last().expect("a tip").0;
-        assert_eq!(outbound.position(), format!("after={tip}"));
+        assert_eq!(url_of(&outbound), format!("after={tip}"));
     }
 }

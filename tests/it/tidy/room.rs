@@ -14,7 +14,6 @@ const ROOMS: [&[&str]; 17] = [
     &["pipeline", "replay"],
     &["amqp", "client", "server"],
     &["session"],
-    &["protocol"],
     &["archive"],
     &["encoder"],
     &["history"],
@@ -23,6 +22,7 @@ const ROOMS: [&[&str]; 17] = [
     &["event"],
     &["sequence"],
     &["block"],
+    &["protocol"],
     LEAVES,
 ];
 const LEAVES: &[&str] = &[
