@@ -19,14 +19,13 @@ mod stream;
 
 pub use close::{Cause, Close, TOO_BIG};
 pub use control::ControlMessage;
-pub use filter::{FILTER_VALUES_MAX, FilterError, FilterName, FilterParameter};
-pub use number::HEIGHT_MAX;
-pub use number::{height, number};
+pub use filter::{FilterError, FilterName, FilterParameter};
+pub use number::{HEIGHT_MAX, height};
 pub use path::{ROOT_PATH, STATUS_PATH, plain};
 pub use position::{Position, PositionError, Within};
 pub use query::{
-    ACCESS_TOKEN, AFTER, BATCH, CONTROL, FROM_HEIGHT, LIMIT, Query, QueryError, UNTIL_HEIGHT,
-    filter_text, messages, unknown_parameter,
+    ACCESS_TOKEN, AFTER, BATCH, BATCH_BLOCK, CONTROL, FROM_HEIGHT, LIMIT, Query, QueryError,
+    UNTIL_HEIGHT, YES, filter_text, messages, unknown_parameter,
 };
 pub use refusal::RefusalBody;
 pub use root::ApiRoot;

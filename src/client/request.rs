@@ -10,8 +10,8 @@ use super::tracker::Tracker;
 use super::trust::Trust;
 use super::{BuildError, FilterName, Start, Subscriber};
 use crate::protocol::{
-    AFTER, BATCH, CONTROL, FROM_HEIGHT, FilterParameter, LIMIT, Query, QueryError, StartError,
-    Stream, UNTIL_HEIGHT, height, messages,
+    AFTER, BATCH, BATCH_BLOCK, CONTROL, FROM_HEIGHT, FilterParameter, LIMIT, Query, QueryError,
+    StartError, Stream, UNTIL_HEIGHT, YES, height, messages,
 };
 use crate::secret;
 
@@ -183,9 +183,9 @@ impl Builder {
                 let limit = messages(&value).ok_or_else(|| wrong(LIMIT_WANTED))?;
                 asked.limit.replace(limit).is_some()
             }
-            BATCH if value == "block" => std::mem::replace(&mut asked.is_batch, true),
+            BATCH if value == BATCH_BLOCK => std::mem::replace(&mut asked.is_batch, true),
             BATCH => return Err(wrong("write batch=block")),
-            CONTROL if value == "true" => false,
+            CONTROL if value == YES => false,
             CONTROL => return Err(wrong("this client asks for control messages itself")),
             _ => {
                 match FilterName::of(&name) {

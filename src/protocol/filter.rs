@@ -6,7 +6,7 @@ use super::position::ID_DIGITS;
 use crate::secret;
 
 /// Values of one filter in all: each costs a look-up in every block.
-pub const FILTER_VALUES_MAX: usize = 100;
+const VALUES_MAX: usize = 100;
 /// An Ed25519 key of 32 bytes in base58; fewer characters would have to begin with zero bytes.
 const KEY_CHARS: std::ops::RangeInclusive<usize> = 43..=44;
 /// Far above any operation there is, so that new ones pass.
@@ -40,9 +40,7 @@ pub struct FilterParameter {
 pub enum FilterError {
     #[error("`{name}`: {value:?} is not {wanted}")]
     Value { name: FilterName, value: String, wanted: &'static str },
-    #[error(
-        "more than {FILTER_VALUES_MAX} values to filter by; ask for the rest on another connection"
-    )]
+    #[error("more than {VALUES_MAX} values to filter by; ask for the rest on another connection")]
     TooMany,
 }
 
@@ -113,9 +111,9 @@ impl FilterParameter {
     /// Adds it to those of one filter.
     ///
     /// # Errors
-    /// There are [`FILTER_VALUES_MAX`] already.
+    /// There are [`VALUES_MAX`] already.
     pub fn add_to(self, filters: &mut Vec<Self>) -> Result<(), FilterError> {
-        if filters.len() >= FILTER_VALUES_MAX {
+        if filters.len() >= VALUES_MAX {
             return Err(FilterError::TooMany);
         }
         filters.push(self);
@@ -190,7 +188,7 @@ pub mod tests {
     fn a_filter_has_room_for_100_values() {
         let mut filters = Vec::new();
         let create = FilterParameter::new(FilterName::Operation, "CREATE").expect("a value");
-        for _ in 0..FILTER_VALUES_MAX {
+        for _ in 0..VALUES_MAX {
             create.clone().add_to(&mut filters).expect("room");
         }
         let error = create.add_to(&mut filters).expect_err("full").to_string();

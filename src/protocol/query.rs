@@ -19,8 +19,10 @@ pub const CONTROL: &str = "control";
 pub const ACCESS_TOKEN: &str = "access_token";
 /// Parameters beside the filters.
 const SINGLE: [&str; 6] = [FROM_HEIGHT, AFTER, UNTIL_HEIGHT, LIMIT, BATCH, CONTROL];
-const BATCH_BLOCK: &str = "block";
-const YES: &str = "true";
+/// The value of `batch`.
+pub const BATCH_BLOCK: &str = "block";
+/// The values of `control`.
+pub const YES: &str = "true";
 const NO: &str = "false";
 const UNKNOWN: &str = "unknown parameter ";
 const IGNORED: &str = "server.ignored_parameters lists what is passed over";

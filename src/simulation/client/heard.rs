@@ -1,7 +1,8 @@
 //! What a client makes of a message: data is held byte for byte against the model, and a control
 //! message has to be true.
 
-use super::Client;
+use super::{Client, place_after};
+use crate::protocol::ControlMessage;
 use crate::server::simulated::Stream;
 use crate::simulation::chain::Chain;
 use crate::simulation::pipe::Stamp;
@@ -11,13 +12,18 @@ impl Client {
     pub(super) fn hear(&mut self, text: &[u8], stamp: Stamp, chains: &[Chain], tally: &mut Tally) {
         let text = std::str::from_utf8(text).expect("text");
         tally.note(Seen::Messages);
-        let kind = text.strip_prefix("{\"type\": \"").and_then(|rest| rest.split('"').next());
-        match kind {
-            Some(kind) => self.hear_control(kind, text, stamp, chains, tally),
-            None => self.hear_data(text, stamp, chains, tally),
+        let mut is_chain = true;
+        match text.starts_with("{\"type\": ") {
+            true => {
+                let message = ControlMessage::parse(text).expect("a control message");
+                assert_eq!(message.to_json(), text);
+                is_chain = matches!(message, ControlMessage::Block { .. });
+                self.hear_control(message, stamp, chains, tally);
+            }
+            false => self.hear_data(text, stamp, chains, tally),
         }
         // The others may have waited, since when they were true, for room.
-        if let (None | Some("block"), Some(connection)) = (kind, &mut self.connection) {
+        if let (true, Some(connection)) = (is_chain, &mut self.connection) {
             connection.seen = stamp;
         }
     }
@@ -60,55 +66,47 @@ impl Client {
 
     fn hear_control(
         &mut self,
-        kind: &str,
-        text: &str,
+        message: ControlMessage,
         stamp: Stamp,
         chains: &[Chain],
         tally: &mut Tally,
     ) {
-        assert!(self.taste.has_control, "control messages are asked for: {text}");
+        assert!(self.taste.has_control, "control messages are asked for: {message:?}");
         let bounds = self.bounds();
-        let last = number(text, if kind == "gap" { "to_height" } else { "height" });
-        let is_of_chain = matches!(kind, "block" | "gap");
-        let is_asked_for = !is_of_chain || last.is_some_and(|last| bounds.allow(last));
-        assert!(is_asked_for, "more than was asked for: {text}");
+        let is_asked_for = match message {
+            ControlMessage::Block { height, .. } => bounds.allow(height),
+            ControlMessage::Gap { to_height, .. } => bounds.allow(to_height),
+            _ => true,
+        };
+        assert!(is_asked_for, "more than was asked for: {message:?}");
         let known = self.chain;
         let Some(chain) = self.chain_at(stamp, chains) else {
             self.next = None;
             return;
         };
-        if kind != "block" {
+        if !matches!(message, ControlMessage::Block { .. }) {
             // On its way while another chain took the place: it is no proof of the newest.
             self.chain = known;
         }
-        let height = number(text, "height");
-        match kind {
-            "position" => {
-                let next = match (height, number(text, "index")) {
-                    (Some(height), Some(index)) => (height, index + 1),
-                    (Some(height), None) => (height + 1, 0),
-                    (None, _) => (0, 0),
-                };
+        match message {
+            ControlMessage::Position(beginning) => {
+                let next = beginning.position().map_or((0, 0), |position| place_after(&position));
                 self.go_to(next, stamp, chain, tally);
             }
-            "block" => {
-                let height = height.expect("a height");
-                let events = number(text, "events").expect("a number");
-                assert_eq!(events, chain.events(height), "{text}");
+            ControlMessage::Block { height, events } => {
+                assert_eq!(events, chain.events(height), "{message:?}");
                 match self.taste.stream {
                     Stream::Transactions => {
                         self.pass((height, events.max(1)), stamp, chain, tally);
                     }
                     Stream::Blocks => {
                         let is_next = self.next.is_none_or(|next| next == (height + 1, 0));
-                        assert!(is_next, "{text}, next is {:?}", self.next);
+                        assert!(is_next, "{message:?}, next is {:?}", self.next);
                     }
                 }
                 self.next = Some((height + 1, 0));
             }
-            "gap" => {
-                let from = number(text, "from_height").expect("a height");
-                let to = number(text, "to_height").expect("a height");
+            ControlMessage::Gap { from_height: from, to_height: to } => {
                 let seen = self.seen();
                 let is_fair = |chain: &&Chain| {
                     (from..=to).all(|it| chain.may_be_missing(it, seen.step, stamp.at))
@@ -117,29 +115,28 @@ impl Client {
                     Some(_) => Some(chain).filter(is_fair),
                     None => chains.iter().rfind(is_fair),
                 };
-                assert!(from <= to && of.is_some(), "no such gap: {text}, {}", chain.around(from));
+                let is_true = from <= to && of.is_some();
+                assert!(is_true, "no such gap: {message:?}, {}", chain.around(from));
                 self.pass((from, 0), stamp, of.unwrap_or(chain), tally);
                 self.next = Some((to + 1, 0));
                 self.connection.iter_mut().for_each(|it| it.gaps.push((from, to)));
                 tally.note(Seen::Gaps);
             }
-            "filled" => {
-                let height = height.expect("a height");
-                assert!(self.next.is_none_or(|next| height < next.0), "yet to come: {text}");
+            ControlMessage::Filled { height } => {
+                assert!(self.next.is_none_or(|next| height < next.0), "yet to come: {message:?}");
                 let of_another = known.is_none() && chains.iter().any(|chain| chain.has(height));
                 assert!(
                     chain.has(height) || of_another,
-                    "nothing filled that: {text}, {}",
+                    "nothing filled that: {message:?}, {}",
                     chain.around(height)
                 );
                 let filled = &mut self.connection.as_mut().expect("bug: it has read").filled;
-                assert!(!filled.contains(&height), "told twice: {text}");
+                assert!(!filled.contains(&height), "told twice: {message:?}");
                 filled.push(height);
                 tally.note(Seen::Fills);
             }
-            "heartbeat" => {
-                let height = height.expect("a height");
-                let next = (height + 1, 0);
+            ControlMessage::Heartbeat { height } => {
+                let next = (height.expect("a height") + 1, 0);
                 if self.next == Some((0, 0)) {
                     // From before the chain's first block: what lies below that is nobody's.
                     self.pass(next, stamp, chain, tally);
@@ -147,9 +144,9 @@ impl Client {
                 }
                 // A start inside a block may still be waited for.
                 let is_next = self.next.is_none_or(|it| it.0 == next.0);
-                assert!(is_next, "{text}, next is {:?}", self.next);
+                assert!(is_next, "{message:?}, next is {:?}", self.next);
             }
-            _ => panic!("what is {text}?"),
+            ControlMessage::Close { .. } => panic!("a close is heard elsewhere: {message:?}"),
         }
     }
 }
