@@ -64,8 +64,9 @@ lint: ## clippy, warnings are errors
 	RUSTFLAGS='--cfg fuzzing' cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml \
 		--target-dir $(FUZZ_DIRECTORY) -- -D warnings
 
-unit: ## unit tests, without a broker
+unit: ## unit tests, without a broker; and the client without the service
 	cargo test --locked --lib
+	@tests/client.sh
 
 it: rabbitmq promtool haproxy faketime ## integration tests, with private brokers
 	RUST_TEST_THREADS=$(IT_THREADS) cargo test --locked --bin blockcast --test it

@@ -60,6 +60,7 @@ pub use crate::protocol::{
 pub use error::{BuildError, Error, StateError};
 pub use message::{Batch, BlockSummary, Event, StreamMessage};
 pub use request::Builder;
+#[cfg(feature = "server")]
 pub(crate) use trust::Trust;
 
 /// Connections in a row whose server has not come as far as the stream has, before the position is
