@@ -79,9 +79,10 @@ deny: ## check licences, sources and duplicate versions of the dependencies
 		echo "skipped: deny: cargo-deny could not be installed; what cargo said stands above"; \
 	fi
 
-unit: ## unit tests and checks of the checkout, without a broker
+unit: ## unit tests and checks of the checkout, without a broker; and the client without the service
 	cargo test --locked --lib --test tidy
 	cargo test --locked --doc
+	@tests/client.sh
 
 it: rabbitmq promtool haproxy faketime ## integration tests, with private brokers
 	RUST_TEST_THREADS=$(IT_THREADS) cargo test --locked --bin blockcast --test it

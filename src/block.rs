@@ -36,7 +36,6 @@ pub(crate) use encoded::is_plain;
 pub use encoded::{EncodedLen, event_len};
 pub use error::DecodeError;
 pub use fields::{Fields, TransactionField};
-pub use height::HEIGHT_MAX;
 pub use near::{Near, SMALLEST};
 pub use renumber::{height_of, with_height};
 
@@ -75,7 +74,7 @@ pub enum Decoded {
 /// A committed block, as far as events and filters need it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
-    /// At most [`HEIGHT_MAX`].
+    /// At most [`HEIGHT_MAX`](crate::protocol::HEIGHT_MAX).
     pub height: u64,
     pub hash: Option<Box<str>>,
     pub fields: Fields,

@@ -1,16 +1,15 @@
 //! A client of the streams: follows one over cuts and restarts, yields every event once and in
-//! order, and always knows the cursor to go on from.
+//! order, and always knows the position to go on from.
 #![doc = include_str!("client/README.md")]
 
 mod address;
 mod connection;
-mod cursor;
 mod ending;
 mod error;
 mod message;
-mod place;
 mod request;
 mod state;
+mod tracker;
 mod trust;
 
 use std::fmt;
@@ -20,16 +19,19 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::backoff::Backoff;
-use connection::{ANSWER, Connection};
-use ending::Ending;
-use place::Place;
-use request::Request;
+use connection::{ANSWER, ServerConnection};
+use ending::ConnectionEnd;
+use request::RequestTemplate;
 use state::StateFile;
+use tracker::Tracker;
 
-pub use cursor::{Cursor, CursorError};
+pub use crate::protocol::{
+    FilterError, FilterName, FilterParameter, Position, PositionError, Start,
+};
 pub use error::{BuildError, Error, StateError};
-pub use message::{Batch, Event, Message, Summary};
-pub use request::{Builder, Filter, Start};
+pub use message::{Batch, BlockSummary, Event, StreamMessage};
+pub use request::Builder;
+#[cfg(feature = "server")]
 pub(crate) use trust::Trust;
 
 /// Connections in a row whose server has not come as far as the stream has, before the position is
@@ -38,11 +40,11 @@ const AHEAD_MAX: u32 = 5;
 
 /// Messages of a stream, made by [`Builder::build`].
 #[derive(Debug)]
-pub struct Stream {
-    request: Request,
-    place: Place,
+pub struct Subscriber {
+    request: RequestTemplate,
+    tracker: Tracker,
     state: Option<StateFile>,
-    link: Link,
+    link: LinkState,
     backoff: Backoff,
     /// Connections in a row that ended because the server is behind.
     ahead: u32,
@@ -50,23 +52,23 @@ pub struct Stream {
     goodbye_at: Option<Instant>,
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Connection, Ending>> + Send>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<ServerConnection, ConnectionEnd>> + Send>>;
 
-enum Link {
+enum LinkState {
     /// There is none before this.
     Waiting(Instant),
-    Opening(Opening),
-    Open(Box<Connection>),
+    Opening(Connecting),
+    Open(Box<ServerConnection>),
     Ended,
 }
 
-impl Stream {
-    fn new(request: Request, place: Place, state: Option<StateFile>) -> Self {
+impl Subscriber {
+    fn new(request: RequestTemplate, tracker: Tracker, state: Option<StateFile>) -> Self {
         Self {
             request,
-            place,
+            tracker,
             state,
-            link: Link::Waiting(Instant::now()),
+            link: LinkState::Waiting(Instant::now()),
             backoff: Backoff::default(),
             ahead: 0,
             goodbye_at: None,
@@ -84,32 +86,32 @@ impl Stream {
     /// # Cancel safety
     /// Nothing is lost or repeated: a call that is dropped before it yields has yielded nothing, and
     /// connecting goes on with the next call.
-    pub async fn next(&mut self) -> Result<Option<Message>, Error> {
+    pub async fn next(&mut self) -> Result<Option<StreamMessage>, Error> {
         let outcome = self.advance().await;
         if !matches!(outcome, Ok(Some(_))) {
-            self.link = Link::Ended;
+            self.link = LinkState::Ended;
         }
         outcome
     }
 
-    /// Behind what [`Stream::next`] yielded last: where a stream goes on that begins
+    /// Behind what [`Subscriber::next`] yielded last: where a stream goes on that begins
     /// [after](Start::After) it. None while the server has not told where it begins, and always from
     /// a server that cannot resume.
     ///
     /// It moves with blocks and heartbeats too, so it is a good place even when a filter rarely
     /// matches. In the one case that a filter matches a transaction whose id is not of 64 hex digits,
-    /// no cursor can name that event and this stays where it was until the block's end.
-    pub fn cursor(&self) -> Option<Cursor> {
-        self.place.cursor()
+    /// no position can name that event and this stays where it was until the block's end.
+    pub fn position(&self) -> Option<Position> {
+        self.tracker.position()
     }
 
     /// Whether the stream goes on where it was after a cut. False until the server has told a
-    /// [position](Message::Position), and for good with a server that never does.
+    /// [position](StreamMessage::Position), and for good with a server that never does.
     pub fn resumes(&self) -> bool {
-        self.place.is_placed()
+        self.tracker.is_placed()
     }
 
-    /// Writes the cursor to the state file; nothing without one, or if it says so already. Call it
+    /// Writes the position to the state file; nothing without one, or if it says so already. Call it
     /// when all that was yielded is dealt with: at a block's end, and at your own.
     ///
     /// The file is replaced as a whole and on the disk when this returns, so it blocks for as long as
@@ -118,61 +120,61 @@ impl Stream {
     /// # Errors
     /// The file cannot be written. It says what it said before.
     pub fn save(&mut self) -> Result<(), StateError> {
-        match self.cursor() {
-            Some(cursor) => self.save_at(&cursor),
+        match self.position() {
+            Some(position) => self.save_at(&position),
             None => Ok(()),
         }
     }
 
-    /// As [`Stream::save`], with an earlier cursor of this stream: for a caller that deals with
+    /// As [`Subscriber::save`], with an earlier position of this stream: for a caller that deals with
     /// messages later than it asks for the next.
     ///
     /// # Errors
-    /// As [`Stream::save`].
-    pub fn save_at(&mut self, cursor: &Cursor) -> Result<(), StateError> {
+    /// As [`Subscriber::save`].
+    pub fn save_at(&mut self, position: &Position) -> Result<(), StateError> {
         match &mut self.state {
-            Some(state) => state.save(cursor),
+            Some(state) => state.save(position),
             None => Ok(()),
         }
     }
 
     /// Takes leave of the server, for up to 10 s. Dropping the stream instead is no fault.
     pub async fn close(self) {
-        if let Link::Open(connection) = self.link {
+        if let LinkState::Open(connection) = self.link {
             connection.close().await;
         }
     }
 
     /// What the next connection asks for.
     fn asks(&self) -> String {
-        let (resume, limit) = self.place.asks();
-        self.request.url(&resume, limit)
+        let (resume, limit) = self.tracker.asks();
+        self.request.url(resume, limit)
     }
 
-    async fn advance(&mut self) -> Result<Option<Message>, Error> {
+    async fn advance(&mut self) -> Result<Option<StreamMessage>, Error> {
         loop {
-            if self.place.is_done() {
+            if self.tracker.is_done() {
                 self.take_leave().await;
                 return Ok(None);
             }
             match &mut self.link {
-                Link::Ended => return Ok(None),
-                Link::Waiting(until) => {
+                LinkState::Ended => return Ok(None),
+                LinkState::Waiting(until) => {
                     sleep_until(*until).await;
-                    self.link = Link::Opening(Box::pin(Connection::open(
+                    self.link = LinkState::Opening(Box::pin(ServerConnection::open(
                         self.asks(),
                         self.request.trust(),
                     )));
                 }
-                Link::Opening(opening) => match opening.await {
+                LinkState::Opening(opening) => match opening.await {
                     Ok(connection) => {
-                        self.link = Link::Open(Box::new(connection));
-                        self.place.connected();
-                        return Ok(Some(Message::Connected));
+                        self.link = LinkState::Open(Box::new(connection));
+                        self.tracker.connected();
+                        return Ok(Some(StreamMessage::Connected));
                     }
                     Err(ending) => return self.ended(ending),
                 },
-                Link::Open(connection) => match connection.text().await {
+                LinkState::Open(connection) => match connection.text().await {
                     Ok(text) => {
                         if let Some(message) = self.take(&text)? {
                             return Ok(Some(message));
@@ -184,11 +186,11 @@ impl Stream {
         }
     }
 
-    fn take(&mut self, text: &str) -> Result<Option<Message>, Error> {
-        let message = self.place.take(message::read(text).map_err(Error::Protocol)?)?;
+    fn take(&mut self, text: &str) -> Result<Option<StreamMessage>, Error> {
+        let message = self.tracker.take(message::read(text).map_err(Error::Protocol)?)?;
         match &message {
             // A server that takes clients and drops them at once is not asked ever faster.
-            Some(Message::Position { .. }) | None => {}
+            Some(StreamMessage::Position { .. }) | None => {}
             Some(_) => {
                 self.backoff.reset();
                 self.ahead = 0;
@@ -197,16 +199,16 @@ impl Stream {
         Ok(message)
     }
 
-    fn ended(&mut self, ending: Ending) -> Result<Option<Message>, Error> {
+    fn ended(&mut self, ending: ConnectionEnd) -> Result<Option<StreamMessage>, Error> {
         let (why, not_before) = match ending {
-            Ending::Fatal(error) => return Err(error),
-            Ending::Done { .. } if self.place.has_end() => return Ok(None),
-            Ending::Done { why } => (why, Duration::ZERO),
-            Ending::Again { why, not_before } => (why, not_before),
-            Ending::Ahead { why, tip_height } => {
+            ConnectionEnd::Fatal(error) => return Err(error),
+            ConnectionEnd::Done { .. } if self.tracker.has_end() => return Ok(None),
+            ConnectionEnd::Done { why } => (why, Duration::ZERO),
+            ConnectionEnd::Again { why, not_before } => (why, not_before),
+            ConnectionEnd::Ahead { why, tip_height } => {
                 self.ahead += 1;
-                // A replica that lags behind the one that was left; else a cursor of another chain.
-                if !self.place.is_placed() || self.ahead >= AHEAD_MAX {
+                // A replica that lags behind the one that was left; else a position of another chain.
+                if !self.tracker.is_placed() || self.ahead >= AHEAD_MAX {
                     return Err(Error::Ahead { tip_height });
                 }
                 (why, Duration::ZERO)
@@ -214,24 +216,25 @@ impl Stream {
         };
         // At least half of it, since a person may be watching; and never before the server wants.
         let again_in = self.backoff.next(1.0 - fastrand::f64() / 2.0) + not_before;
-        self.link = Link::Waiting(Instant::now() + again_in);
-        Ok(Some(Message::Disconnected { why, again_in }))
+        self.link = LinkState::Waiting(Instant::now() + again_in);
+        Ok(Some(StreamMessage::Disconnected { why, again_in }))
     }
 
-    /// All is yielded: reads what the server still says, so that the cursor is at the block's end if
+    /// All is yielded: reads what the server still says, so that the position is at the block's end if
     /// that is where the stream ends.
     ///
     /// # Cancel safety
     /// Goes on with the next call.
     async fn take_leave(&mut self) {
         let until = *self.goodbye_at.get_or_insert(Instant::now() + ANSWER);
-        while let Link::Open(connection) = &mut self.link {
+        while let LinkState::Open(connection) = &mut self.link {
             match timeout_at(until, connection.text()).await {
                 Ok(Ok(text)) => {
-                    let Ok(said @ message::Said::Block { .. }) = message::read(&text) else {
+                    let Ok(said) = message::read(&text) else { continue };
+                    if !said.is_block_end() {
                         continue;
-                    };
-                    if self.place.take(said).is_err() {
+                    }
+                    if self.tracker.take(said).is_err() {
                         return;
                     }
                 }
@@ -241,7 +244,7 @@ impl Stream {
     }
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for LinkState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Waiting(_) => "waiting",

@@ -18,8 +18,8 @@
 //!
 //! 1. `lapin` appears only under `amqp`; `hyper` and `tungstenite` only under `server` (and in
 //!    `client`, and where `publish` asks a node); `rustls` only where a connection begins.
-//! 2. Untrusted JSON is parsed only in `block` (and a server's answers in `client`, a node's where
-//!    `publish` asks it); events are encoded only in `frame`, once per block, never per client.
+//! 2. Untrusted JSON is parsed only in `block` (and a server's words in `protocol` and `client`, a node's
+//!    where `publish` asks it); events are encoded only in `frame`, once per block, never per client.
 //! 3. Appending to the history never waits for a client. (One that `backfill` fills has a single reader,
 //!    and is filled as fast as that reads.)
 //! 4. A delivery is settled exactly once, in `pipeline`: from a RabbitMQ stream, where an ack is only
@@ -56,6 +56,9 @@
 //! - **drain**: The end of a replica in good order: it turns unready, then closes its sessions over a while.
 //!
 //! Imports run downwards in the list below, and the edges never import each other.
+//!
+//! The feature `client` alone builds `client` and what that needs: `protocol` and a few leaves. The
+//! feature `server`, the default, builds everything.
 
 #![cfg_attr(
     test,
@@ -66,60 +69,94 @@
 )]
 
 // The commands, the composition root, the one loop, and the readings of what has left memory.
+#[cfg(feature = "server")]
 pub mod cli;
 
+#[cfg(feature = "server")]
 pub mod bridge;
 
+#[cfg(feature = "server")]
 #[cfg(test)]
 mod simulation;
 
+#[cfg(feature = "server")]
 pub mod backfill;
+#[cfg(feature = "server")]
 pub mod pipeline;
 
 // The edges: the broker's side, the clients', and a client.
+#[cfg(feature = "server")]
 pub mod amqp;
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
 pub mod server;
 
-// Between the edges and the history: what one client is sent, and the words of the wire.
+// Between the edges and the history: what one client is sent.
+#[cfg(feature = "server")]
 pub mod session;
 
-pub mod protocol;
-
 // Between them: what sessions ask of the broker's stream, and what then comes.
+#[cfg(feature = "server")]
 pub mod tickets;
 
 // Encodings that only some clients require: made once, by a task of their own.
+#[cfg(feature = "server")]
 pub mod encoder;
 
 // The domain, against the data's path: each knows only those below it.
+#[cfg(feature = "server")]
 pub mod history;
 
+#[cfg(feature = "server")]
 pub mod filter;
 
+#[cfg(feature = "server")]
 pub mod frame;
 
+#[cfg(feature = "server")]
 pub mod event;
 
+#[cfg(feature = "server")]
 pub mod sequence;
 
+#[cfg(feature = "server")]
 pub mod block;
 
+// The words of the wire, for server, session and client alike: it knows none of them.
+pub mod protocol;
+
 // Leaves.
+#[cfg(feature = "client")]
 pub mod backoff;
+#[cfg(feature = "client")]
 pub mod byte_order_mark;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "client")]
 pub mod file_name;
+#[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "server")]
 pub mod operator_status;
+#[cfg(feature = "server")]
 pub mod packing;
+#[cfg(feature = "client")]
 pub mod pem;
+#[cfg(feature = "server")]
 pub mod readiness;
+#[cfg(feature = "client")]
 pub mod record;
+#[cfg(feature = "server")]
 pub mod reload;
 pub mod secret;
+#[cfg(feature = "server")]
 pub mod shutdown;
+#[cfg(feature = "client")]
 pub mod small_file;
+#[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
 pub mod watched;
+#[cfg(feature = "client")]
 pub mod web_address;

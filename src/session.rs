@@ -18,7 +18,6 @@ mod turn;
 mod view;
 mod writer;
 
-pub use close::Cause;
 pub use pass::{Over, Pass};
 pub use sessions::{Listed, Seen, Sessions};
 pub use subscription::Subscription;

@@ -1,11 +1,9 @@
 //! A block's height: what counts as one.
 
 use crate::metrics::DecodeErrorKind;
+use crate::protocol::HEIGHT_MAX;
 
 use super::DecodeError;
-
-/// Heights are signed 64-bit integers in Tendermint.
-pub const HEIGHT_MAX: u64 = i64::MAX as u64;
 
 /// A value as it stands in a message.
 #[derive(Debug, Clone, Copy)]

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::envelope::{Envelope, Marked};
-use super::height::{HEIGHT_MAX, Raw, bad, parse};
+use super::height::{Raw, bad, parse};
 use super::{DecodeError, bare, text_of};
+use crate::protocol::HEIGHT_MAX;
 
 /// A message's height where it stands.
 struct FoundHeight {

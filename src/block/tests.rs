@@ -4,6 +4,7 @@ mod model;
 mod recorded;
 
 use super::*;
+use crate::protocol::HEIGHT_MAX;
 
 const RULES: DecodeRules = DecodeRules {
     dialect: Dialect::Bigchaindb,

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::Failure;
 use super::publish::{self, Heights, NodeText};
-use crate::client::{Builder, Cursor, Filter, Start};
+use crate::client::{Builder, FilterError, FilterName, FilterParameter, Position, Start};
 use crate::config::{Config, Layers, Listen};
 use crate::secret;
 
@@ -187,8 +187,8 @@ pub struct Tail {
     )]
     pub from: Option<Start>,
     /// Begin behind this place: a height (42), an event (42.7) or a transaction (42.<64 hex>)
-    #[arg(long, value_name = "CURSOR", value_parser = Cursor::from_str)]
-    pub after: Option<Cursor>,
+    #[arg(long, value_name = "CURSOR", value_parser = Position::from_str)]
+    pub after: Option<Position>,
     /// Remember the place in this file, and begin there if it exists, whatever --from and --after
     /// say. One line of JSON; written at block ends, at most once a second, and at the end
     #[arg(long, value_name = "FILE")]
@@ -218,30 +218,26 @@ pub struct Tail {
 #[command(next_help_heading = "Filters (each may repeat; values of one are alternatives)")]
 pub struct Filters {
     /// Owner of an output
-    #[arg(long, value_name = "KEY")]
-    pub public_key: Vec<String>,
+    #[arg(long, value_name = "KEY", value_parser = of(FilterName::PublicKey))]
+    pub public_key: Vec<FilterParameter>,
     /// Owner that an input spends from
-    #[arg(long, value_name = "KEY")]
-    pub owner_before: Vec<String>,
+    #[arg(long, value_name = "KEY", value_parser = of(FilterName::OwnerBefore))]
+    pub owner_before: Vec<FilterParameter>,
     /// The asset's id
-    #[arg(long, value_name = "ID")]
-    pub asset_id: Vec<String>,
+    #[arg(long, value_name = "ID", value_parser = of(FilterName::AssetId))]
+    pub asset_id: Vec<FilterParameter>,
     /// The transaction itself
-    #[arg(long, value_name = "ID")]
-    pub transaction_id: Vec<String>,
+    #[arg(long, value_name = "ID", value_parser = of(FilterName::TransactionId))]
+    pub transaction_id: Vec<FilterParameter>,
     /// CREATE, TRANSFER, or what else the chain has
-    #[arg(long, value_name = "NAME")]
-    pub operation: Vec<String>,
+    #[arg(long, value_name = "NAME", value_parser = of(FilterName::Operation))]
+    pub operation: Vec<FilterParameter>,
 }
 
 impl Filters {
-    pub fn into_filters(self) -> impl Iterator<Item = Filter> {
-        let of = |values: Vec<String>, kind: fn(String) -> Filter| values.into_iter().map(kind);
-        of(self.public_key, Filter::PublicKey)
-            .chain(of(self.owner_before, Filter::OwnerBefore))
-            .chain(of(self.asset_id, Filter::AssetId))
-            .chain(of(self.transaction_id, Filter::TransactionId))
-            .chain(of(self.operation, Filter::Operation))
+    pub fn into_filters(self) -> impl Iterator<Item = FilterParameter> {
+        let Self { public_key, owner_before, asset_id, transaction_id, operation } = self;
+        [public_key, owner_before, asset_id, transaction_id, operation].into_iter().flatten()
     }
 }
 
@@ -302,6 +298,10 @@ fn assignment(text: &str) -> Result<(String, String), String> {
         return Err(format!("{key:?} names no section; write SECTION.KEY=VALUE"));
     }
     Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+fn of(name: FilterName) -> impl Fn(&str) -> Result<FilterParameter, FilterError> + Clone {
+    move |value| FilterParameter::new(name, value)
 }
 
 /// The bounds keep a node from being asked without a pause, and a typing error from being forever.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::arguments::Tail;
 use super::signals::Signals;
 use super::{Failure, Outcome, say};
-use crate::client::{Builder, Cursor, Error, Message, Start, Stream};
+use crate::client::{Builder, Error, Position, Start, StreamMessage, Subscriber};
 use output::{Form, Output};
 
 /// The state file is written at block ends, but not for every one of a thousand a second.
@@ -102,16 +102,16 @@ fn asked(options: Tail) -> Builder {
 }
 
 struct Tailing {
-    stream: Stream,
+    stream: Subscriber,
     output: Output,
     /// Of the stream, as it may be shown.
     address: String,
     /// Behind what is in the output, whole lines.
-    queued: Option<Cursor>,
+    queued: Option<Position>,
     /// Behind what stdout has taken.
-    printed: Option<Cursor>,
+    printed: Option<Position>,
     /// What the state file says.
-    saved: Option<Cursor>,
+    saved: Option<Position>,
     /// The state file is not written before.
     save_at: Instant,
     /// The state file, until it is clear whether there is anything to remember.
@@ -146,7 +146,7 @@ impl Tailing {
                 Ok(Some(message)) => message,
                 ended => {
                     // Behind the last message the cursor may still have come to the block's end.
-                    self.queued = self.stream.cursor();
+                    self.queued = self.stream.position();
                     let is_open = self.flush_open().await?;
                     return match ended {
                         Err(error) => Err(explained(error)),
@@ -156,7 +156,7 @@ impl Tailing {
                 }
             };
             self.tell(&message);
-            self.queued = self.stream.cursor();
+            self.queued = self.stream.position();
             self.output.print(&message, self.queued.as_ref(), &self.address);
             let is_save_due = self.is_unsaved() && Instant::now() >= self.save_at;
             if self.output.is_full() || is_save_due {
@@ -171,8 +171,8 @@ impl Tailing {
     }
 
     /// Tells the person at the terminal what is no line of the output.
-    fn tell(&mut self, message: &Message) {
-        let is_data = matches!(message, Message::Event(_) | Message::Summary(_));
+    fn tell(&mut self, message: &StreamMessage) {
+        let is_data = matches!(message, StreamMessage::Event(_) | StreamMessage::Summary(_));
         if is_data
             && !self.stream.resumes()
             && let Some(path) = self.unremembered.take()
@@ -187,21 +187,21 @@ impl Tailing {
         }
         match message {
             _ if is_data => self.has_lost = !self.stream.resumes(),
-            Message::Connected if std::mem::take(&mut self.has_lost) => say(&format!(
+            StreamMessage::Connected if std::mem::take(&mut self.has_lost) => say(&format!(
                 "connected to {}; what was committed in between is missing, since this server cannot go on from a position",
                 self.address
             )),
-            Message::Connected => say(&format!("connected to {}", self.address)),
-            Message::Disconnected { why, again_in } => {
+            StreamMessage::Connected => say(&format!("connected to {}", self.address)),
+            StreamMessage::Disconnected { why, again_in } => {
                 say(&format!("{why}; again in {:.1} s", again_in.as_secs_f64()));
             }
-            Message::Gap { from_height, to_height } if from_height == to_height => {
+            StreamMessage::Gap { from_height, to_height } if from_height == to_height => {
                 say(&format!("block {from_height} never came"));
             }
-            Message::Gap { from_height, to_height } => {
+            StreamMessage::Gap { from_height, to_height } => {
                 say(&format!("blocks {from_height} to {to_height} never came"));
             }
-            Message::Filled { height } => say(&format!(
+            StreamMessage::Filled { height } => say(&format!(
                 "block {height}, told missing, has come since; start from it to have it"
             )),
             _ => {}
@@ -210,7 +210,7 @@ impl Tailing {
 
     /// Whether the state file lags behind a block's end.
     fn is_unsaved(&self) -> bool {
-        let is_block_end = self.queued.as_ref().is_some_and(Cursor::is_block_end);
+        let is_block_end = self.queued.as_ref().is_some_and(Position::is_block_end);
         is_block_end && self.queued != self.saved
     }
 

@@ -13,7 +13,7 @@ use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
 };
 
-use super::ending::{self, Ending};
+use super::ending::{self, ConnectionEnd};
 use super::trust::Trust;
 
 /// Connecting, with the TLS and WebSocket handshakes.
@@ -26,7 +26,7 @@ pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// 256 MiB, but one of 64 MiB would hold 300,000 events already.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-pub(super) struct Connection<S = MaybeTlsStream<TcpStream>> {
+pub(super) struct ServerConnection<S = MaybeTlsStream<TcpStream>> {
     socket: WebSocketStream<S>,
     /// Whether we have asked since something was last heard.
     has_asked: bool,
@@ -36,10 +36,10 @@ pub(super) struct Connection<S = MaybeTlsStream<TcpStream>> {
     close: Option<Option<CloseFrame>>,
 }
 
-impl Connection {
+impl ServerConnection {
     /// # Errors
     /// Why there is none, and what that means for the stream.
-    pub async fn open(url: String, trust: Option<Trust>) -> Result<Self, Ending> {
+    pub async fn open(url: String, trust: Option<Trust>) -> Result<Self, ConnectionEnd> {
         let connector = trust.map(|trust| Connector::Rustls(trust.config()));
         let connecting = connect_async_tls_with_config(url, Some(config()), true, connector);
         match timeout(CONNECT, connecting).await {
@@ -50,7 +50,7 @@ impl Connection {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     fn new(socket: WebSocketStream<S>) -> Self {
         let silent_at = Instant::now() + SILENCE;
         Self { socket, has_asked: false, silent_at, close: None }
@@ -63,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// # Cancel safety
     /// No message and no ending is lost.
-    pub async fn text(&mut self) -> Result<Utf8Bytes, Ending> {
+    pub async fn text(&mut self) -> Result<Utf8Bytes, ConnectionEnd> {
         loop {
             if let Some(frame) = &self.close {
                 // The answer to the close: told or not, the server has ended it.
@@ -119,11 +119,11 @@ mod tests {
     use tokio::io::DuplexStream;
     use tokio_tungstenite::tungstenite::protocol::Role;
 
-    async fn pair() -> (Connection<DuplexStream>, WebSocketStream<DuplexStream>) {
+    async fn pair() -> (ServerConnection<DuplexStream>, WebSocketStream<DuplexStream>) {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let socket = WebSocketStream::from_raw_socket(ours, Role::Client, Some(config())).await;
         let server = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
-        (Connection::new(socket), server)
+        (ServerConnection::new(socket), server)
     }
 
     #[tokio::test(start_paused = true)]
@@ -131,7 +131,7 @@ mod tests {
         let (mut connection, mut server) = pair().await;
         let begun = Instant::now();
         let ending = connection.text().await.expect_err("nothing came");
-        assert!(matches!(ending, Ending::Again { why, .. } if why.contains("silent")));
+        assert!(matches!(ending, ConnectionEnd::Again { why, .. } if why.contains("silent")));
         assert_eq!(begun.elapsed(), SILENCE + ANSWER);
         assert!(matches!(server.next().await, Some(Ok(Message::Ping(_)))));
     }
@@ -170,6 +170,9 @@ mod tests {
         let _ = futures_util::poll!(&mut reading);
         drop(reading);
         let ending = connection.text().await.expect_err("closed");
-        assert!(matches!(ending, Ending::Fatal(crate::client::Error::Gone { .. })), "{ending:?}");
+        assert!(
+            matches!(ending, ConnectionEnd::Fatal(crate::client::Error::Gone { .. })),
+            "{ending:?}"
+        );
     }
 }

@@ -3,24 +3,21 @@
 use std::time::Duration;
 
 use rustls::CertificateError;
-use serde::Deserialize;
 use tokio_tungstenite::tungstenite::Error as SocketError;
 use tokio_tungstenite::tungstenite::error::{ProtocolError, TlsError};
 use tokio_tungstenite::tungstenite::http::{HeaderMap, Response, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::Error;
-use super::cursor::digits;
+use crate::protocol::{CONTROL, Cause, Close, RefusalBody, unknown_parameter};
 
 /// No `Retry-After` keeps a stream waiting longer than this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// What of a refusal's body is told when it is not ours.
 const BODY_CHARS_MAX: usize = 200;
-/// How every Blockcast begins to refuse a parameter that it does not know.
-const CONTROL_UNKNOWN: &str = "unknown parameter `control`";
 
 #[derive(Debug)]
-pub(super) enum Ending {
+pub(super) enum ConnectionEnd {
     /// 1000: what was asked for is there, if there was an end.
     Done { why: String },
     /// The same request may succeed, not before this has passed.
@@ -31,22 +28,16 @@ pub(super) enum Ending {
     Fatal(Error),
 }
 
-/// A refusal's body, `{"status": 403, "message": "..."}`.
-#[derive(Deserialize)]
-struct Refusal {
-    message: String,
+pub(super) fn again(why: impl Into<String>) -> ConnectionEnd {
+    ConnectionEnd::Again { why: why.into(), not_before: Duration::ZERO }
 }
 
-pub(super) fn again(why: impl Into<String>) -> Ending {
-    Ending::Again { why: why.into(), not_before: Duration::ZERO }
-}
-
-fn protocol(why: String) -> Ending {
-    Ending::Fatal(Error::Protocol(why))
+fn protocol(why: String) -> ConnectionEnd {
+    ConnectionEnd::Fatal(Error::Protocol(why))
 }
 
 /// No WebSocket came about.
-pub(super) fn of_connect(error: &SocketError) -> Ending {
+pub(super) fn of_connect(error: &SocketError) -> ConnectionEnd {
     match error {
         SocketError::Http(response) => of_refusal(response),
         SocketError::Url(_) | SocketError::HttpFormat(_) => {
@@ -75,7 +66,7 @@ fn rustls_error(error: &std::io::Error) -> Option<&rustls::Error> {
 }
 
 /// No TLS came about: trying again mends no certificate and no other protocol.
-fn of_tls(error: &rustls::Error) -> Ending {
+fn of_tls(error: &rustls::Error) -> ConnectionEnd {
     match error {
         rustls::Error::InvalidCertificate(reason) => {
             let why = match reason {
@@ -85,7 +76,7 @@ fn of_tls(error: &rustls::Error) -> Ending {
                 }
                 reason => reason.to_string(),
             };
-            Ending::Fatal(Error::Untrusted { why })
+            ConnectionEnd::Fatal(Error::Untrusted { why })
         }
         rustls::Error::InvalidMessage(_) => {
             protocol(format!("this is no TLS server (if it is a plain one, write ws://): {error}"))
@@ -96,7 +87,7 @@ fn of_tls(error: &rustls::Error) -> Ending {
 }
 
 /// The connection broke, or the server broke the protocol.
-pub(super) fn of_failure(error: &SocketError) -> Ending {
+pub(super) fn of_failure(error: &SocketError) -> ConnectionEnd {
     match error {
         SocketError::Capacity(_) => protocol(format!("a message is too large: {error}")),
         SocketError::Io(error) => again(format!("connection lost: {error}")),
@@ -107,39 +98,37 @@ pub(super) fn of_failure(error: &SocketError) -> Ending {
 /// The server closed: what is wrong with the request (4000), the credentials (4001), the position
 /// (4009) or our own frames is so next time; 4010 ends the chain. After anything else the stream can
 /// go on.
-pub(super) fn of_close(frame: Option<&CloseFrame>) -> Ending {
+pub(super) fn of_close(frame: Option<&CloseFrame>) -> ConnectionEnd {
     let Some(frame) = frame else { return again("closed by the server without a code") };
     let (code, reason) = (u16::from(frame.code), frame.reason.as_str());
     let why = match reason {
         "" => format!("closed by the server: {code}"),
         reason => format!("closed by the server: {code} {reason:?}"),
     };
-    match code {
-        1000 => Ending::Done { why },
-        1002 | 1007 | 1009 => protocol(why),
-        4000 | 4001 => refused(code, reason.to_owned()),
-        4009 => match (named(reason, "from_height="), named(reason, "tip=")) {
-            (None, Some(tip)) => Ending::Ahead { why, tip_height: Some(tip) },
-            (first_height, _) => Ending::Fatal(Error::Gone { first_height }),
-        },
-        4010 => Ending::Fatal(Error::AnotherChain),
-        _ => again(why),
+    match Close::parse(code, reason).map(|close| close.cause) {
+        Some(Cause::Done) => ConnectionEnd::Done { why },
+        Some(Cause::Protocol(_) | Cause::NotUtf8 | Cause::TooBig) => protocol(why),
+        Some(
+            Cause::BadRequest(_)
+            | Cause::NotAuthorized(_)
+            | Cause::TokenExpired
+            | Cause::TokenRevoked,
+        ) => refused(code, reason.to_owned()),
+        Some(Cause::Ahead { tip }) => ConnectionEnd::Ahead { why, tip_height: Some(tip) },
+        Some(Cause::NotAvailable { first_height }) => {
+            ConnectionEnd::Fatal(Error::Gone { first_height })
+        }
+        Some(Cause::AnotherChain) => ConnectionEnd::Fatal(Error::AnotherChain),
+        Some(Cause::Draining | Cause::NoPong | Cause::TooSlow) | None => again(why),
     }
 }
 
-/// A height in a reason, which begins with `from_height=3` or `tip=9`.
-fn named(reason: &str, name: &str) -> Option<u64> {
-    let word = reason.split_whitespace().find_map(|word| word.strip_prefix(name))?;
-    digits(word.trim_end_matches([',', ';']))
-}
-
-fn of_refusal(response: &Response<Option<Vec<u8>>>) -> Ending {
+fn of_refusal(response: &Response<Option<Vec<u8>>>) -> ConnectionEnd {
     let status = response.status();
     let body = response.body().as_deref().unwrap_or_default();
-    let told = match serde_json::from_slice::<Refusal>(body) {
-        Ok(refusal) => refusal.message,
-        Err(_) => String::from_utf8_lossy(body).trim().chars().take(BODY_CHARS_MAX).collect(),
-    };
+    let told = RefusalBody::message_in(body).unwrap_or_else(|| {
+        String::from_utf8_lossy(body).trim().chars().take(BODY_CHARS_MAX).collect()
+    });
     let may_pass = status.is_server_error()
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
     if !may_pass {
@@ -149,11 +138,11 @@ fn of_refusal(response: &Response<Option<Vec<u8>>>) -> Ending {
         "" => format!("refused with {status}"),
         told => format!("refused with {status}: {told}"),
     };
-    Ending::Again { why, not_before: retry_after(response.headers()) }
+    ConnectionEnd::Again { why, not_before: retry_after(response.headers()) }
 }
 
-fn refused(status: u16, message: String) -> Ending {
-    Ending::Fatal(match message.starts_with(CONTROL_UNKNOWN) {
+fn refused(status: u16, message: String) -> ConnectionEnd {
+    ConnectionEnd::Fatal(match unknown_parameter(&message) == Some(CONTROL) {
         true => Error::Outdated { message },
         false => Error::Refused { status, message },
     })
@@ -170,7 +159,7 @@ fn retry_after(headers: &HeaderMap) -> Duration {
 mod tests {
     use super::*;
 
-    fn refusal(status: u16, retry_after: Option<&str>, body: &str) -> Ending {
+    fn refusal(status: u16, retry_after: Option<&str>, body: &str) -> ConnectionEnd {
         let mut response = Response::builder().status(status);
         if let Some(value) = retry_after {
             response = response.header("Retry-After", value);
@@ -190,11 +179,15 @@ mod tests {
             (503, Some("Mon, 23 Nov 2026"), 0),
         ] {
             match refusal(status, retry_after, "") {
-                Ending::Again { not_before, .. } => assert_eq!(not_before.as_secs(), seconds),
+                ConnectionEnd::Again { not_before, .. } => {
+                    assert_eq!(not_before.as_secs(), seconds)
+                }
                 other => panic!("{status} {retry_after:?}: {other:?}"),
             }
         }
-        let Ending::Again { why, .. } = refusal(502, None, "<html>") else { panic!("final") };
+        let ConnectionEnd::Again { why, .. } = refusal(502, None, "<html>") else {
+            panic!("final")
+        };
         assert_eq!(why, "refused with 502 Bad Gateway: <html>");
     }
 
@@ -212,10 +205,10 @@ mod tests {
             let shown = error.to_string();
             let io = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
             match (of_connect(&SocketError::Io(io)), told) {
-                (Ending::Fatal(error), Some(told)) => {
+                (ConnectionEnd::Fatal(error), Some(told)) => {
                     assert!(error.to_string().contains(told), "{error}");
                 }
-                (Ending::Again { .. }, None) => {}
+                (ConnectionEnd::Again { .. }, None) => {}
                 (other, _) => panic!("{shown}: {other:?}"),
             }
         }
@@ -234,7 +227,7 @@ mod tests {
             (426, "", "refused with 426"),
         ] {
             match refusal(status, Some("1"), body) {
-                Ending::Fatal(error) => {
+                ConnectionEnd::Fatal(error) => {
                     assert!(error.to_string().contains(told), "{error}");
                     assert_eq!(matches!(error, Error::Outdated { .. }), body == old);
                 }
@@ -246,9 +239,9 @@ mod tests {
     #[test]
     fn a_server_cut_in_its_handshake_may_come_back_and_another_protocol_does_not() {
         let cut = of_connect(&SocketError::Protocol(ProtocolError::HandshakeIncomplete));
-        assert!(matches!(cut, Ending::Again { .. }), "{cut:?}");
+        assert!(matches!(cut, ConnectionEnd::Again { .. }), "{cut:?}");
         let other = of_connect(&SocketError::Protocol(ProtocolError::WrongHttpVersion));
-        assert!(matches!(other, Ending::Fatal(Error::Protocol(_))), "{other:?}");
+        assert!(matches!(other, ConnectionEnd::Fatal(Error::Protocol(_))), "{other:?}");
     }
 
     #[test]
@@ -262,13 +255,13 @@ mod tests {
             (4008, "after=42 too slow", "closed by the server: 4008 \"after=42 too slow\""),
         ] {
             match of(code, reason) {
-                Ending::Again { why, not_before } => {
+                ConnectionEnd::Again { why, not_before } => {
                     assert_eq!((why.as_str(), not_before), (told, Duration::ZERO));
                 }
                 other => panic!("{code}: {other:?}"),
             }
         }
-        assert!(matches!(of_close(None), Ending::Again { .. }));
+        assert!(matches!(of_close(None), ConnectionEnd::Again { .. }));
     }
 
     #[test]
@@ -276,16 +269,25 @@ mod tests {
         let of = |code: u16, reason: &str| {
             of_close(Some(&CloseFrame { code: code.into(), reason: reason.into() }))
         };
-        assert!(matches!(of(1000, ""), Ending::Done { .. }));
+        assert!(matches!(of(1000, ""), ConnectionEnd::Done { .. }));
         assert!(matches!(
             of(4009, "from_height=3"),
-            Ending::Fatal(Error::Gone { first_height: Some(3) })
+            ConnectionEnd::Fatal(Error::Gone { first_height: Some(3) })
         ));
-        assert!(matches!(of(4009, ""), Ending::Fatal(Error::Gone { first_height: None })));
-        assert!(matches!(of(4009, "tip=9 ahead"), Ending::Ahead { tip_height: Some(9), .. }));
-        assert!(matches!(of(4010, "from_height=oldest"), Ending::Fatal(Error::AnotherChain)));
-        assert!(matches!(of(4000, "bad"), Ending::Fatal(Error::Refused { status: 4000, .. })));
-        assert!(matches!(of(4001, ""), Ending::Fatal(Error::Refused { status: 4001, .. })));
-        assert!(matches!(of(1009, ""), Ending::Fatal(Error::Protocol(_))));
+        assert!(matches!(of(4009, ""), ConnectionEnd::Fatal(Error::Gone { first_height: None })));
+        assert!(matches!(
+            of(4009, "tip=9 ahead"),
+            ConnectionEnd::Ahead { tip_height: Some(9), .. }
+        ));
+        assert!(matches!(
+            of(4010, "from_height=oldest"),
+            ConnectionEnd::Fatal(Error::AnotherChain)
+        ));
+        assert!(matches!(
+            of(4000, "bad"),
+            ConnectionEnd::Fatal(Error::Refused { status: 4000, .. })
+        ));
+        assert!(matches!(of(4001, ""), ConnectionEnd::Fatal(Error::Refused { status: 4001, .. })));
+        assert!(matches!(of(1009, ""), ConnectionEnd::Fatal(Error::Protocol(_))));
     }
 }

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::Cursor;
+use super::Position;
 use crate::pem::PemError;
+use crate::protocol::QueryError;
 use crate::record::WAY_OUT;
 
 /// Why a stream ends although more was to come. A connection that cannot be made, or breaks, is none
@@ -69,6 +70,9 @@ pub enum BuildError {
     Repeated { parameter: String },
     #[error("`from_height` and `after` both say where to begin; leave one out")]
     TwoStarts,
+    /// What no server serves: a value out of its bounds, or what is not for this stream.
+    #[error(transparent)]
+    Query(#[from] QueryError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error("the authorities to trust: {0}")]
@@ -92,7 +96,7 @@ pub enum StateError {
         "{} remembers {cursor} of {found}, not of {wanted}; use another file for another stream or filter",
         path.display()
     )]
-    OtherStream { path: PathBuf, cursor: Cursor, found: String, wanted: String },
+    OtherStream { path: PathBuf, cursor: Position, found: String, wanted: String },
 }
 
 fn shown(height: Option<u64>) -> String {

@@ -1,19 +1,21 @@
 //! What a stream yields, and how it is read from a server's text. Pure.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use crate::protocol::ControlMessage;
+use crate::protocol::control::ControlError;
+
 /// What of a text that cannot be read is quoted.
 const QUOTED_CHARS_MAX: usize = 200;
 
-/// One thing that a [`Stream`](super::Stream) has to say. More may be added: match with a `_` arm.
+/// One thing that a [`Subscriber`](super::Subscriber) has to say. More may be added: match with a `_` arm.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub enum Message {
+pub enum StreamMessage {
     /// A connection is there, the first or another.
     Connected,
     /// Where this connection's messages begin: at the stream's cursor. `None`: the server holds no
@@ -22,7 +24,7 @@ pub enum Message {
     /// A transaction was committed.
     Event(Event),
     /// A block was committed; on `valid_blocks`.
-    Summary(Summary),
+    Summary(BlockSummary),
     /// A block's events in one; with [`Builder::batch`](super::Builder::batch).
     Batch(Batch),
     /// All of a block has been yielded, whether the filter matched or not; `events` is how many it
@@ -37,7 +39,7 @@ pub enum Message {
     Heartbeat { height: Option<u64> },
     /// The connection is gone. The stream connects again after `again_in`, when it is asked for its
     /// next message, and goes on where it was; if it does not
-    /// [resume](super::Stream::resumes), what is committed until then is not yielded.
+    /// [resume](super::Subscriber::resumes), what is committed until then is not yielded.
     Disconnected { why: String, again_in: Duration },
 }
 
@@ -54,7 +56,7 @@ pub struct Event {
 
 /// A committed block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
+pub struct BlockSummary {
     pub height: u64,
     /// None where the producer tells none.
     pub hash: Option<String>,
@@ -75,50 +77,28 @@ pub struct Batch {
 }
 
 /// A text message of the server.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Said {
-    Position(Position),
     Event(Event),
-    Summary(Summary),
+    Summary(BlockSummary),
     Batch(Batch),
-    Block {
-        height: u64,
-        events: u64,
-    },
-    Gap {
-        from_height: u64,
-        to_height: u64,
-    },
-    Filled {
-        height: u64,
-    },
-    Heartbeat {
-        height: Option<u64>,
-    },
+    Control(ControlMessage),
     /// A kind of control message that is newer than this client.
     Unknown,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Position {
-    pub height: Option<u64>,
-    pub index: Option<u64>,
-    pub first_height: Option<u64>,
-    pub tip_height: Option<u64>,
+impl Said {
+    pub fn is_block_end(&self) -> bool {
+        matches!(self, Self::Control(ControlMessage::Block { .. }))
+    }
 }
 
-/// The keys of all messages. Control messages have a `type`, others never.
+/// The keys of data messages. Control messages have a `type`, others never.
 #[derive(Deserialize)]
-struct Wire<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Option<Cow<'a, str>>,
+struct DataKeys<'a> {
+    #[serde(rename = "type")]
+    kind: Option<IgnoredAny>,
     height: Option<u64>,
-    index: Option<u64>,
-    first_height: Option<u64>,
-    tip_height: Option<u64>,
-    from_height: Option<u64>,
-    to_height: Option<u64>,
-    /// A number in `block`, a list in a batch.
     #[serde(borrow)]
     events: Option<&'a RawValue>,
     hash: Option<String>,
@@ -157,38 +137,30 @@ pub(super) fn read(text: &str) -> Result<Said, String> {
         let quoted: String = text.chars().take(QUOTED_CHARS_MAX).collect();
         format!("this is no message of a block stream ({why}): {quoted}")
     };
-    let wire: Wire = serde_json::from_str(text).map_err(|error| unreadable(&error.to_string()))?;
-    let said = match &wire.kind {
-        Some(kind) => control(kind, &wire),
-        None => data(wire, text)?,
-    };
-    said.ok_or_else(|| unreadable("keys are missing"))
+    let keys: DataKeys =
+        serde_json::from_str(text).map_err(|error| unreadable(&error.to_string()))?;
+    if keys.kind.is_some() {
+        return match ControlMessage::parse(text) {
+            Ok(ControlMessage::Close { .. }) | Err(ControlError::UnknownKind) => Ok(Said::Unknown),
+            Ok(message) => Ok(Said::Control(message)),
+            Err(error) => Err(unreadable(&error.to_string())),
+        };
+    }
+    data(keys, text)?.ok_or_else(|| unreadable("keys are missing"))
 }
 
-fn control(kind: &str, wire: &Wire<'_>) -> Option<Said> {
-    let Wire { height, index, first_height, tip_height, .. } = *wire;
-    Some(match kind {
-        "position" => Said::Position(Position { height, index, first_height, tip_height }),
-        "block" => Said::Block { height: height?, events: wire.events?.get().parse().ok()? },
-        "gap" => Said::Gap { from_height: wire.from_height?, to_height: wire.to_height? },
-        "filled" => Said::Filled { height: height? },
-        "heartbeat" => Said::Heartbeat { height },
-        _ => Said::Unknown,
-    })
-}
-
-fn data(wire: Wire<'_>, text: &str) -> Result<Option<Said>, String> {
-    let (Some(height), text) = (wire.height, text.to_owned()) else { return Ok(None) };
-    let asset_ids = wire.asset_ids.or(wire.asset_id.map(|id| vec![AssetId::Id(id)]));
-    let hash = wire.hash;
-    Ok(Some(match (wire.transaction_id, wire.transaction_ids, wire.events) {
+fn data(keys: DataKeys<'_>, text: &str) -> Result<Option<Said>, String> {
+    let (Some(height), text) = (keys.height, text.to_owned()) else { return Ok(None) };
+    let asset_ids = keys.asset_ids.or(keys.asset_id.map(|id| vec![AssetId::Id(id)]));
+    let hash = keys.hash;
+    Ok(Some(match (keys.transaction_id, keys.transaction_ids, keys.events) {
         (Some(transaction_id), ..) => {
             let named = |asset: AssetId| asset.or_own(&transaction_id);
             let asset_ids = asset_ids.unwrap_or_default().into_iter().map(named).collect();
             Said::Event(Event { height, transaction_id, asset_ids, text })
         }
         (_, Some(transaction_ids), _) => {
-            Said::Summary(Summary { height, hash, transaction_ids, text })
+            Said::Summary(BlockSummary { height, hash, transaction_ids, text })
         }
         (_, _, Some(events)) => {
             let events = batched(events.get())?;
@@ -211,6 +183,7 @@ fn batched(events: &str) -> Result<Vec<Event>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::control::Beginning;
 
     #[test]
     fn every_message_is_read() {
@@ -225,14 +198,14 @@ mod tests {
         let whole = r#"{"height": 7, "asset_ids": [{"id": "a"}, {"data": {"id": 5}}], "transaction_id": "t"}"#;
         let summary = r#"{"height": 7, "hash": null, "transaction_ids": ["t"]}"#;
         let batch = format!(r#"{{"height": 7, "hash": "h", "events": [{plain}]}}"#);
-        let none = Position { height: None, index: None, first_height: None, tip_height: None };
+        let none = Beginning { height: None, index: None, first_height: None, tip_height: None };
         for (text, said) in [
             (plain, Said::Event(event(plain, &["a"]))),
             (planetmint, Said::Event(event(planetmint, &["a", "b"]))),
             (whole, Said::Event(event(whole, &["a", "t"]))),
             (
                 summary,
-                Said::Summary(Summary {
+                Said::Summary(BlockSummary {
                     height: 7,
                     hash: None,
                     transaction_ids: vec!["t".into()],
@@ -250,27 +223,33 @@ mod tests {
             ),
             (
                 r#"{"type": "position", "height": null, "first_height": null, "tip_height": null}"#,
-                Said::Position(none),
+                Said::Control(ControlMessage::Position(none)),
             ),
             (
                 r#"{"type": "position", "height": 7, "index": 2, "first_height": 1, "tip_height": 9}"#,
-                Said::Position(Position {
+                Said::Control(ControlMessage::Position(Beginning {
                     height: Some(7),
                     index: Some(2),
                     first_height: Some(1),
                     tip_height: Some(9),
-                }),
+                })),
             ),
             (
                 r#"{"type": "block", "height": 7, "events": 3}"#,
-                Said::Block { height: 7, events: 3 },
+                Said::Control(ControlMessage::Block { height: 7, events: 3 }),
             ),
             (
                 r#"{"type": "gap", "from_height": 8, "to_height": 9}"#,
-                Said::Gap { from_height: 8, to_height: 9 },
+                Said::Control(ControlMessage::Gap { from_height: 8, to_height: 9 }),
             ),
-            (r#"{"type": "filled", "height": 8}"#, Said::Filled { height: 8 }),
-            (r#"{"type": "heartbeat", "height": 9}"#, Said::Heartbeat { height: Some(9) }),
+            (
+                r#"{"type": "filled", "height": 8}"#,
+                Said::Control(ControlMessage::Filled { height: 8 }),
+            ),
+            (
+                r#"{"type": "heartbeat", "height": 9}"#,
+                Said::Control(ControlMessage::Heartbeat { height: Some(9) }),
+            ),
             (r#"{"type": "new", "height": 1}"#, Said::Unknown),
         ] {
             assert_eq!(read(text), Ok(said), "{text}");

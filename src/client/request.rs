@@ -4,57 +4,21 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-
 use super::address::Address;
-use super::cursor::digits;
-use super::place::{Place, Resume};
 use super::state::StateFile;
+use super::tracker::Tracker;
 use super::trust::Trust;
-use super::{BuildError, Cursor, Stream};
+use super::{BuildError, FilterName, Start, Subscriber};
+use crate::protocol::{
+    AFTER, BATCH, BATCH_BLOCK, CONTROL, FROM_HEIGHT, FilterParameter, LIMIT, Query, QueryError,
+    StartError, Stream, UNTIL_HEIGHT, YES, height, messages,
+};
 use crate::secret;
 
-/// RFC 3986 section 2.3: what needs no escape.
-const ESCAPED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b',');
-const WHOLE_NUMBER: &str = "write a whole number from 0 to 2^63 - 1";
+const HEIGHT_WANTED: &str = "write a whole number from 0 to 2^63 - 1";
+const LIMIT_WANTED: &str = "write a whole number, at least 1";
 
-/// Where a stream begins.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Start {
-    /// With the first block committed from now on.
-    #[default]
-    Live,
-    /// With the newest block there is.
-    Latest,
-    /// With the oldest block that can be had.
-    Oldest,
-    /// With this height. One that is not available any more ends with
-    /// [`Error::Gone`](super::Error::Gone).
-    Height(u64),
-    /// With the block that lies so many before the newest.
-    BeforeTip(u64),
-    /// Behind what a cursor says.
-    After(Cursor),
-}
-
-/// One value that events are to have. Of several, those with one name are alternatives, and each
-/// name given must agree.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Filter {
-    /// Any owner of any output: a public key in base58.
-    PublicKey(String),
-    /// Any owner that an input spends from: a public key in base58.
-    OwnerBefore(String),
-    /// The event's asset: 64 hex digits.
-    AssetId(String),
-    /// The transaction itself: 64 hex digits.
-    TransactionId(String),
-    /// `CREATE`, `TRANSFER`, or what else the chain has.
-    Operation(String),
-}
-
-/// What a [`Stream`] is to be, before it is one. Connects to nothing.
+/// What a [`Subscriber`] is to ask for, before it is one. Connects to nothing.
 ///
 /// Parameters that the URL has already are understood; setting one of them here too is refused by
 /// [`Builder::build`]. Others in the URL are sent as they are.
@@ -73,18 +37,19 @@ pub struct Builder {
 #[derive(Debug, Clone, Default)]
 struct Parameters {
     start: Option<Start>,
-    filters: Vec<Filter>,
+    filters: Vec<FilterParameter>,
     until_height: Option<u64>,
     limit: Option<u64>,
     is_batch: bool,
 }
 
 /// What every connection of a stream asks for.
-pub(super) struct Request {
+pub(super) struct RequestTemplate {
     address: Address,
-    filters: Vec<Filter>,
-    until_height: Option<u64>,
-    is_batch: bool,
+    /// None where the path is no server's own, so that it cannot be told.
+    stream: Option<Stream>,
+    /// Where the first connection begins, and all that every connection asks for.
+    query: Query,
     others: Vec<String>,
     /// None for the system's authorities.
     trust: Option<Trust>,
@@ -110,14 +75,14 @@ impl Builder {
         Ok(builder)
     }
 
-    /// Where to begin; [`Start::Live`] if not set. A state file that remembers a cursor wins.
+    /// Where to begin; [`Start::Live`] if not set. A state file that remembers a position wins.
     pub fn start(mut self, start: Start) -> Self {
         self.beside.start = Some(start);
         self
     }
 
     /// Adds a value that events are to have; at most 100 in all. On `valid_transactions` only.
-    pub fn filter(mut self, filter: Filter) -> Self {
+    pub fn filter(mut self, filter: FilterParameter) -> Self {
         self.beside.filters.push(filter);
         self
     }
@@ -128,7 +93,7 @@ impl Builder {
         self
     }
 
-    /// Ends the stream behind so many events, summaries or batches.
+    /// Ends the stream behind so many events, summaries or batches: at least one.
     pub fn limit(mut self, messages: u64) -> Self {
         self.beside.limit = Some(messages);
         self
@@ -140,7 +105,7 @@ impl Builder {
         self
     }
 
-    /// Begins behind the cursor that this file remembers, if it exists; [`Stream::save`] writes it.
+    /// Begins at the position that this file remembers, if it exists; [`Subscriber::save`] writes it.
     pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_file = Some(path.into());
         self
@@ -158,73 +123,82 @@ impl Builder {
         self.address.to_string()
     }
 
-    /// A stream, not yet connected: [`Stream::next`] does that.
+    /// A subscriber, not yet connected: [`Subscriber::next`] does that.
     ///
     /// # Errors
-    /// What was set does not go together, or the state file or that of authorities cannot be used.
-    pub fn build(self) -> Result<Stream, BuildError> {
+    /// What was set does not go together or no server serves it, or the state file or that of authorities
+    /// cannot be used.
+    pub fn build(self) -> Result<Subscriber, BuildError> {
         let Self { address, in_url, beside, others, state_file, ca_file } = self;
         let trust = ca_file.map(|path| Trust::read(&path)).transpose()?;
-        let mut asked = joined(in_url, beside)?;
-        asked.filters.sort();
-        asked.filters.dedup();
-        let request = Request {
-            address,
-            filters: asked.filters,
-            until_height: asked.until_height,
-            is_batch: asked.is_batch,
-            others,
-            trust,
-        };
+        let Parameters { start, mut filters, until_height, limit, is_batch } =
+            joined(in_url, beside)?;
+        filters.sort();
+        filters.dedup();
+        let start = start.unwrap_or_default();
+        let query = Query { start, filters, until_height, limit, batch: is_batch, control: true };
+        let stream = Stream::at(address.path());
+        // What a server reads of it: nothing is sent that every server refuses.
+        Query::parse(&query.to_string(), stream.unwrap_or(Stream::Transactions), &[])?;
+        let mut request = RequestTemplate { address, stream, query, others, trust };
         let state = state_file.map(|path| StateFile::open(path, request.name())).transpose()?;
-        let remembered = state.as_ref().and_then(|state| state.cursor().cloned());
-        let start = remembered.map_or(asked.start.unwrap_or_default(), Start::After);
-        let place = Place::new(&request, start, asked.limit);
-        Ok(Stream::new(request, place, state))
+        if let Some(remembered) = state.as_ref().and_then(StateFile::cursor) {
+            request.query.start = Start::After(remembered.clone());
+        }
+        let tracker = Tracker::new(&request);
+        Ok(Subscriber::new(request, tracker, state))
     }
 
     fn take_from_url(&mut self, pair: &str) -> Result<(), BuildError> {
-        let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = percent_decode_str(raw).decode_utf8_lossy().into_owned();
+        let Some((name, value)) = form_urlencoded::parse(pair.as_bytes()).next() else {
+            return Ok(());
+        };
         let wrong = |wanted: &str| BuildError::Value {
-            parameter: name.to_owned(),
+            parameter: name.clone().into_owned(),
             value: secret::excerpt(&value),
             wanted: wanted.to_owned(),
         };
-        let number = || digits(&value).ok_or_else(|| wrong(WHOLE_NUMBER));
         let asked = &mut self.in_url;
-        let is_repeated = match name {
-            "from_height" | "after" => {
-                let start = match name {
-                    "after" => value.parse().map(Start::After).map_err(|error| format!("{error}")),
-                    _ => value.parse(),
+        let is_repeated = match &*name {
+            FROM_HEIGHT | AFTER => {
+                let start = match &*name {
+                    AFTER => value.parse().map(Start::After).map_err(|error| format!("{error}")),
+                    _ => value.parse().map_err(|error: StartError| error.to_string()),
                 };
                 match asked.start.replace(start.map_err(|wanted| wrong(&wanted))?) {
-                    Some(Start::After(_)) if name == "from_height" => {
+                    Some(Start::After(_)) if name == FROM_HEIGHT => {
                         return Err(BuildError::TwoStarts);
                     }
-                    Some(other) if name == "after" && !matches!(other, Start::After(_)) => {
+                    Some(other) if name == AFTER && !matches!(other, Start::After(_)) => {
                         return Err(BuildError::TwoStarts);
                     }
                     earlier => earlier.is_some(),
                 }
             }
-            "until_height" => asked.until_height.replace(number()?).is_some(),
-            "limit" => asked.limit.replace(number()?).is_some(),
-            "batch" if value == "block" => std::mem::replace(&mut asked.is_batch, true),
-            "batch" => return Err(wrong("write batch=block")),
-            "control" if value == "true" => false,
-            "control" => return Err(wrong("this client asks for control messages itself")),
+            UNTIL_HEIGHT => {
+                let height = height(&value).ok_or_else(|| wrong(HEIGHT_WANTED))?;
+                asked.until_height.replace(height).is_some()
+            }
+            LIMIT => {
+                let limit = messages(&value).ok_or_else(|| wrong(LIMIT_WANTED))?;
+                asked.limit.replace(limit).is_some()
+            }
+            BATCH if value == BATCH_BLOCK => std::mem::replace(&mut asked.is_batch, true),
+            BATCH => return Err(wrong("write batch=block")),
+            CONTROL if value == YES => false,
+            CONTROL => return Err(wrong("this client asks for control messages itself")),
             _ => {
-                match Filter::named(name, value.clone()) {
-                    Some(filter) => asked.filters.push(filter),
+                match FilterName::of(&name) {
+                    Some(filter) => asked
+                        .filters
+                        .push(FilterParameter::new(filter, &value).map_err(QueryError::from)?),
                     None => self.others.push(pair.to_owned()),
                 }
                 false
             }
         };
         match is_repeated {
-            true => Err(BuildError::Repeated { parameter: name.to_owned() }),
+            true => Err(BuildError::Repeated { parameter: name.into_owned() }),
             false => Ok(()),
         }
     }
@@ -239,11 +213,11 @@ impl fmt::Debug for Builder {
     }
 }
 
-impl fmt::Debug for Request {
+impl fmt::Debug for RequestTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, filters, until_height, is_batch, others, trust: _ } = self;
+        let Self { address, stream: _, query, others, trust: _ } = self;
         let others = others.len();
-        write!(f, "Request {address:?} {filters:?} {until_height:?} {is_batch} +{others}")
+        write!(f, "RequestTemplate {address:?} {query:?} +{others}")
     }
 }
 
@@ -255,48 +229,31 @@ impl FromStr for Builder {
     }
 }
 
-impl Request {
-    pub fn address(&self) -> &Address {
-        &self.address
-    }
-
+impl RequestTemplate {
     pub fn trust(&self) -> Option<Trust> {
         self.trust.clone()
     }
 
-    pub fn is_filtered(&self) -> bool {
-        !self.filters.is_empty()
+    pub fn stream(&self) -> Option<Stream> {
+        self.stream
     }
 
-    pub fn is_batch(&self) -> bool {
-        self.is_batch
-    }
-
-    pub fn until_height(&self) -> Option<u64> {
-        self.until_height
+    pub fn query(&self) -> &Query {
+        &self.query
     }
 
     /// What to connect to, to go on from `resume` for `limit` messages at most.
-    pub fn url(&self, resume: &Resume, limit: Option<u64>) -> String {
-        let mut pairs = match resume {
-            Resume::Start(Start::Live) => Vec::new(),
-            Resume::Start(Start::After(cursor)) | Resume::After(cursor) => {
-                vec![format!("after={cursor}")]
-            }
-            Resume::Start(start) => vec![format!("from_height={start}")],
-        };
-        pairs.extend(self.filters.iter().map(ToString::to_string));
-        pairs.extend(self.until_height.map(|height| format!("until_height={height}")));
-        pairs.extend(limit.map(|limit| format!("limit={limit}")));
-        pairs.extend(self.is_batch.then(|| "batch=block".to_owned()));
-        pairs.extend_from_slice(&self.others);
-        pairs.push("control=true".to_owned());
-        format!("{}?{}", self.address.url(), pairs.join("&"))
+    pub fn url(&self, resume: Start, limit: Option<u64>) -> String {
+        let query = Query { start: resume, limit, control: false, ..self.query.clone() };
+        let mut parameters = query.parameters();
+        parameters.extend_from_slice(&self.others);
+        parameters.extend(Query { control: true, ..Query::default() }.parameters());
+        format!("{}?{}", self.address.url(), parameters.join("&"))
     }
 
-    /// The stream's name in a state file: what its cursors are cursors of.
+    /// The stream's name in a state file: what its positions are positions of.
     fn name(&self) -> String {
-        let filters: Vec<String> = self.filters.iter().map(ToString::to_string).collect();
+        let filters: Vec<String> = self.query.filters.iter().map(ToString::to_string).collect();
         match filters.is_empty() {
             true => self.address.path().to_owned(),
             false => format!("{}?{}", self.address.path(), filters.join("&")),
@@ -307,22 +264,22 @@ impl Request {
 fn joined(in_url: Parameters, beside: Parameters) -> Result<Parameters, BuildError> {
     let twice = |parameter: &str| BuildError::Twice { parameter: parameter.to_owned() };
     match (&in_url.start, &beside.start) {
-        (Some(Start::After(_)), Some(Start::After(_))) => return Err(twice("after")),
+        (Some(Start::After(_)), Some(Start::After(_))) => return Err(twice(AFTER)),
         (Some(Start::After(_)), Some(_)) | (Some(_), Some(Start::After(_))) => {
             return Err(BuildError::TwoStarts);
         }
-        (Some(_), Some(_)) => return Err(twice("from_height")),
+        (Some(_), Some(_)) => return Err(twice(FROM_HEIGHT)),
         _ => {}
     }
     if in_url.until_height.is_some() && beside.until_height.is_some() {
-        return Err(twice("until_height"));
+        return Err(twice(UNTIL_HEIGHT));
     }
     if in_url.limit.is_some() && beside.limit.is_some() {
-        return Err(twice("limit"));
+        return Err(twice(LIMIT));
     }
-    let named: Vec<&str> = in_url.filters.iter().map(Filter::name).collect();
+    let named: Vec<FilterName> = in_url.filters.iter().map(FilterParameter::name).collect();
     if let Some(filter) = beside.filters.iter().find(|filter| named.contains(&filter.name())) {
-        return Err(twice(filter.name()));
+        return Err(twice(filter.name().as_str()));
     }
     Ok(Parameters {
         start: in_url.start.or(beside.start),
@@ -331,80 +288,6 @@ fn joined(in_url: Parameters, beside: Parameters) -> Result<Parameters, BuildErr
         limit: in_url.limit.or(beside.limit),
         is_batch: in_url.is_batch || beside.is_batch,
     })
-}
-
-impl Filter {
-    /// The URL parameter.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::PublicKey(_) => "public_key",
-            Self::OwnerBefore(_) => "owner_before",
-            Self::AssetId(_) => "asset_id",
-            Self::TransactionId(_) => "transaction_id",
-            Self::Operation(_) => "operation",
-        }
-    }
-
-    fn value(&self) -> &str {
-        match self {
-            Self::PublicKey(value)
-            | Self::OwnerBefore(value)
-            | Self::AssetId(value)
-            | Self::TransactionId(value)
-            | Self::Operation(value) => value,
-        }
-    }
-
-    pub(super) fn named(name: &str, value: String) -> Option<Self> {
-        let kinds: [fn(String) -> Self; 5] = [
-            Self::PublicKey,
-            Self::OwnerBefore,
-            Self::AssetId,
-            Self::TransactionId,
-            Self::Operation,
-        ];
-        kinds.iter().map(|kind| kind(value.clone())).find(|filter| filter.name() == name)
-    }
-}
-
-/// As it stands in a URL.
-impl fmt::Display for Filter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.name(), utf8_percent_encode(self.value(), ESCAPED))
-    }
-}
-
-/// The values of `from_height`; a cursor as the value of `after`.
-impl fmt::Display for Start {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Live => f.write_str("live"),
-            Self::Latest => f.write_str("latest"),
-            Self::Oldest => f.write_str("oldest"),
-            Self::Height(height) => write!(f, "{height}"),
-            Self::BeforeTip(blocks) => write!(f, "-{blocks}"),
-            Self::After(cursor) => write!(f, "{cursor}"),
-        }
-    }
-}
-
-/// From a value of `from_height`: `oldest`, `latest`, a height, or `-N`.
-impl FromStr for Start {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let start = match text {
-            "oldest" => Some(Self::Oldest),
-            "latest" => Some(Self::Latest),
-            _ => match text.strip_prefix('-') {
-                Some(blocks) => digits(blocks).map(Self::BeforeTip),
-                None => digits(text).map(Self::Height),
-            },
-        };
-        start.ok_or_else(|| {
-            "write oldest, latest, a height, or -N for N blocks before the newest".to_owned()
-        })
-    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::request::Filter;
-use super::{Cursor, StateError};
+use super::{FilterName, Position, StateError};
 use crate::record::RecordFile;
 use crate::secret;
 
@@ -19,7 +18,7 @@ pub(super) struct StateFile {
     file: RecordFile,
     stream: String,
     /// What the file says now.
-    saved: Option<Cursor>,
+    saved: Option<Position>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,7 +33,7 @@ fn is_stream(text: &str) -> bool {
     let (path, query) = text.split_once('?').unwrap_or((text, ""));
     let is_filter = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Filter::named(name, value.to_owned()).is_some() && !value.contains(['?', '=', '@'])
+        FilterName::of(name).is_some() && !value.contains(['?', '=', '@'])
     };
     secret::masked(path) == path && query.split('&').filter(|pair| !pair.is_empty()).all(is_filter)
 }
@@ -53,12 +52,12 @@ impl StateFile {
         Ok(Self { file, stream, saved })
     }
 
-    pub fn cursor(&self) -> Option<&Cursor> {
+    pub fn cursor(&self) -> Option<&Position> {
         self.saved.as_ref()
     }
 
     /// Writes, unless the file says so already. A crash leaves the old file or the new one.
-    pub fn save(&mut self, cursor: &Cursor) -> Result<(), StateError> {
+    pub fn save(&mut self, cursor: &Position) -> Result<(), StateError> {
         if self.saved.as_ref() == Some(cursor) {
             return Ok(());
         }
@@ -74,13 +73,13 @@ impl StateFile {
 }
 
 /// The cursor in the text of a state file.
-fn remembered(path: &Path, text: &str, stream: &str) -> Result<Cursor, StateError> {
+fn remembered(path: &Path, text: &str, stream: &str) -> Result<Position, StateError> {
     let malformed = |why| StateError::Malformed { path: path.into(), why };
     // Without the library's own words, which quote values: another file may hold a secret.
     let content: Content = serde_json::from_str(text).map_err(|error| {
         malformed(format!("line {}, column {}: it is no {WRITTEN}", error.line(), error.column()))
     })?;
-    let cursor: Cursor = content
+    let cursor: Position = content
         .cursor
         .parse()
         .map_err(|_| malformed("its `cursor` is no cursor, such as 42 or 42.7".to_owned()))?;
@@ -178,7 +177,7 @@ mod tests {
         let path = place.join("state");
         let mut state = open(&path, "/x").expect("a new file");
         fs::remove_dir(&place).expect("removed");
-        let cursor = Cursor::after_block(1);
+        let cursor = Position::after_block(1);
         let error = state.save(&cursor).expect_err("there is no directory").to_string();
         assert!(error.contains("cannot write") && error.contains("name a file in"), "{error}");
         fs::create_dir(&place).expect("made");

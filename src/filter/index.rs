@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
 
-use super::Parameter;
 use crate::block::{Fields, TransactionField};
+use crate::protocol::FilterName;
 
 /// A block's events by the hashes of what they can be filtered by.
 ///
@@ -62,20 +62,20 @@ impl Index {
     }
 }
 
-pub(super) fn hash(parameter: Parameter, value: &str) -> u64 {
+pub(super) fn hash(name: FilterName, value: &str) -> u64 {
     static KEY: OnceLock<RandomState> = OnceLock::new();
     let mut hasher = KEY.get_or_init(RandomState::new).build_hasher();
-    hasher.write_u8(parameter as u8);
+    hasher.write_u8(name as u8);
     hasher.write(value.as_bytes());
     hasher.finish()
 }
 
-pub(super) fn tagged(field: TransactionField<'_>) -> (Parameter, &str) {
+pub(super) fn tagged(field: TransactionField<'_>) -> (FilterName, &str) {
     match field {
-        TransactionField::PublicKey(key) => (Parameter::PublicKey, key),
-        TransactionField::OwnerBefore(key) => (Parameter::OwnerBefore, key),
-        TransactionField::AssetId(id) => (Parameter::AssetId, id),
-        TransactionField::TransactionId(id) => (Parameter::TransactionId, id),
-        TransactionField::Operation(name) => (Parameter::Operation, name),
+        TransactionField::PublicKey(key) => (FilterName::PublicKey, key),
+        TransactionField::OwnerBefore(key) => (FilterName::OwnerBefore, key),
+        TransactionField::AssetId(id) => (FilterName::AssetId, id),
+        TransactionField::TransactionId(id) => (FilterName::TransactionId, id),
+        TransactionField::Operation(name) => (FilterName::Operation, name),
     }
 }

@@ -12,6 +12,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 
 use super::{EncodedBlock, FIN_TEXT, FIN_TEXT_DEFLATED, write_header};
 use crate::event::write_hash;
+use crate::protocol::{ControlMessage, Position};
 
 /// Between the payloads of a batch.
 pub const SEPARATOR: &[u8] = b", ";
@@ -97,19 +98,18 @@ pub fn encode_as(block: &EncodedBlock, encoding: Encoding) -> MessageRun {
     match encoding {
         Encoding::Batch => whole(|out| write_batch(out, block, Framing::WebSocket)),
         Encoding::BlockEnd => whole(|out| {
-            let json = block_end(block);
-            out.extend(text_frame(&json));
+            out.extend(text_frame(&block_end(block).to_json()));
         }),
         Encoding::SseEvents => each_event(block, write_sse_event),
         Encoding::SseSummary => whole(|out| {
-            let id = block.height.to_string();
+            let id = after(block).to_string();
             let json = payload(&block.summary);
             write_sse(out, Some(&id), None, Some(json));
         }),
         Encoding::SseBatch => whole(|out| write_batch(out, block, Framing::EventStream)),
         Encoding::SseBlockEnd => whole(|out| {
-            let (id, json) = (block.height.to_string(), block_end(block));
-            write_sse(out, Some(&id), Some("block"), Some(json.as_bytes()));
+            let (id, mark) = (after(block).to_string(), block_end(block));
+            write_sse(out, Some(&id), Some(mark.kind()), Some(mark.to_json().as_bytes()));
         }),
         Encoding::GzipEvents => {
             let mut compress = Compress::new(Compression::new(LEVEL), false);
@@ -195,7 +195,7 @@ fn write_batch_head(out: &mut Vec<u8>, block: &EncodedBlock, wire: Framing, even
             write_header(out, FIN_TEXT, (json.len() + events_bytes + tail) as u64);
         }
         Framing::EventStream => {
-            out.extend_from_slice(format!("id: {}\ndata: ", block.height).as_bytes());
+            out.extend_from_slice(format!("id: {}\ndata: ", after(block)).as_bytes());
         }
     }
     out.append(&mut json);
@@ -215,13 +215,17 @@ fn write_batch(out: &mut Vec<u8>, block: &EncodedBlock, wire: Framing) {
     out.extend_from_slice(batch_tail(wire));
 }
 
-fn block_end(block: &EncodedBlock) -> String {
-    let (height, events) = (block.height, block.events_len());
-    format!("{{\"type\": \"block\", \"height\": {height}, \"events\": {events}}}")
+fn block_end(block: &EncodedBlock) -> ControlMessage {
+    ControlMessage::Block { height: block.height, events: block.events_len() as u64 }
+}
+
+/// What the whole block's messages are named by in an event stream.
+fn after(block: &EncodedBlock) -> Position {
+    Position::after_block(block.height)
 }
 
 fn write_sse_event(out: &mut Vec<u8>, block: &EncodedBlock, index: usize) {
-    let id = format!("{}.{index}", block.height);
+    let id = Position::after_event(block.height, index as u64).to_string();
     write_sse(out, Some(&id), None, Some(block.payload(index)));
 }
 

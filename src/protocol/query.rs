@@ -1,64 +1,46 @@
 //! What a stream's URL asks for: parsed whole or refused by name, so that nobody believes a parameter
 //! was understood which was not. Pure.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
+use super::filter::{FilterError, FilterName, FilterParameter};
+use super::number::{height, number};
+use super::start::Start;
 use super::stream::Stream;
-use crate::block::HEIGHT_MAX;
-use crate::filter::{Filter, Parameter};
 use crate::secret;
 
-/// Parameters beside the filters.
-const SINGLE: [&str; 6] = ["from_height", "after", "until_height", "limit", "batch", "control"];
+pub const FROM_HEIGHT: &str = "from_height";
+pub const AFTER: &str = "after";
+pub const UNTIL_HEIGHT: &str = "until_height";
+pub const LIMIT: &str = "limit";
+pub const BATCH: &str = "batch";
+pub const CONTROL: &str = "control";
 /// A credential, which is read elsewhere; passed over here, and where nobody is asked for one.
 pub const ACCESS_TOKEN: &str = "access_token";
-const FILTERS: [Parameter; 5] = [
-    Parameter::PublicKey,
-    Parameter::OwnerBefore,
-    Parameter::AssetId,
-    Parameter::TransactionId,
-    Parameter::Operation,
-];
+/// Parameters beside the filters.
+const SINGLE: [&str; 6] = [FROM_HEIGHT, AFTER, UNTIL_HEIGHT, LIMIT, BATCH, CONTROL];
+/// The value of `batch`.
+pub const BATCH_BLOCK: &str = "block";
+/// The values of `control`.
+pub const YES: &str = "true";
+const NO: &str = "false";
+const UNKNOWN: &str = "unknown parameter ";
 const IGNORED: &str = "server.ignored_parameters lists what is passed over";
 /// Names further off than this are not taken for a slip of the pen.
 const SIMILARITY_MIN: f64 = 0.75;
-const TRANSACTION_ID_DIGITS: usize = 64;
 
 /// A stream's parameters.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Query {
     pub start: Start,
+    /// Values that events are to have; none: every event is wanted.
+    pub filters: Vec<FilterParameter>,
     /// The last block wanted.
     pub until_height: Option<u64>,
     /// Data messages wanted; at least 1.
     pub limit: Option<u64>,
-    pub filter: Filter,
     pub batch: bool,
     pub control: bool,
-}
-
-/// Where a client wants to begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Start {
-    /// With what comes from now on.
-    Live,
-    /// With this block.
-    Height(u64),
-    /// With the block so many before the tip.
-    BeforeTip(u64),
-    Oldest,
-    /// With the tip.
-    Latest,
-    /// Behind an event, by its place among all of its block.
-    AfterEvent {
-        height: u64,
-        index: u64,
-    },
-    /// Behind a transaction, 64 hex digits in lower case.
-    AfterTransaction {
-        height: u64,
-        id: Box<str>,
-    },
 }
 
 /// A query that cannot be served, in a sentence that names the parameter.
@@ -75,18 +57,17 @@ impl Query {
     /// each other: the client mends its URL.
     pub fn parse(query: &str, stream: Stream, ignored: &[String]) -> Result<Self, QueryError> {
         let mut values: [Option<String>; SINGLE.len()] = Default::default();
-        let mut filter = Filter::default();
+        let mut filters = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if let Some(place) = SINGLE.iter().position(|single| *single == name) {
                 if values[place].replace(value.into_owned()).is_some() {
                     return Err(QueryError(format!("`{name}` is given twice")));
                 }
-            } else if let Some(parameter) = FILTERS.iter().find(|filter| filter.name() == name) {
+            } else if let Some(filter) = FilterName::of(&name) {
                 if stream == Stream::Blocks {
                     return Err(transactions_only(&name));
                 }
-                let added = filter.add(*parameter, &value);
-                added.map_err(|error| QueryError(error.to_string()))?;
+                FilterParameter::new(filter, &value)?.add_to(&mut filters)?;
             } else if name != ACCESS_TOKEN && !ignored.iter().any(|ignored| *ignored == name) {
                 return Err(unknown(&name, &value));
             }
@@ -94,129 +75,84 @@ impl Query {
         let [from_height, after, until_height, limit, batch, control] = values;
         let start = match (from_height, after) {
             (None, None) => Start::Live,
-            (Some(from), None) => start_from(&from)?,
-            (None, Some(after)) => start_after(&after, stream, "after")?,
+            (Some(from), None) => Start::from_height(&from)?,
+            (None, Some(after)) => Start::after(&after, stream)?,
             (Some(_), Some(_)) => {
-                return Err(QueryError("`from_height` and `after` exclude each other".into()));
+                return Err(QueryError(format!(
+                    "`{FROM_HEIGHT}` and `{AFTER}` exclude each other"
+                )));
             }
         };
         let batch = match batch.as_deref() {
             None => false,
-            Some(_) if stream == Stream::Blocks => return Err(transactions_only("batch")),
-            Some("block") => true,
-            Some(other) => return Err(bad("batch", other, "`block`")),
+            Some(_) if stream == Stream::Blocks => return Err(transactions_only(BATCH)),
+            Some(BATCH_BLOCK) => true,
+            Some(other) => return Err(QueryError::bad(BATCH, other, "`block`")),
         };
         let control = match control.as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(other) => return Err(bad("control", other, "`true` or `false`")),
+            None | Some(NO) => false,
+            Some(YES) => true,
+            Some(other) => return Err(QueryError::bad(CONTROL, other, "`true` or `false`")),
         };
-        let until_height = until_height
-            .map(|text| height(&text).ok_or_else(|| bad("until_height", &text, "a height")));
+        let until_height = until_height.map(|text| {
+            height(&text).ok_or_else(|| QueryError::bad(UNTIL_HEIGHT, &text, "a height"))
+        });
         let limit = limit.map(|text| {
-            let limit = number(&text).filter(|limit| *limit > 0);
-            limit.ok_or_else(|| bad("limit", &text, "a number of messages, at least 1"))
+            let wanted = "a number of messages, at least 1";
+            messages(&text).ok_or_else(|| QueryError::bad(LIMIT, &text, wanted))
         });
         let (until_height, limit) = (until_height.transpose()?, limit.transpose()?);
-        Ok(Self { start, until_height, limit, filter, batch, control })
+        Ok(Self { start, filters, until_height, limit, batch, control })
     }
+
+    /// What [`Query::parse`] reads, one parameter each; none of a value that says nothing.
+    pub fn parameters(&self) -> Vec<String> {
+        let Self { start, filters, until_height, limit, batch, control } = self;
+        let mut parameters = Vec::from_iter(start.to_query());
+        parameters.extend(filters.iter().map(ToString::to_string));
+        parameters.extend(until_height.map(|height| format!("{UNTIL_HEIGHT}={height}")));
+        parameters.extend(limit.map(|limit| format!("{LIMIT}={limit}")));
+        parameters.extend(batch.then(|| format!("{BATCH}={BATCH_BLOCK}")));
+        parameters.extend(control.then(|| format!("{CONTROL}={YES}")));
+        parameters
+    }
+}
+
+/// As it stands in a URL, behind the question mark.
+impl Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.parameters().join("&"))
+    }
+}
+
+/// The value of `limit`: at least 1.
+pub fn messages(text: &str) -> Option<u64> {
+    number(text).filter(|messages| *messages > 0)
 }
 
 /// The filters of a URL's query, as they stand there.
 pub fn filter_text(query: &str) -> String {
-    let is_filter = |name: &str| FILTERS.iter().any(|filter| filter.name() == name);
-    let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| is_filter(name));
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    let filters = pairs.filter(|(name, _)| FilterName::of(name).is_some());
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(filters).finish()
 }
 
-impl Start {
-    /// Reads the `Last-Event-ID` header of Server-Sent Events: `H` or `H.I`.
-    ///
-    /// # Errors
-    /// It is not one of ours.
-    pub fn of_last_event_id(text: &str, stream: Stream) -> Result<Self, QueryError> {
-        match start_after(text, stream, "Last-Event-ID")? {
-            Self::AfterTransaction { .. } => Err(bad("Last-Event-ID", text, "`H` or `H.I`")),
-            start => Ok(start),
-        }
-    }
+/// The parameter that a refusal says is not known there.
+pub fn unknown_parameter(message: &str) -> Option<&str> {
+    let (name, _) = message.strip_prefix(UNKNOWN)?.strip_prefix('`')?.split_once('`')?;
+    Some(name)
+}
 
-    /// As a URL's query says it, if it names a place.
-    pub fn in_url(&self) -> Option<String> {
-        Some(match self {
-            Self::Live => return None,
-            Self::Height(0) => "from_height=0".to_owned(),
-            Self::Height(height) => format!("after={}", height - 1),
-            Self::BeforeTip(blocks) => format!("from_height=-{blocks}"),
-            Self::Oldest => "from_height=oldest".to_owned(),
-            Self::Latest => "from_height=latest".to_owned(),
-            Self::AfterEvent { height, index } => format!("after={height}.{index}"),
-            Self::AfterTransaction { height, id } => format!("after={height}.{id}"),
-        })
-    }
-
-    /// The first height of which the client has not had everything, where it names one.
-    pub fn first_wanted(&self) -> Option<u64> {
-        match self {
-            Self::Height(height)
-            | Self::AfterEvent { height, .. }
-            | Self::AfterTransaction { height, .. } => Some(*height),
-            Self::Live | Self::BeforeTip(_) | Self::Oldest | Self::Latest => None,
-        }
-    }
-
-    /// Whether it means the oldest there is where that much is not to be had.
-    pub fn is_as_far_as_there_is(&self) -> bool {
-        matches!(self, Self::Oldest | Self::BeforeTip(_))
+impl QueryError {
+    pub(super) fn bad(name: &str, value: &str, wanted: &str) -> Self {
+        Self(format!("`{name}`: {:?} is not {wanted}", secret::excerpt(value)))
     }
 }
 
-fn start_from(text: &str) -> Result<Start, QueryError> {
-    let start = match text {
-        "oldest" => Some(Start::Oldest),
-        "latest" => Some(Start::Latest),
-        text => match text.strip_prefix('-') {
-            Some(blocks) => number(blocks).map(Start::BeforeTip),
-            None => height(text).map(Start::Height),
-        },
-    };
-    let wanted = "a height, `-N` for N blocks before the tip, `oldest` or `latest`";
-    start.ok_or_else(|| bad("from_height", text, wanted))
-}
-
-fn start_after(text: &str, stream: Stream, name: &str) -> Result<Start, QueryError> {
-    let (block, within) = match text.split_once('.') {
-        Some((block, within)) => (block, Some(within)),
-        None => (text, None),
-    };
-    if within.is_some() && stream == Stream::Blocks {
-        return Err(bad(name, text, "a height: a block is one message on `valid_blocks`"));
+impl From<FilterError> for QueryError {
+    fn from(error: FilterError) -> Self {
+        Self(error.to_string())
     }
-    let start = height(block).and_then(|height| match within {
-        None => Some(Start::Height(height + 1)),
-        Some(id) if id.len() == TRANSACTION_ID_DIGITS => {
-            let is_hex = id.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let id = is_hex.then(|| id.to_ascii_lowercase().into_boxed_str())?;
-            Some(Start::AfterTransaction { height, id })
-        }
-        Some(index) => number(index).map(|index| Start::AfterEvent { height, index }),
-    });
-    let wanted = "`H`, `H.I` (event I of block H) or `H.T` (a transaction's 64 hex digits)";
-    start.ok_or_else(|| bad(name, text, wanted))
-}
-
-fn height(text: &str) -> Option<u64> {
-    number(text).filter(|height| *height <= HEIGHT_MAX)
-}
-
-/// Decimal digits and nothing else.
-fn number(text: &str) -> Option<u64> {
-    let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| is_digits)
-}
-
-fn bad(name: &str, value: &str, wanted: impl Display) -> QueryError {
-    QueryError(format!("`{name}`: {:?} is not {wanted}", secret::excerpt(value)))
 }
 
 fn transactions_only(name: &str) -> QueryError {
@@ -226,7 +162,8 @@ fn transactions_only(name: &str) -> QueryError {
 /// A token may stand in a name's place: `?TOKEN`, or `?access_token%3DTOKEN`. The client is told without it,
 /// since what it is told is logged, here and on the way.
 fn unknown(name: &str, value: &str) -> QueryError {
-    let known = SINGLE.into_iter().chain(FILTERS.map(Parameter::name)).chain([ACCESS_TOKEN]);
+    let filters = FilterName::ALL.map(FilterName::as_str);
+    let known = SINGLE.into_iter().chain(filters).chain([ACCESS_TOKEN]);
     let nearest = known
         .map(|known| (strsim::jaro_winkler(known, name), known))
         .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
@@ -237,17 +174,61 @@ fn unknown(name: &str, value: &str) -> QueryError {
         Some(name) => format!("`{name}`"),
         None => "(not shown: it may be a token)".to_owned(),
     };
-    QueryError(format!("unknown parameter {quoted}{hint}{IGNORED}"))
+    QueryError(format!("{UNKNOWN}{quoted}{hint}{IGNORED}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::filter::tests::any_filter;
+    use super::super::start::tests::any_start;
+    use super::super::{HEIGHT_MAX, Position, Within};
     use super::*;
+    use proptest::option;
+    use proptest::prelude::*;
 
     const KEY: &str = "DJgnirZfikN3zr2pW9yTFM39t8EbTPZ9oSZjf3pRYHEa";
 
     fn parse(query: &str) -> Result<Query, QueryError> {
         Query::parse(query, Stream::Transactions, &["session".to_owned()])
+    }
+
+    proptest! {
+        #[test]
+        fn a_query_is_read_as_it_is_written(
+            start in prop_oneof![Just(Start::Live), any_start()],
+            filters in prop::collection::vec(any_filter(), 0..5),
+            until_height in option::of(0..=HEIGHT_MAX),
+            limit in option::of(1..=u64::MAX),
+            batch: bool,
+            control: bool,
+        ) {
+            let query = Query { start, filters, until_height, limit, batch, control };
+            let text = query.to_string();
+            prop_assert_eq!(Query::parse(&text, Stream::Transactions, &[]), Ok(query.clone()));
+            let filters: Vec<String> = query.filters.iter().map(ToString::to_string).collect();
+            prop_assert_eq!(filter_text(&text), filters.join("&"));
+        }
+
+        #[test]
+        fn a_query_for_blocks_is_read_as_it_is_written(
+            start in prop_oneof![Just(Start::Live), any_start()],
+            until_height in option::of(0..=HEIGHT_MAX),
+            limit in option::of(1..=u64::MAX),
+            control: bool,
+        ) {
+            let is_inside = start.is_inside_block();
+            let query = Query { start, until_height, limit, control, ..Query::default() };
+            let read = Query::parse(&query.to_string(), Stream::Blocks, &[]);
+            prop_assert_eq!(read.ok(), (!is_inside).then_some(query));
+        }
+
+        #[test]
+        fn the_name_of_an_unknown_parameter_is_read_as_it_is_written(name in "[a-z_]{1,32}") {
+            let is_known = SINGLE.contains(&&*name) || FilterName::of(&name).is_some();
+            prop_assume!(!is_known && name != ACCESS_TOKEN);
+            let error = parse(&format!("{name}=1&session=1")).expect_err("unknown").to_string();
+            prop_assert_eq!(unknown_parameter(&error), Some(&*name));
+        }
     }
 
     #[test]
@@ -263,12 +244,12 @@ mod tests {
             ("from_height=oldest", Start::Oldest),
             ("from_height=latest", Start::Latest),
             ("from%5Fheight=%34%32", Start::Height(42)),
-            ("after=42", Start::Height(43)),
-            (&format!("after={max}"), Start::Height(max + 1)),
-            ("after=42.7", Start::AfterEvent { height: 42, index: 7 }),
+            ("after=42", Start::After(Position::after_block(42))),
+            (&format!("after={max}"), Start::After(Position::after_block(max))),
+            ("after=42.7", Start::After(Position::after_event(42, 7))),
             (
                 &format!("after=42.{}", id.to_uppercase()),
-                Start::AfterTransaction { height: 42, id: id.clone().into() },
+                Start::After(Position::new(42, Within::transaction(&id))),
             ),
         ] {
             assert_eq!(parse(query).expect(query).start, expected, "{query}");
@@ -282,9 +263,9 @@ mod tests {
         ))
         .expect("a query");
         assert_eq!((query.until_height, query.limit), (Some(9), Some(3)));
-        assert!(query.batch && query.control && !query.filter.is_empty());
+        assert!(query.batch && query.control && !query.filters.is_empty());
         let query = parse("control=false").expect("a query");
-        assert!(!query.batch && !query.control && query.filter.is_empty());
+        assert!(!query.batch && !query.control && query.filters.is_empty());
     }
 
     #[test]
@@ -362,22 +343,14 @@ mod tests {
     #[test]
     fn blocks_have_no_filter_no_batch_and_no_events() {
         let parse = |query: &str| Query::parse(query, Stream::Blocks, &[]);
-        assert_eq!(parse("after=4&limit=1").expect("a query").start, Start::Height(5));
+        assert_eq!(
+            parse("after=4&limit=1").expect("a query").start,
+            Start::After(Position::after_block(4))
+        );
         assert!(parse("control=true&until_height=7").is_ok());
         for query in ["operation=CREATE", "batch=block", "after=4.1"] {
             let error = parse(query).expect_err(query).to_string();
             assert!(error.contains("valid_blocks"), "{query}: {error}");
         }
-    }
-
-    #[test]
-    fn a_browsers_last_event_is_read() {
-        let check = |text: &str, stream| Start::of_last_event_id(text, stream).ok();
-        assert_eq!(check("42", Stream::Blocks), Some(Start::Height(43)));
-        let within = Start::AfterEvent { height: 42, index: 7 };
-        assert_eq!(check("42.7", Stream::Transactions), Some(within));
-        assert_eq!(check("42.7", Stream::Blocks), None);
-        assert_eq!(check(&format!("42.{}", "a".repeat(64)), Stream::Transactions), None);
-        assert_eq!(check("x", Stream::Transactions), None);
     }
 }

@@ -4,20 +4,22 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::protocol::RefusalBody;
 
 pub type Answer = Response<Full<Bytes>>;
 
 /// An answer that says no: a status and a message, as JSON.
 pub fn refusal(status: StatusCode, message: &str) -> Answer {
-    json_answer(status, &json!({ "status": status.as_u16(), "message": message }))
+    json_answer(status, &RefusalBody { status: status.as_u16(), message }.to_json())
 }
 
 /// A refusal as bytes, on a connection that is not HTTP's any more. Behind the status's reason further
 /// headers may stand, each after an end of line. `readers` are the lines that say who may read it.
 pub fn refusal_bytes(status: &str, message: &str, readers: &[u8]) -> Vec<u8> {
-    let (code, message) = (&status[..3], Value::from(message));
-    let body = format!("{{\"status\":{code},\"message\":{message}}}\n");
+    let code = status[..3].parse().expect("bug: a status begins with its number");
+    let body = format!("{}\n", RefusalBody { status: code, message }.to_text());
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
          Cache-Control: no-store\r\nConnection: close\r\n",

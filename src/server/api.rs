@@ -9,11 +9,8 @@ use super::door::Door;
 use super::proxy;
 use super::visit::Visit;
 use crate::config;
+use crate::protocol::{ApiRoot, STATUS_PATH, Stream};
 
-pub const ROOT_PATH: &str = "/api/v1";
-pub const STATUS_PATH: &str = "/api/v1/status";
-pub const TRANSACTIONS_PATH: &str = "/api/v1/streams/valid_transactions";
-pub const BLOCKS_PATH: &str = "/api/v1/streams/valid_blocks";
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
@@ -27,11 +24,13 @@ pub fn root(request: &Request<Incoming>, door: &Door, visit: &Visit) -> Value {
 
 pub fn api_root(request: &Request<Incoming>, door: &Door, visit: &Visit) -> Value {
     let Advertised { base, prefix } = advertised(request, &door.around.limits, visit);
-    json!({
-        "status": format!("{prefix}{STATUS_PATH}"),
-        "streamedblocks": format!("{base}{prefix}{BLOCKS_PATH}"),
-        "streams": format!("{base}{prefix}{TRANSACTIONS_PATH}"),
-    })
+    let address = |stream: Stream| format!("{base}{prefix}{}", stream.path());
+    let root = ApiRoot {
+        status: format!("{prefix}{STATUS_PATH}"),
+        blocks: address(Stream::Blocks),
+        transactions: address(Stream::Transactions),
+    };
+    root.to_json()
 }
 
 /// How a client reaches us.

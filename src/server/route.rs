@@ -18,17 +18,17 @@ use super::origin::Origins;
 use super::visit::Visit;
 use super::{api, handshake, path, proxy, status};
 use crate::metrics::HandshakeRefusal;
-use crate::protocol::Stream;
+use crate::protocol::{ROOT_PATH, STATUS_PATH, Stream, plain};
 
 /// RFC 9110 section 4.1 wants 8,000; the least head has room for it.
 const URL_BYTES_MAX: usize = 8 * 1_024;
 
 /// What there is, by its path.
 const RESOURCES: [(&str, Resource); 9] = [
-    (api::TRANSACTIONS_PATH, Resource::Stream(Stream::Transactions)),
-    (api::BLOCKS_PATH, Resource::Stream(Stream::Blocks)),
-    (api::STATUS_PATH, Resource::Status),
-    (api::ROOT_PATH, Resource::ApiRoot),
+    (Stream::Transactions.path(), Resource::Stream(Stream::Transactions)),
+    (Stream::Blocks.path(), Resource::Stream(Stream::Blocks)),
+    (STATUS_PATH, Resource::Status),
+    (ROOT_PATH, Resource::ApiRoot),
     ("/", Resource::Root),
     ("/health/ready", Resource::Ready),
     ("/health/live", Resource::Live),
@@ -60,7 +60,7 @@ pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Ou
     let is_stream_method = request.method() == Method::GET || request.method() == Method::HEAD;
     let visit = behind_proxies(request, door, visit);
     let readers = Readers::of(request, Origins::new(&door.around.limits, &visit));
-    let path = path::plain(request.uri().path());
+    let path = plain(request.uri().path());
     let mut outcome = match find(&path, request, door, &visit) {
         Some(Resource::Stream(stream)) if is_stream_method && !is_too_long(request) => {
             handshake::answer(request, stream, door, visit)
@@ -164,7 +164,7 @@ fn nothing_here(asked: &str, door: &Door, visit: &Visit) -> Answer {
         .filter(|(_, resource)| is_here(*resource, door, visit))
         .map(|(path, _)| *path)
         .collect();
-    let hint = path::meant(&path::plain(asked), &known);
+    let hint = path::meant(&plain(asked), &known);
     let hint = hint.map_or(String::new(), |meant| format!("; is `{meant}` meant?"));
     refusal(StatusCode::NOT_FOUND, &format!("there is nothing at this path{hint}"))
 }

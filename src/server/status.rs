@@ -10,6 +10,7 @@ use super::answer::{Answer, json_answer};
 use super::door::Door;
 use crate::history::HistorySummary;
 use crate::metrics::{Label, Metrics};
+use crate::protocol::RefusalBody;
 use crate::readiness::State;
 
 /// Gaps named one by one; beyond that only their number in `blockcast_missing_blocks_total`.
@@ -61,8 +62,10 @@ pub fn ready(door: &Door) -> Answer {
             StatusCode::SERVICE_UNAVAILABLE
         }
     };
-    let mut answer =
-        json_answer(status, &json!({ "status": status.as_u16(), "message": name(state) }));
+    let mut answer = json_answer(
+        status,
+        &RefusalBody { status: status.as_u16(), message: name(state) }.to_json(),
+    );
     if status != StatusCode::OK {
         answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     }

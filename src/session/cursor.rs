@@ -3,6 +3,7 @@
 
 use super::view::Told;
 use crate::history::Cursor;
+use crate::protocol::{Position, Start};
 
 /// A cursor on a history, of one client.
 #[derive(Debug, Clone, Copy)]
@@ -63,19 +64,18 @@ impl SessionCursor {
         self.ends_before(self.next_height())
     }
 
-    /// Where this client goes on, as a URL's query says it, when `told` of the block under way has been
-    /// told.
-    pub fn position(&self, told: Told) -> String {
+    /// Where this client goes on when `told` of the block under way has been told.
+    pub fn position(&self, told: Told) -> Start {
         let next = self.next_height();
         let told = match (told, self.begun) {
             (Told::Nothing, (height, events @ 1..)) if height == next => Told::To(events - 1),
             (told, _) => told,
         };
         match (next, told) {
-            (0, Told::Nothing) => "from_height=oldest".to_owned(),
-            (next, Told::Nothing) => format!("after={}", next - 1),
-            (next, Told::To(event)) => format!("after={next}.{event}"),
-            (next, Told::All) => format!("after={next}"),
+            (0, Told::Nothing) => Start::Oldest,
+            (next, Told::Nothing) => Start::After(Position::after_block(next - 1)),
+            (next, Told::To(event)) => Start::After(Position::after_event(next, event.into())),
+            (next, Told::All) => Start::After(Position::after_block(next)),
         }
     }
 }

@@ -103,14 +103,10 @@ impl Seen {
     fn to_json(&self, tip: Option<u64>) -> Value {
         let next = Some(self.next_height()).filter(|next| *next != NOWHERE);
         let lag = next.zip(tip).map(|(next, tip)| (tip + 1).saturating_sub(next));
-        let stream = match self.stream {
-            Stream::Transactions => "valid_transactions",
-            Stream::Blocks => "valid_blocks",
-        };
         json!({
             "address": self.address.to_string(),
             "age_seconds": self.began_at.elapsed().as_secs(),
-            "stream": stream,
+            "stream": self.stream.name(),
             "filter": self.filter,
             "next_height": next,
             "lag_blocks": lag,

@@ -163,10 +163,10 @@ impl BlockSource {
         self.looking.as_ref().and_then(|looking| looking.start.first_wanted())
     }
 
-    /// What the client asked for, while that is looked for and if it named a place, as a URL's query
-    /// says it.
-    pub fn asked(&self) -> Option<String> {
-        self.looking.as_ref().and_then(|looking| looking.start.in_url())
+    /// Where the client asked to begin, while that is looked for and if it named a place.
+    pub fn asked(&self) -> Option<Start> {
+        let start = self.looking.as_ref().map(|looking| looking.start.as_position());
+        start.filter(|start| *start != Start::Live)
     }
 
     /// Whether its blocks are the history's that all share.

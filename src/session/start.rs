@@ -4,7 +4,7 @@
 use crate::history::{Cursor, History, Placed};
 use crate::tickets::Tickets;
 
-use crate::protocol::Start;
+use crate::protocol::{Start, Within};
 
 /// What of the first block the client has already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,10 +45,14 @@ pub fn find(start: &Start, history: &History, tickets: &Tickets) -> Found {
         Start::Oldest | Start::BeforeTip(_) if !tickets.is_looked_up() => Found::Unknown,
         Start::Live => Found::Here(history.live_cursor(), Seek::Events(0)),
         Start::Height(height) => at(*height, Seek::Events(0)),
-        Start::AfterEvent { height, index } => {
-            at(*height, Seek::Events(u32::try_from(index.saturating_add(1)).unwrap_or(u32::MAX)))
-        }
-        Start::AfterTransaction { height, id } => at(*height, Seek::Transaction(id.clone())),
+        Start::After(position) => match position.within() {
+            None => at(position.height().saturating_add(1), Seek::Events(0)),
+            Some(Within::Index(index)) => {
+                let events = u32::try_from(index.saturating_add(1)).unwrap_or(u32::MAX);
+                at(position.height(), Seek::Events(events))
+            }
+            Some(Within::Transaction(id)) => at(position.height(), Seek::Transaction(id.clone())),
+        },
         // Before the first block, what comes from now on is both the oldest and the newest.
         Start::Oldest => match oldest(history, tickets) {
             Some(height) => at(height, Seek::Events(0)),
@@ -94,6 +98,7 @@ fn place(height: u64, seek: Seek, history: &History, tickets: &Tickets) -> Found
 mod tests {
     use super::*;
     use crate::frame::testing::block;
+    use crate::protocol::Position;
 
     fn check(history: &History, tickets: &Tickets, start: Start, expected: Found) {
         assert_eq!(find(&start, history, tickets), expected, "{start:?}");
@@ -125,9 +130,9 @@ mod tests {
             check(&history, &tickets, start, expected);
         }
         let seek = Seek::Events(2);
-        let start = Start::AfterEvent { height: 12, index: 1 };
+        let start = Start::After(Position::after_event(12, 1));
         check(&history, &tickets, start, Found::Here(history.live_cursor().at(12), seek));
-        let start = Start::AfterEvent { height: 20, index: u64::MAX };
+        let start = Start::After(Position::after_event(20, u64::MAX));
         let seek = Seek::Events(u32::MAX);
         check(&history, &tickets, start, Found::Here(history.live_cursor().at(20), seek));
     }

@@ -1,12 +1,11 @@
 //! A client's subscription: what it wants to be sent, and in what shape. It is decided at the handshake and
 //! never changes. Nothing here knows where the client is in the history.
 
-use super::close::Cause;
 use crate::filter::Filter;
 use crate::frame::{self, Encoding, Framing};
 use crate::history::RequiredEncodings;
-use crate::protocol::Stream;
-use crate::protocol::control::{self, Notice};
+use crate::protocol::control::{ControlMessage, Notice};
+use crate::protocol::{Cause, Start, Stream};
 
 const EVENTS: Made = Made {
     websocket: None,
@@ -136,28 +135,30 @@ impl Subscription {
     /// Bytes of a message of this client's own.
     pub fn own_message(&self, notice: &Notice) -> Vec<u8> {
         match self.wire {
-            Framing::WebSocket => frame::text_frame(&notice.json),
+            Framing::WebSocket => frame::text_frame(&notice.message.to_json()),
             Framing::EventStream => self.own_text(&frame::sse_message(
                 notice.id.as_deref(),
-                Some(notice.kind),
-                Some(&notice.json),
+                Some(notice.message.kind()),
+                Some(&notice.message.to_json()),
             )),
         }
     }
 
     /// The last that this client gets: why, and where it goes on.
-    pub fn ending(&self, cause: &Cause, position: &str) -> Vec<u8> {
+    pub fn ending(&self, cause: &Cause, position: &Start) -> Vec<u8> {
         match self.wire {
             Framing::WebSocket => cause.frame(position),
             Framing::EventStream => {
-                let reason = cause.reason(position);
-                let place = position.strip_prefix("after=");
-                let id = match cause {
+                let id = match (cause, position) {
                     // Empty, it makes a browser forget the place, which means nothing on this chain.
-                    Cause::AnotherChain => Some(""),
-                    _ => place.filter(|_| reason.starts_with(position)),
+                    (Cause::AnotherChain, _) => Some(String::new()),
+                    (cause, Start::After(position)) if cause.tells_position() => {
+                        Some(position.to_string())
+                    }
+                    _ => None,
                 };
-                self.own_message(&control::close(cause.code(), &reason, id))
+                let (code, reason) = (cause.code(), cause.reason(position));
+                self.own_message(&Notice { message: ControlMessage::Close { code, reason }, id })
             }
         }
     }

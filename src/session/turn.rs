@@ -19,7 +19,7 @@ use tokio::io::ReadBuf;
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 
-use super::close::{self, Cause};
+use super::close;
 use super::inbound::{Fault, Heard, Inbound};
 use super::liveness::Liveness;
 use super::pass::Pass;
@@ -33,7 +33,7 @@ use crate::config;
 use crate::frame::Framing;
 use crate::history::History;
 use crate::metrics::{Disconnect, Metrics};
-use crate::protocol::{Start, Stream};
+use crate::protocol::{Cause, Start, Stream};
 use crate::shutdown::Drain;
 use crate::tickets::Tickets;
 
@@ -87,7 +87,7 @@ pub struct StreamHead {
 
 /// An answer, whole, to a request for a stream that cannot begin: from why, the position that the request
 /// named, and the header lines that all answers to it have.
-pub type Refuse = fn(&Cause, &str, &[u8]) -> Vec<u8>;
+pub type Refuse = fn(&Cause, &Start, &[u8]) -> Vec<u8>;
 
 /// What every block touches comes first, and together: when a block comes to thousands, no cache has
 /// any of it, and each line that is fetched costs as much as a hundred instructions.
@@ -327,15 +327,15 @@ impl<T: Transport> Session<T> {
                     let ending = Ending::Bytes(close::echo_frame(code));
                     self.begin_close(ending, close::by_client(code));
                 }
-                Err(Fault::Protocol(fault)) => self.close(&Cause::Protocol(fault)),
+                Err(Fault::Protocol(fault)) => self.close(&Cause::Protocol(fault.into())),
                 Err(Fault::NotUtf8) => self.close(&Cause::NotUtf8),
                 Err(Fault::TooBig) => self.close(&Cause::TooBig),
             }
         }
     }
 
-    /// Where this client would go on, as a URL's query says it.
-    fn position(&self) -> String {
+    /// Where this client would go on.
+    fn position(&self) -> Start {
         self.source.cursor().position(self.writer.told())
     }
 

@@ -9,12 +9,12 @@ mod control_queue;
 
 use std::io::IoSlice;
 
-use super::close::Cause;
 use super::cursor::SessionCursor;
 use super::subscription::{Part, Subscription};
 use super::view::{BlockView, Selection, Slices, Told, View, Views};
 use crate::history::{CachedBlock, Entry, RequiredEncodings};
-use crate::protocol::control::{self, Notice};
+use crate::protocol::control::{ControlMessage, Notice};
+use crate::protocol::{Cause, Start};
 use control_queue::ControlQueue;
 
 /// How far a client is in the block under way, to the byte, and the messages of its own that wait.
@@ -163,7 +163,7 @@ impl Writer {
     pub fn slices<'a>(
         &'a mut self,
         views: &Views<'a>,
-        position: impl FnOnce(Told) -> String,
+        position: impl FnOnce(Told) -> Start,
         slices: &mut Slices<'a>,
     ) {
         self.collect_control(!views.is_passed(), position);
@@ -244,7 +244,7 @@ impl Writer {
                 View::Gap { from_height, to_height } => {
                     let (from_height, to_height) = (*from_height, *to_height);
                     if self.subscription.has_control {
-                        self.tell(&control::gap(from_height, to_height));
+                        self.tell(&ControlMessage::Gap { from_height, to_height }.into());
                     }
                     views.pass(to_height + 1);
                     continue;
@@ -298,7 +298,7 @@ impl Writer {
     }
 
     /// Moves what the protocol wants among one's own messages when these are written.
-    fn collect_control(&mut self, has_data: bool, position: impl FnOnce(Told) -> String) {
+    fn collect_control(&mut self, has_data: bool, position: impl FnOnce(Told) -> Start) {
         let last = match self.queue.collect(has_data, self.in_message == 0) {
             None => return,
             Some(Ending::Bytes(bytes)) => bytes,

@@ -9,13 +9,15 @@ mod place;
 use super::chain::Chain;
 use super::pipe::Stamp;
 use super::tally::{Seen, Tally};
+use crate::protocol::{ControlMessage, FilterName, FilterParameter, Query, Start};
 use crate::server::testing::{Framing, Stream};
 use connection::inflated;
 pub use connection::{Bounds, Closed, Connection};
 use event_stream::Event;
 pub use event_stream::EventStream;
 pub use heard::index_of_id;
-pub use place::place_after;
+use place::place_after_id;
+pub use place::{place_after, place_at};
 
 const TEXT: u8 = 0x81;
 const DEFLATED: u8 = 0xc1;
@@ -56,13 +58,13 @@ impl Client {
         Self { taste, chain: None, next: None, last_event_id: None, connection: None }
     }
 
-    /// The query but for its start.
-    pub fn query(&self) -> String {
-        let mut parts = Vec::new();
-        parts.extend(self.taste.is_batch.then_some("batch=block"));
-        parts.extend(self.taste.has_control.then_some("control=true"));
-        parts.extend(self.taste.is_filtered.then_some("operation=CREATE"));
-        parts.join("&")
+    /// What it asks for with the next connection.
+    pub fn query(&self, start: Start, bounds: Bounds) -> Query {
+        let Taste { is_batch: batch, has_control: control, is_filtered, .. } = self.taste;
+        let Bounds { until_height, messages_left: limit } = bounds;
+        let create = || FilterParameter::new(FilterName::Operation, "CREATE").expect("a value");
+        let filters = Vec::from_iter(is_filtered.then(create));
+        Query { start, filters, until_height, limit, batch, control }
     }
 
     /// Reads up to `bytes_max` of what is there; returns how many.
@@ -113,7 +115,7 @@ impl Client {
             && let Some(chain) = self.chain_at(stamp, chains)
         {
             tally.note(Seen::Ids);
-            self.go_to(place_after(id), stamp, chain, tally);
+            self.go_to(place_after_id(id), stamp, chain, tally);
         }
         match id {
             Some(id) if id.is_empty() => self.last_event_id = None,
@@ -165,8 +167,8 @@ impl std::fmt::Debug for Client {
 
 /// What the last event of a stream says, as the close of a WebSocket would.
 fn closed(data: &str, stamp: Stamp) -> Closed {
-    let (head, reason) = data.split_once(", \"reason\": \"").expect("a reason");
-    let (_, code) = head.split_once("\"code\": ").expect("a code");
-    let reason = reason.strip_suffix("\"}").expect("the end").to_owned();
-    Closed { code: code.parse().expect("a code"), reason, stamp }
+    match ControlMessage::parse(data) {
+        Ok(ControlMessage::Close { code, reason }) => Closed { code, reason, stamp },
+        other => panic!("no close: {other:?}"),
+    }
 }

@@ -1,6 +1,8 @@
 //! The client library against a server that plays the contract, faults and cuts included.
 
-use blockcast::client::{Builder, Cursor, Error, Filter, Message, Start, Stream};
+use blockcast::client::{
+    Builder, Error, FilterName, FilterParameter, Position, Start, StreamMessage, Subscriber,
+};
 
 use crate::support::scripted::{Scripted, block, event, position};
 
@@ -8,32 +10,36 @@ fn builder(server: &Scripted) -> Builder {
     Builder::new(&server.url()).expect("a URL")
 }
 
-fn stream(server: &Scripted) -> Stream {
+fn stream(server: &Scripted) -> Subscriber {
     builder(server).build().expect("a stream")
 }
 
-async fn next(stream: &mut Stream) -> Message {
+fn operation() -> FilterParameter {
+    FilterParameter::new(FilterName::Operation, "CREATE").expect("a value")
+}
+
+async fn next(stream: &mut Subscriber) -> StreamMessage {
     stream.next().await.expect("no error").expect("a message")
 }
 
 /// The next message that is an event: its transaction.
-async fn next_event(stream: &mut Stream) -> String {
+async fn next_event(stream: &mut Subscriber) -> String {
     loop {
-        if let Message::Event(event) = next(stream).await {
+        if let StreamMessage::Event(event) = next(stream).await {
             return event.transaction_id;
         }
     }
 }
 
 /// The end of a stream: nothing, or an error. What comes before is passed over.
-async fn end(mut stream: Stream) -> Result<(), Error> {
+async fn end(mut stream: Subscriber) -> Result<(), Error> {
     while stream.next().await?.is_some() {}
     assert!(stream.next().await.expect("an end is an end").is_none());
     Ok(())
 }
 
-fn cursor(stream: &Stream) -> String {
-    stream.cursor().map_or_else(|| "none".into(), |cursor| cursor.to_string())
+fn cursor(stream: &Subscriber) -> String {
+    stream.position().map_or_else(|| "none".into(), |cursor| cursor.to_string())
 }
 
 #[tokio::test]
@@ -58,8 +64,8 @@ async fn a_cut_in_mid_block_is_gone_on_from_without_repeat_or_loss() {
         let mut read = Vec::new();
         while let Some(message) = stream.next().await.expect("no error") {
             match message {
-                Message::Event(event) => read.push((event.transaction_id, cursor(&stream))),
-                Message::Disconnected { why, .. } => read.push((why, cursor(&stream))),
+                StreamMessage::Event(event) => read.push((event.transaction_id, cursor(&stream))),
+                StreamMessage::Disconnected { why, .. } => read.push((why, cursor(&stream))),
                 _ => {}
             }
         }
@@ -79,7 +85,7 @@ async fn a_cut_in_mid_block_is_gone_on_from_without_repeat_or_loss() {
 async fn a_filters_cut_is_gone_on_from_by_transaction_and_the_limit_counts_down() {
     let server = Scripted::new().await;
     let id = "0a".repeat(32);
-    let filter = Filter::Operation("CREATE".into());
+    let filter = operation();
     let mut stream = builder(&server).filter(filter).limit(3).build().expect("a stream");
     let serving = async {
         let mut first = server.serve().await;
@@ -106,9 +112,9 @@ async fn a_filters_cut_is_gone_on_from_by_transaction_and_the_limit_counts_down(
 #[tokio::test]
 async fn quiet_blocks_and_heartbeats_move_the_cursor() {
     let server = Scripted::new().await;
-    let filter = Filter::AssetId("rare".into());
+    let filter = operation();
     let mut stream = builder(&server).filter(filter).build().expect("a stream");
-    assert!(!stream.resumes() && stream.cursor().is_none());
+    assert!(!stream.resumes() && stream.position().is_none());
     let serving = async {
         let mut served = server.serve().await;
         let gap = r#"{"type": "gap", "from_height": 6, "to_height": 7}"#;
@@ -118,15 +124,15 @@ async fn quiet_blocks_and_heartbeats_move_the_cursor() {
         served
     };
     let reading = async {
-        assert_eq!(next(&mut stream).await, Message::Connected);
+        assert_eq!(next(&mut stream).await, StreamMessage::Connected);
         let told = next(&mut stream).await;
-        assert_eq!(told, Message::Position { first_height: Some(1), tip_height: Some(9) });
+        assert_eq!(told, StreamMessage::Position { first_height: Some(1), tip_height: Some(9) });
         assert!(stream.resumes());
         for (message, at) in [
-            (Message::BlockEnd { height: 5, events: 100 }, "5"),
-            (Message::Gap { from_height: 6, to_height: 7 }, "7"),
-            (Message::Filled { height: 6 }, "7"),
-            (Message::Heartbeat { height: Some(9) }, "9"),
+            (StreamMessage::BlockEnd { height: 5, events: 100 }, "5"),
+            (StreamMessage::Gap { from_height: 6, to_height: 7 }, "7"),
+            (StreamMessage::Filled { height: 6 }, "7"),
+            (StreamMessage::Heartbeat { height: Some(9) }, "9"),
         ] {
             assert_eq!(next(&mut stream).await, message);
             assert_eq!(cursor(&stream), at);
@@ -148,7 +154,7 @@ async fn a_refusal_that_may_pass_is_waited_out_as_long_as_it_says() {
         served
     };
     let reading = async {
-        let Message::Disconnected { why, again_in } = next(&mut stream).await else {
+        let StreamMessage::Disconnected { why, again_in } = next(&mut stream).await else {
             panic!("not refused")
         };
         assert_eq!(why, "refused with 503 Service Unavailable: not now: warming");
@@ -171,7 +177,7 @@ async fn what_waiting_does_not_mend_ends_the_stream() {
     ];
     for (code, reason, is_it) in closes {
         let server = Scripted::new().await;
-        let after = Start::After(Cursor::after_block(8));
+        let after = Start::After(Position::after_block(8));
         let stream = builder(&server).start(after).build().expect("a stream");
         let serving = async { server.serve().await.close(code, reason).await };
         let (ended, ()) = tokio::join!(end(stream), serving);
@@ -221,12 +227,12 @@ async fn a_node_is_followed_live_and_says_that_it_cannot_resume() {
     let reading = async {
         assert_eq!(next_event(&mut stream).await, "a");
         assert_eq!(next_event(&mut stream).await, "b");
-        assert!(!stream.resumes() && stream.cursor().is_none());
+        assert!(!stream.resumes() && stream.position().is_none());
     };
     tokio::join!(reading, serving);
 
     let server = Scripted::new().await;
-    let filtered = builder(&server).filter(Filter::AssetId("x".into())).build().expect("built");
+    let filtered = builder(&server).filter(operation()).build().expect("built");
     let serving = async {
         let mut served = server.serve().await;
         served.say(&[&event(5, "a")]).await;
@@ -255,7 +261,7 @@ async fn a_stream_may_be_asked_in_any_number_of_pieces() {
             tokio::select! {
                 biased;
                 message = stream.next() => {
-                    if let Some(Message::Event(event)) = message.expect("no error") {
+                    if let Some(StreamMessage::Event(event)) = message.expect("no error") {
                         ids.push(event.transaction_id);
                     }
                 }

@@ -66,10 +66,10 @@ const ENCLOSED: [Enclosed; 7] = [
 ];
 const PARSERS: [&str; 6] =
     ["from_str", "from_slice", "from_reader", "Deserializer", "StreamDeserializer", "*"];
-/// Where JSON is parsed: bodies in `block`, a server's answers in its client, a node's in its own, a
-/// set of keys. Tests may parse what they like.
+/// Where JSON is parsed: bodies in `block`, a server's words in `protocol` and its data in the client, a
+/// node's in its own, a set of keys. Tests may parse what they like.
 const PARSING: &[&str] =
-    &["src/block", "src/client", "src/cli/publish/node", "src/server/auth/jwt"];
+    &["src/block", "src/protocol", "src/client", "src/cli/publish/node", "src/server/auth/jwt"];
 
 /// What the names of modules say of who compiles them. A file of `src` that is no part of the program has one of
 /// these names, or lies in a folder of that name.
@@ -264,7 +264,7 @@ fn a_crate_outside_its_room_is_found() {
 
 #[test]
 fn json_that_is_parsed_outside_the_decoder_is_found() {
-    let found = "src/server.rs:1: JSON is parsed only under src/block and src/client and src/cli/publish/node and src/server/auth/jwt";
+    let found = "src/server.rs:1: JSON is parsed only under src/block and src/protocol and src/client and src/cli/publish/node and src/server/auth/jwt";
     for text in [
         "fn f() { serde_json::from_slice::<X>(y) }",
         "use serde_json::{Value, de::{from_str as g}};",
@@ -285,7 +285,7 @@ fn json_that_is_parsed_outside_the_decoder_is_found() {
     check(
         &[("src/frame.rs", behind)],
         &[
-            "src/frame.rs:3: JSON is parsed only under src/block and src/client and src/cli/publish/node and src/server/auth/jwt",
+            "src/frame.rs:3: JSON is parsed only under src/block and src/protocol and src/client and src/cli/publish/node and src/server/auth/jwt",
         ],
     );
     let tests = ("src/frame/tests.rs", "use serde_json::from_str;");
@@ -294,7 +294,7 @@ fn json_that_is_parsed_outside_the_decoder_is_found() {
         &[("src/frame.rs", "mod tests;"), tests],
         &[
             "src/frame.rs:1: `tests` is for cfg(test)",
-            "src/frame/tests.rs:1: JSON is parsed only under src/block and src/client and src/cli/publish/node and src/server/auth/jwt",
+            "src/frame/tests.rs:1: JSON is parsed only under src/block and src/protocol and src/client and src/cli/publish/node and src/server/auth/jwt",
         ],
     );
     check(&[("src/block/key.rs", "use serde_json::from_str;")], &[]);

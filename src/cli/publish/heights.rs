@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use crate::block::HEIGHT_MAX;
+use crate::protocol::HEIGHT_MAX;
 
 /// The first block of a chain. A node has every height from here to its tip, unless it was pruned or
 /// has lost some.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::node::{NodeText, NodeUrl};
-use crate::block::HEIGHT_MAX;
+use crate::protocol::HEIGHT_MAX;
 use crate::record::{RecordFile, WAY_OUT};
 use crate::secret;
 

@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 use serde_json::json;
 use tokio::io::{AsyncWriteExt, Stdout};
 
-use crate::client::{Cursor, Message};
+use crate::client::{Position, StreamMessage};
 
 /// What is collected before it is written while more messages are there already.
 const FULL_BYTES: usize = 64 << 10;
@@ -33,7 +33,7 @@ impl Output {
     }
 
     /// Adds what the form has for a message: a whole line, or nothing.
-    pub fn print(&mut self, message: &Message, cursor: Option<&Cursor>, address: &str) {
+    pub fn print(&mut self, message: &StreamMessage, cursor: Option<&Position>, address: &str) {
         match self.form {
             Form::Raw => {
                 if let Some((_, text)) = raw(message) {
@@ -74,39 +74,39 @@ impl Output {
 }
 
 /// What a message is called, and its text as it came.
-fn raw(message: &Message) -> Option<(&'static str, &str)> {
+fn raw(message: &StreamMessage) -> Option<(&'static str, &str)> {
     match message {
-        Message::Event(event) => Some(("event", &event.text)),
-        Message::Summary(summary) => Some(("summary", &summary.text)),
-        Message::Batch(batch) => Some(("batch", &batch.text)),
+        StreamMessage::Event(event) => Some(("event", &event.text)),
+        StreamMessage::Summary(summary) => Some(("summary", &summary.text)),
+        StreamMessage::Batch(batch) => Some(("batch", &batch.text)),
         _ => None,
     }
 }
 
-fn object(message: &Message, cursor: Option<&Cursor>, address: &str) -> String {
+fn object(message: &StreamMessage, cursor: Option<&Position>, address: &str) -> String {
     let cursor = json!(cursor.map(ToString::to_string));
     if let Some((name, text)) = raw(message) {
         return format!(r#"{{"type": "{name}", "cursor": {cursor}, "{name}": {text}}}"#);
     }
     let (name, keys) = match message {
-        Message::Connected => ("connected", vec![("url", json!(address))]),
-        Message::Position { first_height, tip_height } => (
+        StreamMessage::Connected => ("connected", vec![("url", json!(address))]),
+        StreamMessage::Position { first_height, tip_height } => (
             "position",
             vec![("first_height", json!(first_height)), ("tip_height", json!(tip_height))],
         ),
-        Message::BlockEnd { height, events } => {
+        StreamMessage::BlockEnd { height, events } => {
             ("block", vec![("height", json!(height)), ("events", json!(events))])
         }
-        Message::Gap { from_height, to_height } => {
+        StreamMessage::Gap { from_height, to_height } => {
             ("gap", vec![("from_height", json!(from_height)), ("to_height", json!(to_height))])
         }
-        Message::Filled { height } => ("filled", vec![("height", json!(height))]),
-        Message::Heartbeat { height } => ("heartbeat", vec![("height", json!(height))]),
-        Message::Disconnected { why, again_in } => (
+        StreamMessage::Filled { height } => ("filled", vec![("height", json!(height))]),
+        StreamMessage::Heartbeat { height } => ("heartbeat", vec![("height", json!(height))]),
+        StreamMessage::Disconnected { why, again_in } => (
             "disconnected",
             vec![("why", json!(why)), ("again_in_seconds", json!(again_in.as_secs_f64()))],
         ),
-        Message::Event(_) | Message::Summary(_) | Message::Batch(_) => {
+        StreamMessage::Event(_) | StreamMessage::Summary(_) | StreamMessage::Batch(_) => {
             unreachable!("bug: `raw` has texts for these")
         }
     };
@@ -117,7 +117,7 @@ fn object(message: &Message, cursor: Option<&Cursor>, address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Event, Summary};
+    use crate::client::{BlockSummary, Event};
     use std::time::Duration;
 
     #[test]
@@ -128,19 +128,23 @@ mod tests {
             asset_ids: vec![],
             text: "{\"height\": 7,\n\"transaction_id\": \"t\"}".into(),
         };
-        let summary = Summary { height: 8, hash: None, transaction_ids: vec![], text: "{}".into() };
-        let cursor: Cursor = "7.0".parse().expect("a cursor");
+        let summary =
+            BlockSummary { height: 8, hash: None, transaction_ids: vec![], text: "{}".into() };
+        let cursor: Position = "7.0".parse().expect("a cursor");
         let mut output = Output::new(Form::Json);
         for message in [
-            Message::Event(event),
-            Message::Summary(summary),
-            Message::Connected,
-            Message::Position { first_height: Some(1), tip_height: None },
-            Message::BlockEnd { height: 7, events: 1 },
-            Message::Gap { from_height: 8, to_height: 9 },
-            Message::Filled { height: 8 },
-            Message::Heartbeat { height: None },
-            Message::Disconnected { why: "a \"b\"".into(), again_in: Duration::from_millis(500) },
+            StreamMessage::Event(event),
+            StreamMessage::Summary(summary),
+            StreamMessage::Connected,
+            StreamMessage::Position { first_height: Some(1), tip_height: None },
+            StreamMessage::BlockEnd { height: 7, events: 1 },
+            StreamMessage::Gap { from_height: 8, to_height: 9 },
+            StreamMessage::Filled { height: 8 },
+            StreamMessage::Heartbeat { height: None },
+            StreamMessage::Disconnected {
+                why: "a \"b\"".into(),
+                again_in: Duration::from_millis(500),
+            },
         ] {
             output.print(&message, Some(&cursor), "ws://x");
         }
@@ -165,12 +169,12 @@ mod tests {
     #[test]
     fn the_raw_form_has_nothing_but_the_streams_messages() {
         let mut output = Output::new(Form::Raw);
-        output.print(&Message::Gap { from_height: 8, to_height: 9 }, None, "");
-        output.print(&Message::BlockEnd { height: 7, events: 1 }, None, "");
+        output.print(&StreamMessage::Gap { from_height: 8, to_height: 9 }, None, "");
+        output.print(&StreamMessage::BlockEnd { height: 7, events: 1 }, None, "");
         assert!(output.lines.is_empty());
         let text = "{\"height\": 8}".to_owned();
-        let summary = Summary { height: 8, hash: None, transaction_ids: vec![], text };
-        output.print(&Message::Summary(summary), None, "");
+        let summary = BlockSummary { height: 8, hash: None, transaction_ids: vec![], text };
+        output.print(&StreamMessage::Summary(summary), None, "");
         assert_eq!(output.lines, "{\"height\": 8}\n");
     }
 }

@@ -4,9 +4,10 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 
 use crate::frame;
+use crate::protocol::{Cause, Start};
 use crate::server::answer::{Answer, refusal_bytes};
 use crate::server::cors::Readers;
-use crate::session::{Cause, Head, StreamHead, Subscription};
+use crate::session::{Head, StreamHead, Subscription};
 
 /// When an event stream's client comes back after the connection is lost, in milliseconds.
 const RETRY_MS: std::ops::RangeInclusive<u32> = 1_000..=3_000;
@@ -74,7 +75,7 @@ fn event_stream_head(subscription: &Subscription, readers: &Readers) -> StreamHe
 
 /// The answer, whole, to a request for Server-Sent Events that cannot begin: a status stops a browser from
 /// asking again, which a close within the stream does not. `common_lines` say who may read it.
-fn refuse_start(cause: &Cause, position: &str, common_lines: &[u8]) -> Vec<u8> {
+fn refuse_start(cause: &Cause, position: &Start, common_lines: &[u8]) -> Vec<u8> {
     let reason = cause.reason(position);
     let (status, message) = match cause {
         Cause::NotAvailable { .. } => {
@@ -82,7 +83,7 @@ fn refuse_start(cause: &Cause, position: &str, common_lines: &[u8]) -> Vec<u8> {
         }
         Cause::Ahead { .. } => ("410 Gone", format!("the chain is not there yet: {reason}")),
         Cause::BadRequest(_) => ("400 Bad Request", reason),
-        Cause::NotAuthorized(_) | Cause::Over(_) => {
+        Cause::NotAuthorized(_) | Cause::TokenExpired | Cause::TokenRevoked => {
             ("401 Unauthorized\r\nWWW-Authenticate: Bearer", reason)
         }
         _ => ("503 Service Unavailable", reason),
@@ -102,10 +103,12 @@ pub fn no_content() -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Position;
 
     #[test]
     fn a_start_that_cannot_be_had_is_answered_with_its_status_and_the_way_on() {
         let first_height = Some(3);
+        let position = Start::After(Position::after_block(4));
         for (cause, status, message) in [
             (
                 Cause::NotAvailable { first_height },
@@ -121,7 +124,7 @@ mod tests {
             ),
             (Cause::Draining, "503 Service Unavailable", "after=4 draining"),
         ] {
-            let answer = refuse_start(&cause, "after=4", b"Vary: Origin\r\n");
+            let answer = refuse_start(&cause, &position, b"Vary: Origin\r\n");
             let answer = String::from_utf8(answer).expect("text");
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
             assert!(answer.contains("\r\nVary: Origin\r\n\r\n"), "{answer}");

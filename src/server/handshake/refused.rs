@@ -5,13 +5,12 @@ use hyper::header::{self, HeaderValue};
 
 use super::request::BadUpgrade;
 use crate::metrics::HandshakeRefusal;
-use crate::protocol::QueryError;
+use crate::protocol::{Cause, QueryError};
 use crate::readiness::State;
 use crate::server::admission::NotAdmitted;
 use crate::server::answer::{Answer, refusal};
 use crate::server::auth::NotAuthorized;
 use crate::server::status;
-use crate::session::Cause;
 
 /// RFC 6455 section 4.1.
 pub const WEBSOCKET_VERSION: HeaderValue = HeaderValue::from_static("13");

@@ -10,6 +10,7 @@ use hyper_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::head::{Accepted, switching_head};
 use super::refused::{Refused, WEBSOCKET_VERSION};
+use crate::filter::Filter;
 use crate::frame::Framing;
 use crate::protocol::{ACCESS_TOKEN, Query, QueryError, Start, Stream, filter_text};
 use crate::server::auth::NotAuthorized;
@@ -119,11 +120,9 @@ impl Asked {
             (Some(last), _) => (last, None),
             (None, start) => (start, None),
         };
-        let begins_inside =
-            matches!(start, Start::AfterEvent { .. } | Start::AfterTransaction { .. });
-        let has_filter = !query.filter.is_empty();
+        let has_filter = !query.filters.is_empty();
         // Such batches are put together per client, and what is compressed is shared.
-        let is_own_batch = query.batch && (has_filter || begins_inside);
+        let is_own_batch = query.batch && (has_filter || start.is_inside_block());
         let (wire, is_compressed) = match &accepted {
             Accepted::WebSocket { is_deflated, .. } => (Framing::WebSocket, *is_deflated),
             Accepted::EventStream { accepts_gzip, .. } => {
@@ -136,7 +135,7 @@ impl Asked {
             is_compressed,
             is_batch: query.batch,
             has_control: query.control,
-            filter: has_filter.then(|| Box::new(query.filter)),
+            filter: Filter::of(query.filters),
         };
         SessionRequest {
             head: accepted.head(&subscription),

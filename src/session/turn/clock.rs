@@ -4,8 +4,9 @@ use tokio::time::Instant;
 
 use super::{Session, Transport};
 use crate::metrics::Disconnect;
-use crate::protocol::control;
-use crate::session::close::Cause;
+use crate::protocol::Cause;
+use crate::protocol::Start;
+use crate::protocol::control::{ControlMessage, Notice};
 use crate::session::liveness::{Signs, Silence};
 
 impl<T: Transport> Session<T> {
@@ -87,7 +88,7 @@ impl<T: Transport> Session<T> {
         }
         let over = self.pass.as_ref().and_then(|pass| pass.is_over(now));
         if let Some(over) = over {
-            self.close(&Cause::Over(over));
+            self.close(&over.into());
         } else if self.drained_at.is_some_and(|at| now >= at) {
             self.close(&Cause::Draining);
         } else if self.inbound.is_none() {
@@ -148,11 +149,16 @@ impl<T: Transport> Session<T> {
             return;
         }
         let height = self.source.cursor().next_height().checked_sub(1);
-        let position = self.position();
         // With what the client has of the block that it begins in: its cursor must not go back.
-        let id = position.strip_prefix("after=").map(str::to_owned);
+        let id = match self.position() {
+            Start::After(position) => Some(position.to_string()),
+            _ => None,
+        };
         match (self.writer.subscription().has_control, height) {
-            (true, Some(height)) => self.writer.tell(&control::heartbeat(height, id)),
+            (true, Some(_)) => {
+                let message = ControlMessage::Heartbeat { height };
+                self.writer.tell(&Notice { message, id });
+            }
             // Nothing has been sent that a WebSocket client could be told of.
             (true, None) if self.inbound.is_some() => {}
             _ => {

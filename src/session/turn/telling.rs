@@ -5,8 +5,8 @@ use tokio::time::Instant;
 use super::{CLOSE_TIMEOUT, Closing, Session, Transport};
 use crate::history::{Gone, Lag};
 use crate::metrics::{Disconnect, ResumeOutcome};
-use crate::protocol::control::{self, Beginning};
-use crate::session::close::Cause;
+use crate::protocol::Cause;
+use crate::protocol::control::{Beginning, ControlMessage};
 use crate::session::source::End;
 use crate::session::start;
 use crate::session::writer::Ending;
@@ -44,18 +44,18 @@ impl<T: Transport> Session<T> {
             self.writer.put(head.bytes);
         }
         if let Some((from_height, to_height)) = begun.skipped {
-            self.writer.tell(&control::gap(from_height, to_height));
+            self.writer.tell(&ControlMessage::Gap { from_height, to_height }.into());
         }
         if self.writer.subscription().has_control {
             let around = &self.around;
+            // The client is in that block already; the gap that is told next names it.
+            let next_height = self.source.cursor().next_height() + u64::from(begun.is_within_gap);
             let beginning = Beginning {
-                // The client is in that block already; the gap that is told next names it.
-                next_height: self.source.cursor().next_height() + u64::from(begun.is_within_gap),
-                events_before: self.source.cursor().events_before_start(),
                 first_height: start::oldest(&around.history, &around.tickets),
                 tip_height: around.history.summary().tip,
+                ..Beginning::before(next_height, self.source.cursor().events_before_start())
             };
-            self.writer.tell(&control::position(beginning));
+            self.writer.tell(&ControlMessage::Position(beginning).into());
         }
     }
 
@@ -85,7 +85,9 @@ impl<T: Transport> Session<T> {
         }
         match self.source.fills(lag) {
             Ok(fills) => {
-                fills.iter().for_each(|height| self.writer.tell(&control::filled(*height)));
+                for height in fills {
+                    self.writer.tell(&ControlMessage::Filled { height }.into());
+                }
             }
             Err(_) => self.close(&Cause::TooSlow),
         }

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::filter::Filter;
 use crate::frame::EncodedBlock;
 use crate::frame::testing::block;
 use crate::protocol::Query;
@@ -37,7 +38,7 @@ fn wanted(query: &str, way: Way) -> SessionRequest {
             is_compressed: false,
             is_batch: query.batch,
             has_control: query.control,
-            filter: (!query.filter.is_empty()).then(|| Box::new(query.filter)),
+            filter: Filter::of(query.filters),
         },
         until_height: query.until_height,
         messages_max: query.limit,
@@ -55,7 +56,7 @@ fn wanted(query: &str, way: Way) -> SessionRequest {
 }
 
 /// A refusal in a form of its own.
-fn refuse(cause: &Cause, position: &str, common_lines: &[u8]) -> Vec<u8> {
+fn refuse(cause: &Cause, position: &Start, common_lines: &[u8]) -> Vec<u8> {
     let head = format!("{}\n", cause.code());
     [head.as_bytes(), common_lines, cause.reason(position).as_bytes()].concat()
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Session, Transport};
 use crate::history::{CachedBlock, Entries, Entry, Lag};
 use crate::metrics::Disconnect;
-use crate::session::close::Cause;
+use crate::protocol::Cause;
 use crate::session::source::Offer;
 use crate::session::view::{Selection, Slices, Views};
 

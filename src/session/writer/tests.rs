@@ -34,7 +34,7 @@ impl Client {
     }
 
     pub fn position(&self) -> String {
-        self.cursor.position(self.writer.told())
+        self.cursor.position(self.writer.told()).to_query().expect("a position")
     }
 
     /// One look at the history and one write of what `taken` says of what is offered. Returns what went

@@ -114,13 +114,6 @@ impl Connection {
 }
 
 impl Bounds {
-    /// The query's part that says this.
-    pub fn query(&self) -> String {
-        let until = self.until_height.map(|height| format!("until_height={height}"));
-        let limit = self.messages_left.map(|messages| format!("limit={messages}"));
-        until.into_iter().chain(limit).collect::<Vec<_>>().join("&")
-    }
-
     /// Whether something of this height may still come.
     pub fn allow(&self, height: u64) -> bool {
         self.messages_left != Some(0) && self.until_height.is_none_or(|until| height <= until)

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use flate2::write::GzDecoder;
 
+use crate::protocol::RefusalBody;
 use crate::simulation::pipe::Stamp;
 
 use super::Closed;
@@ -77,14 +78,13 @@ impl EventStream {
 
     /// What a refusal says, as the close of a WebSocket would.
     pub fn refused(&self, stamp: Stamp) -> Option<Closed> {
-        let body = self.refusal.as_ref()?.strip_suffix(b"\"}\n")?;
-        let body = std::str::from_utf8(body).expect("text");
-        let (_, message) = body.split_once("\"message\":\"").expect("a message");
+        let body = self.refusal.as_ref()?.strip_suffix(b"\n")?;
+        let message = RefusalBody::message_in(body).expect("a message");
         let (code, reason) = match message.split_once(": ") {
             Some((_, reason)) => (4009, reason.rsplit(": ").next().unwrap_or(reason)),
-            None if message.ends_with(" done") => (1000, message),
-            None if message.ends_with(" draining") => (1001, message),
-            None => (4010, message),
+            None if message.ends_with(" done") => (1000, &*message),
+            None if message.ends_with(" draining") => (1001, &*message),
+            None => (4010, &*message),
         };
         Some(Closed { code, reason: reason.to_owned(), stamp })
     }

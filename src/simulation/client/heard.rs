@@ -1,7 +1,8 @@
 //! What a client makes of a message: data is held byte for byte against the model, and a control
 //! message has to be true.
 
-use super::Client;
+use super::{Client, place_after};
+use crate::protocol::ControlMessage;
 use crate::server::testing::Stream;
 use crate::simulation::chain::Chain;
 use crate::simulation::pipe::Stamp;
@@ -11,14 +12,19 @@ impl Client {
     pub(super) fn hear(&mut self, text: &[u8], stamp: Stamp, chains: &[Chain], tally: &mut Tally) {
         let text = std::str::from_utf8(text).expect("text");
         tally.note(Seen::Messages);
-        let kind = text.strip_prefix("{\"type\": \"").and_then(|rest| rest.split('"').next());
-        match kind {
-            Some(kind) => self.hear_control(kind, text, stamp, chains, tally),
-            None => self.hear_data(text, stamp, chains, tally),
+        let mut is_chain = true;
+        match text.starts_with("{\"type\": ") {
+            true => {
+                let message = ControlMessage::parse(text).expect("a control message");
+                assert_eq!(message.to_json(), text);
+                is_chain = matches!(message, ControlMessage::Block { .. });
+                self.hear_control(message, stamp, chains, tally);
+            }
+            false => self.hear_data(text, stamp, chains, tally),
         }
         self.connection.iter_mut().for_each(|connection| connection.has_fallback = false);
         // The others may have waited, since when they were true, for room.
-        if let (None | Some("block"), Some(connection)) = (kind, &mut self.connection) {
+        if let (true, Some(connection)) = (is_chain, &mut self.connection) {
             connection.seen = stamp;
         }
     }
@@ -61,85 +67,83 @@ impl Client {
 
     fn hear_control(
         &mut self,
-        kind: &str,
-        text: &str,
+        message: ControlMessage,
         stamp: Stamp,
         chains: &[Chain],
         tally: &mut Tally,
     ) {
-        if kind == "gap" && self.falls_back(text, tally) {
+        if self.falls_back(&message, tally) {
             return;
         }
-        assert!(self.taste.has_control, "control messages are asked for: {text}");
+        assert!(self.taste.has_control, "control messages are asked for: {message:?}");
         let bounds = self.bounds();
-        let last = number(text, if kind == "gap" { "to_height" } else { "height" });
-        let is_of_chain = matches!(kind, "block" | "gap");
-        let is_asked_for = !is_of_chain || last.is_some_and(|last| bounds.allow(last));
-        assert!(is_asked_for, "more than was asked for: {text}");
+        let is_asked_for = match message {
+            ControlMessage::Block { height, .. } => bounds.allow(height),
+            ControlMessage::Gap { to_height, .. } => bounds.allow(to_height),
+            _ => true,
+        };
+        assert!(is_asked_for, "more than was asked for: {message:?}");
         let known = self.chain;
         let Some(chain) = self.chain_at(stamp, chains) else {
             self.next = None;
             return;
         };
-        if kind != "block" {
+        if !matches!(message, ControlMessage::Block { .. }) {
             // On its way while another chain took the place: it is no proof of the newest.
             self.chain = known;
         }
-        let control = Control { text, chain, known, stamp, chains };
-        match kind {
-            "position" => self.hear_position(&control, tally),
-            "block" => self.hear_block(&control, tally),
-            "gap" => self.hear_gap(&control, tally),
-            "filled" => self.hear_filled(&control, tally),
-            "heartbeat" => self.hear_heartbeat(&control, tally),
-            _ => panic!("what is {text}?"),
+        let heard = Heard { message: &message, chain, known, stamp, chains };
+        match message {
+            ControlMessage::Position(beginning) => {
+                let next = beginning.position().map_or((0, 0), |position| place_after(&position));
+                self.go_to(next, stamp, chain, tally);
+            }
+            ControlMessage::Block { height, events } => {
+                self.hear_block((height, events), &heard, tally);
+            }
+            ControlMessage::Gap { from_height, to_height } => {
+                self.hear_gap((from_height, to_height), &heard, tally);
+            }
+            ControlMessage::Filled { height } => self.hear_filled(height, &heard, tally),
+            ControlMessage::Heartbeat { height } => {
+                self.hear_heartbeat(height.expect("a height"), &heard, tally);
+            }
+            ControlMessage::Close { .. } => panic!("a close is heard elsewhere: {message:?}"),
         }
     }
 
     /// Whether this gap, the first message of all, says that the start was not to be had, and where the
     /// connection begins instead.
-    fn falls_back(&mut self, text: &str, tally: &mut Tally) -> bool {
-        let (from, to) = (number(text, "from_height"), number(text, "to_height"));
+    fn falls_back(&mut self, message: &ControlMessage, tally: &mut Tally) -> bool {
+        let ControlMessage::Gap { from_height, to_height } = *message else { return false };
         let connection = self.connection.as_mut().expect("bug: it has read");
-        if !connection.has_fallback || from.is_none() || from != self.next.map(|next| next.0) {
+        if !connection.has_fallback || self.next.is_none_or(|next| next.0 != from_height) {
             return false;
         }
-        self.next = to.map(|to| (to + 1, 0));
+        self.next = Some((to_height + 1, 0));
         tally.note(Seen::Fallbacks);
         true
     }
 
-    fn hear_position(&mut self, control: &Control<'_>, tally: &mut Tally) {
-        let Control { text, chain, stamp, .. } = *control;
-        let next = match (number(text, "height"), number(text, "index")) {
-            (Some(height), Some(index)) => (height, index + 1),
-            (Some(height), None) => (height + 1, 0),
-            (None, _) => (0, 0),
-        };
-        self.go_to(next, stamp, chain, tally);
-    }
-
-    fn hear_block(&mut self, control: &Control<'_>, tally: &mut Tally) {
-        let Control { text, chain, stamp, .. } = *control;
-        let height = control.height();
-        let events = number(text, "events").expect("a number");
-        assert_eq!(events, chain.events(height), "{text}");
+    fn hear_block(&mut self, block: (u64, u64), heard: &Heard<'_>, tally: &mut Tally) {
+        let Heard { message, chain, stamp, .. } = *heard;
+        let (height, events) = block;
+        assert_eq!(events, chain.events(height), "{message:?}");
         match self.taste.stream {
             Stream::Transactions => {
                 self.pass((height, events.max(1)), stamp, chain, tally);
             }
             Stream::Blocks => {
                 let is_next = self.next.is_none_or(|next| next == (height + 1, 0));
-                assert!(is_next, "{text}, next is {:?}", self.next);
+                assert!(is_next, "{message:?}, next is {:?}", self.next);
             }
         }
         self.next = Some((height + 1, 0));
     }
 
-    fn hear_gap(&mut self, control: &Control<'_>, tally: &mut Tally) {
-        let Control { text, chain, known, stamp, chains } = *control;
-        let from = number(text, "from_height").expect("a height");
-        let to = number(text, "to_height").expect("a height");
+    fn hear_gap(&mut self, gap: (u64, u64), heard: &Heard<'_>, tally: &mut Tally) {
+        let Heard { message, chain, known, stamp, chains } = *heard;
+        let (from, to) = gap;
         let seen = self.seen();
         let is_fair =
             |chain: &&Chain| (from..=to).all(|it| chain.may_be_missing(it, seen.step, stamp.at));
@@ -147,32 +151,32 @@ impl Client {
             Some(_) => Some(chain).filter(is_fair),
             None => chains.iter().rfind(is_fair),
         };
-        assert!(from <= to && of.is_some(), "no such gap: {text}, {}", chain.around(from));
+        let is_true = from <= to && of.is_some();
+        assert!(is_true, "no such gap: {message:?}, {}", chain.around(from));
         self.pass((from, 0), stamp, of.unwrap_or(chain), tally);
         self.next = Some((to + 1, 0));
         self.connection.iter_mut().for_each(|it| it.gaps.push((from, to)));
         tally.note(Seen::Gaps);
     }
 
-    fn hear_filled(&mut self, control: &Control<'_>, tally: &mut Tally) {
-        let Control { text, chain, known, chains, .. } = *control;
-        let height = control.height();
-        assert!(self.next.is_none_or(|next| height < next.0), "yet to come: {text}");
+    fn hear_filled(&mut self, height: u64, heard: &Heard<'_>, tally: &mut Tally) {
+        let Heard { message, chain, known, chains, .. } = *heard;
+        assert!(self.next.is_none_or(|next| height < next.0), "yet to come: {message:?}");
         let of_another = known.is_none() && chains.iter().any(|chain| chain.has(height));
         assert!(
             chain.has(height) || of_another,
-            "nothing filled that: {text}, {}",
+            "nothing filled that: {message:?}, {}",
             chain.around(height)
         );
         let filled = &mut self.connection.as_mut().expect("bug: it has read").filled;
-        assert!(!filled.contains(&height), "told twice: {text}");
+        assert!(!filled.contains(&height), "told twice: {message:?}");
         filled.push(height);
         tally.note(Seen::Fills);
     }
 
-    fn hear_heartbeat(&mut self, control: &Control<'_>, tally: &mut Tally) {
-        let Control { text, chain, stamp, .. } = *control;
-        let next = (control.height() + 1, 0);
+    fn hear_heartbeat(&mut self, height: u64, heard: &Heard<'_>, tally: &mut Tally) {
+        let Heard { message, chain, stamp, .. } = *heard;
+        let next = (height + 1, 0);
         if self.next == Some((0, 0)) {
             // From before the chain's first block: what lies below that is nobody's.
             self.pass(next, stamp, chain, tally);
@@ -180,25 +184,19 @@ impl Client {
         }
         // A start inside a block may still be waited for.
         let is_next = self.next.is_none_or(|it| it.0 == next.0);
-        assert!(is_next, "{text}, next is {:?}", self.next);
+        assert!(is_next, "{message:?}, next is {:?}", self.next);
     }
 }
 
 /// A control message that was heard, and the chains that it may be of.
-struct Control<'a> {
-    text: &'a str,
+struct Heard<'a> {
+    message: &'a ControlMessage,
     /// The chain that it is of, as far as the client can know.
     chain: &'a Chain,
     /// The place among `chains` of the chain that the client knew before.
     known: Option<usize>,
     stamp: Stamp,
     chains: &'a [Chain],
-}
-
-impl Control<'_> {
-    fn height(&self) -> u64 {
-        number(self.text, "height").expect("a height")
-    }
 }
 
 fn number(text: &str, key: &str) -> Option<u64> {

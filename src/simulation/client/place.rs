@@ -2,6 +2,7 @@
 //! is owed.
 
 use super::{Bounds, Client, Place, index_of_id};
+use crate::protocol::{Position, Start, Within};
 use crate::server::testing::Stream;
 use crate::simulation::chain::Chain;
 use crate::simulation::pipe::Stamp;
@@ -90,7 +91,7 @@ impl Client {
 
     /// Where the newest event's id has it go on; that has to be where it is.
     pub fn place_of_id(&self, chain: &Chain) -> Option<Place> {
-        let (place, next) = (place_after(self.last_event_id.as_ref()?), self.next?);
+        let (place, next) = (place_after_id(self.last_event_id.as_ref()?), self.next?);
         let is_end = place == (next.0 + 1, 0) && !self.owes(chain, next.0, next.1);
         assert!(place == next || is_end, "the newest id leads to {place:?}: {self:?}");
         Some(place)
@@ -106,13 +107,26 @@ impl Client {
     }
 }
 
-/// The place behind `H`, `H.I` or `H.T`.
-pub fn place_after(text: &str) -> Place {
-    let height = |text: &str| text.parse::<u64>().expect("a height");
-    match text.split_once('.') {
-        None => (height(text) + 1, 0),
+/// The place behind the event with this id, or behind all that it names.
+pub fn place_after_id(id: &str) -> Place {
+    place_after(&id.parse().expect("a position"))
+}
+
+pub fn place_after(position: &Position) -> Place {
+    match position.within() {
+        None => (position.height() + 1, 0),
+        Some(Within::Index(index)) => (position.height(), index + 1),
         // The transaction that the client had named itself.
-        Some((block, id)) if id.len() == 64 => (height(block), index_of_id(id) + 1),
-        Some((block, index)) => (height(block), index.parse::<u64>().expect("an index") + 1),
+        Some(Within::Transaction(id)) => (position.height(), index_of_id(id) + 1),
+    }
+}
+
+/// The place that a server names in its close.
+pub fn place_at(start: &Start) -> Place {
+    match start {
+        Start::Oldest => (0, 0),
+        Start::Height(height) => (*height, 0),
+        Start::After(position) => place_after(position),
+        Start::Live | Start::Latest | Start::BeforeTip(_) => panic!("no place: {start:?}"),
     }
 }

@@ -2,18 +2,19 @@
 
 use super::{CLIENTS_MAX, World};
 use crate::metrics::Disconnect;
+use crate::protocol::{Cause, Close, Position, Start, Within};
 use crate::server::testing::{Asking, Framing, Stream, open};
 use crate::simulation::client::{
-    Bounds, Client, Closed, Connection, EventStream, Place, Taste, place_after,
+    Bounds, Client, Closed, Connection, EventStream, Place, Taste, place_at,
 };
 use crate::simulation::pipe::{Stamp, pipe};
 use crate::simulation::tally::Seen;
 
 const TEXT: u8 = 0x81;
 
-/// A drawn start: as the query says it, and which event comes first then; none: that is open.
-struct Start {
-    query: String,
+/// A drawn start, and which event comes first then; none: that is open.
+struct Drawn {
+    start: Start,
     last_event_id: Option<String>,
     next: Option<Place>,
     has_fallback: bool,
@@ -70,7 +71,7 @@ impl World {
             (client.chain, client.next) = (None, None);
         }
         let is_new = client.next.is_none() || self.random.u8(0..50) == 0;
-        let start = if is_new { self.draw_start() } else { self.resumption(at) };
+        let drawn = if is_new { self.draw_start() } else { self.resumption(at) };
         let client = &mut self.clients[at];
         if !is_new {
             self.tally.note(Seen::Resumes);
@@ -78,57 +79,55 @@ impl World {
                 self.tally.note(Seen::ResumesInside);
             }
         }
-        client.next = start.next;
-        client.last_event_id = start.last_event_id.clone();
-        client.chain = start.is_here.then_some(self.current);
-        let asked = client.query();
-        let bounds = self.draw_bounds(start.next);
-        let query = [start.query, asked, bounds.query()];
-        let query = query.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
+        client.next = drawn.next;
+        client.last_event_id = drawn.last_event_id.clone();
+        client.chain = drawn.is_here.then_some(self.current);
+        let bounds = self.draw_bounds(drawn.next);
+        let query = self.clients[at].query(drawn.start, bounds).to_string();
         let room = match self.random.u8(0..4) {
             0 => self.random.usize(16..200),
             _ => self.random.usize(100..20_000),
         };
         let (end, server_end) = pipe(self.random.fork(), self.step.clone(), room);
         let Taste { stream, wire, is_compressed, .. } = self.clients[at].taste;
-        let last_event_id = start.last_event_id.as_deref();
+        let last_event_id = drawn.last_event_id.as_deref();
         let asking = Asking { stream, query: &query, wire, is_compressed, last_event_id };
         let session = tokio::spawn(open(server_end, self.replica.around.clone(), asking));
         let now = self.now();
         let events = (wire == Framing::EventStream).then(EventStream::new);
-        let has_fallback = start.has_fallback;
+        let has_fallback = drawn.has_fallback;
         let connection = Connection::new(query, end, session, now);
         let connection = Connection { bounds, events, has_fallback, ..connection };
         self.clients[at].connection = Some(connection);
     }
 
-    fn draw_start(&mut self) -> Start {
+    fn draw_start(&mut self) -> Drawn {
         let first = self.replica.history.first_height();
         let tip = self.replica.history.summary().tip;
         let live = self.replica.history.live_cursor().next_height;
-        let (query, next, is_here) = match (self.random.u8(0..8), tip.zip(first)) {
-            (0, Some((tip, _))) => ("from_height=latest".to_owned(), Some(tip), true),
+        let (start, next, is_here) = match (self.random.u8(0..8), tip.zip(first)) {
+            (0, Some((tip, _))) => (Start::Latest, Some(tip), true),
             (1, Some((tip, first))) => {
                 let back = self.random.u64(0..30);
                 let height = tip.saturating_sub(back).max(first);
-                (format!("from_height=-{back}"), Some(height), true)
+                (Start::BeforeTip(back), Some(height), true)
             }
             (2, Some((tip, first))) => {
                 let height = self.random.u64(first..=tip + 1);
-                (format!("from_height={height}"), Some(height), true)
+                (Start::Height(height), Some(height), true)
             }
             (3, Some((tip, _))) => {
                 let height = tip + self.random.u64(2..6);
-                (format!("from_height={height}"), Some(height), false)
+                (Start::Height(height), Some(height), false)
             }
             (4 | 5, first) => {
                 let height = first.map_or(0, |(_, first)| first);
-                ("from_height=oldest".to_owned(), Some(height), true)
+                (Start::Oldest, Some(height), true)
             }
-            _ => (String::new(), Some(live), true),
+            _ => (Start::Live, Some(live), true),
         };
         let next = next.map(|height| (height, 0));
-        Start { query, last_event_id: None, next, has_fallback: false, is_here }
+        Drawn { start, last_event_id: None, next, has_fallback: false, is_here }
     }
 
     /// Where a connection that begins at `next` has enough, if it is to end by itself.
@@ -144,7 +143,7 @@ impl World {
     }
 
     /// Where the client goes on, in one of the ways that there are to say it.
-    fn resumption(&mut self, at: usize) -> Start {
+    fn resumption(&mut self, at: usize) -> Drawn {
         let client = &self.clients[at];
         let next = client.next.expect("bug: a place is known");
         let chain = &self.chains[client.chain.unwrap_or(self.current)];
@@ -156,25 +155,31 @@ impl World {
             let is_here = is_here(place);
             // What the URL says was so when it was new.
             let has_fallback = is_here && self.random.bool();
-            let query = match has_fallback {
-                true if self.random.bool() => "from_height=oldest",
-                true => "from_height=latest",
-                false => "after=0",
+            let start = match has_fallback {
+                true if self.random.bool() => Start::Oldest,
+                true => Start::Latest,
+                false => Start::After(Position::after_block(0)),
             };
-            let (query, next) = (query.to_owned(), Some(place));
-            return Start { query, last_event_id, next, has_fallback, is_here };
+            return Drawn { start, last_event_id, next: Some(place), has_fallback, is_here };
         }
-        let query = match next {
-            (0, 0) => "from_height=0".to_owned(),
-            (height, 0) if self.random.bool() => format!("from_height={height}"),
-            (height, 0) => format!("after={}", height - 1),
+        let start = match next {
+            (0, 0) => Start::Height(0),
+            (height, 0) if self.random.bool() => Start::Height(height),
+            (height, 0) => Start::After(Position::after_block(height - 1)),
             (height, inside) if inside <= chain.events(height) && self.random.bool() => {
-                format!("after={height}.{}", chain.id(height, inside - 1))
+                let within = Within::transaction(&chain.id(height, inside - 1));
+                assert!(within.is_some(), "a transaction that a URL can name");
+                Start::After(Position::new(height, within))
             }
-            (height, inside) => format!("after={height}.{}", inside - 1),
+            (height, inside) => Start::After(Position::after_event(height, inside - 1)),
         };
-        let (is_here, next) = (is_here(next), Some(next));
-        Start { query, last_event_id: None, next, has_fallback: false, is_here }
+        Drawn {
+            start,
+            last_event_id: None,
+            next: Some(next),
+            has_fallback: false,
+            is_here: is_here(next),
+        }
     }
 
     /// A client reads something, everything, or nothing because it is stalled.
@@ -251,11 +256,15 @@ impl World {
 
     fn end_closed(&mut self, at: usize, closed: &Closed, has_left: bool) {
         let Closed { code, reason, stamp } = closed;
-        let (place, why) = reason.split_once(' ').unwrap_or((reason, ""));
-        match (code, why) {
-            (1000, "") if has_left => {}
-            (1000, "done") => {
-                self.go_on(at, place, *stamp);
+        if (*code, reason.as_str()) == (1000, "") && has_left {
+            return;
+        }
+        let close = Close::parse(*code, reason);
+        let Some(Close { cause, start }) = close else { panic!("closed with {code} {reason}") };
+        assert_eq!(cause.reason(&start.clone().unwrap_or_default()), *reason);
+        match cause {
+            Cause::Done => {
+                self.go_on(at, start, *stamp);
                 let client = &self.clients[at];
                 let (next, bounds) = (client.next.expect("a place"), client.bounds());
                 self.tally.note(match bounds.messages_left {
@@ -264,35 +273,34 @@ impl World {
                 });
                 assert!(!bounds.allow(next.0), "done at {reason}? {bounds:?}, {client:?}");
             }
-            (1001, "draining") => {
+            Cause::Draining => {
                 self.tally.note(Seen::Drained);
                 assert!(self.is_draining, "draining? {:?}", self.clients[at]);
-                self.go_on(at, place, *stamp);
+                self.go_on(at, start, *stamp);
             }
-            (1001, "no pong") => {
+            Cause::NoPong => {
                 self.tally.note(Seen::NoPong);
-                self.go_on(at, place, *stamp);
+                self.go_on(at, start, *stamp);
             }
-            (4008, "too slow") => {
+            Cause::TooSlow => {
                 self.tally.note(Seen::Slow);
-                self.go_on(at, place, *stamp);
+                self.go_on(at, start, *stamp);
                 assert!(self.has_fallen_off(at), "too slow? {:?}", self.clients[at]);
             }
-            (4009, "") if place.starts_with("tip=") => {
+            Cause::Ahead { .. } => {
                 self.tally.note(Seen::Ahead);
                 let client = &mut self.clients[at];
                 assert!(client.chain.is_none(), "{reason}: {client:?}");
                 (client.next, client.last_event_id) = (None, None);
             }
-            (4009, "") => {
+            Cause::NotAvailable { first_height } => {
                 self.tally.note(Seen::NotAvailable);
-                let first = place.strip_prefix("from_height=").and_then(|it| it.parse().ok());
                 let client = &mut self.clients[at];
-                let first: u64 = first.expect("a height");
+                let first = first_height.expect("a height");
                 assert!(client.next.is_some_and(|next| next.0 < first), "{reason}: {client:?}");
                 (client.next, client.last_event_id) = (Some((first, 0)), None);
             }
-            (4010, "another chain") => {
+            Cause::AnotherChain => {
                 self.tally.note(Seen::OtherChains);
                 let client = &mut self.clients[at];
                 assert!(client.chain.is_none_or(|chain| chain < self.current), "{client:?}");
@@ -335,14 +343,9 @@ impl World {
     }
 
     /// The server says where the client goes on: nothing before that may be owed.
-    fn go_on(&mut self, at: usize, place: &str, stamp: Stamp) {
+    fn go_on(&mut self, at: usize, start: Option<Start>, stamp: Stamp) {
         let client = &mut self.clients[at];
-        let next = match place.split_once('=') {
-            Some(("from_height", "oldest")) => (0, 0),
-            Some(("from_height", height)) => (height.parse().expect("a height"), 0),
-            Some(("after", place)) => place_after(place),
-            _ => panic!("no place: {place}"),
-        };
+        let next = place_at(&start.expect("a place"));
         match client.chain_at(stamp, &self.chains) {
             Some(chain) => client.go_to(next, stamp, chain, &mut self.tally),
             None => client.next = Some(next),

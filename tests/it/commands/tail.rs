@@ -150,12 +150,22 @@ async fn it_ends_with_0_behind_the_limit_or_the_height() {
 async fn options_become_the_streams_parameters() {
     let server = Scripted::new().await;
     let url = format!("{}?token=x&operation=CREATE", server.url());
-    let options = ["--from", "-5", "--public-key", "k", "--public-key", "j", "--batch"];
+    let (j, k) = ("j".repeat(43), "k".repeat(44));
+    let options = ["--from", "-5", "--public-key", &k, "--public-key", &j, "--batch"];
     let tail = tail(&url, &options);
-    let query = "from_height=-5&public_key=j&public_key=k&operation=CREATE&batch=block&token=x&control=true";
-    let served = serve(&server, query).await;
+    let query = format!(
+        "from_height=-5&public_key={j}&public_key={k}&operation=CREATE&batch=block&token=x&control=true"
+    );
+    let served = serve(&server, &query).await;
     served.close(4000, "public_key is too short").await;
     tail.ended().await.with_code(1).telling(&["refused with 4000: public_key is too short"]);
+    for (option, value, told) in [
+        ("--public-key", "k", "a public key, 43 or 44 base58 characters"),
+        ("--limit", "0", "a number of messages, at least 1"),
+    ] {
+        let refused = Program::new(["tail", &server.url(), option, value]).run().await;
+        refused.with_code(64).telling(&[told]);
+    }
     let both = Program::new(["tail", &url, "--operation", "TRANSFER"]).run().await;
     both.with_code(64).telling(&["`operation` stands both in the URL and beside it"]);
 }

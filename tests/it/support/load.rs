@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use blockcast::amqp::{PublishError, Publisher};
-use blockcast::client::{Builder, Message, Start};
+use blockcast::client::{Builder, Start, StreamMessage};
 use blockcast::config::Config;
 use serde_json::json;
 use tokio::sync::watch;
@@ -167,7 +167,7 @@ pub async fn follow_as(asked: Builder) -> Followed {
     let mut stream = asked.start(Start::Height(1)).build().expect("built");
     loop {
         match stream.next().await.expect("nothing that waiting does not mend") {
-            Some(Message::Event(event)) => {
+            Some(StreamMessage::Event(event)) => {
                 let event = (event.height, event.transaction_id);
                 let is_last = transactions(event.0, "end").last().as_ref() == Some(&event);
                 followed.received.push(event);
@@ -176,7 +176,7 @@ pub async fn follow_as(asked: Builder) -> Followed {
                     return followed;
                 }
             }
-            Some(Message::Connected) => {
+            Some(StreamMessage::Connected) => {
                 let last = followed.received.last();
                 followed.connected_at.push(last.map_or(0, |(height, _)| *height));
                 let is_in_block = |event: &(u64, String)| {
@@ -184,7 +184,7 @@ pub async fn follow_as(asked: Builder) -> Followed {
                 };
                 followed.connected_in_mid_block += usize::from(last.is_some_and(is_in_block));
             }
-            Some(Message::Gap { from_height, to_height }) => {
+            Some(StreamMessage::Gap { from_height, to_height }) => {
                 followed.gaps.push((from_height, to_height));
             }
             Some(_) => {}

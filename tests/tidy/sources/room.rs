@@ -14,7 +14,6 @@ const ROOMS: [&[&str]; 17] = [
     &["pipeline", "backfill"],
     &["amqp", "client", "server"],
     &["session"],
-    &["protocol"],
     &["tickets"],
     &["encoder"],
     &["history"],
@@ -23,6 +22,7 @@ const ROOMS: [&[&str]; 17] = [
     &["event"],
     &["sequence"],
     &["block"],
+    &["protocol"],
     LEAVES,
 ];
 const LEAVES: &[&str] = &[

@@ -27,11 +27,6 @@ struct Block<'a> {
 #[derive(Deserialize)]
 struct Id<'a>(#[serde(borrow)] Cow<'a, str>);
 
-#[derive(Deserialize)]
-struct Root {
-    streams: Option<String>,
-}
-
 impl<'a> Listing<'a> {
     /// `None` for anything else: a whole block is one with `transactions`.
     pub fn of(body: &'a [u8]) -> Option<Self> {
@@ -64,11 +59,6 @@ impl<'a> Listing<'a> {
 pub fn is_object(body: &[u8]) -> bool {
     let body = body.trim_ascii();
     body.starts_with(b"{") && body.ends_with(b"}")
-}
-
-/// Where the node's own event stream is, by its API root.
-pub fn streams(root: &[u8]) -> Option<String> {
-    serde_json::from_slice::<Root>(root).ok()?.streams
 }
 
 #[cfg(test)]
@@ -117,17 +107,6 @@ mod tests {
             "<html>",
         ] {
             assert!(Listing::of(text.as_bytes()).is_none(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_root_may_name_its_stream() {
-        assert_eq!(
-            streams(br#"{"assets": "/assets/", "streams": "ws://localhost:9985/x"}"#).as_deref(),
-            Some("ws://localhost:9985/x")
-        );
-        for root in [&br#"{"streams": null}"#[..], b"{}", br#"{"streams": 1}"#, b"<html>"] {
-            assert_eq!(streams(root), None);
         }
     }
 }

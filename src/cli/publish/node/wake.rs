@@ -24,10 +24,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::super::{half_jitter, told};
 use super::super::progress::Voice;
+use super::Node;
 use super::address::StreamAddress;
 use super::http::Budget;
-use super::{Node, answer};
 use crate::backoff::Backoff;
+use crate::protocol::ApiRoot;
 use crate::secret;
 
 /// Connecting, with the TLS and WebSocket handshakes.
@@ -103,7 +104,7 @@ impl Listener {
     /// Asks the node where its stream is, each time anew, and connects to the first that answers.
     async fn connect(&self) -> Result<(Socket, StreamAddress)> {
         let root = self.node.http.get(&self.node.url.root(), &Budget::new(ROOT_BYTES_MAX)).await?;
-        let said = root.and_then(|root| answer::streams(&root));
+        let said = root.and_then(|root| ApiRoot::transactions_in(&root));
         let said = said.context("its API root names none (`streams`)")?;
         let mut failure =
             anyhow!("its API root names {:?}, which is no WebSocket", secret::masked(&said));

@@ -200,7 +200,7 @@ async fn an_event_streams_start_that_is_gone_is_refused_unless_the_url_says_wher
     assert_eq!(text, "4009\ncommon: line\nfrom_height=3");
 
     let wanted = SessionRequest {
-        start: Start::AfterEvent { height: 1, index: 5 },
+        start: Start::After(crate::protocol::Position::after_event(1, 5)),
         fallback: Some(Start::Oldest),
         ..wanted("from_height=oldest", Way::EventStream)
     };

@@ -123,8 +123,7 @@ impl Case {
     /// A session that begins where `start` says.
     fn session(&self, start: &Start) -> Client {
         let query = self.query();
-        let is_inside = matches!(start, Start::AfterEvent { .. });
-        let filter = Some(query.filter).filter(|filter: &Filter| !filter.is_empty());
+        let is_inside = start.is_inside_block();
         let subscription = Subscription {
             stream: self.stream,
             wire: self.wire,
@@ -132,7 +131,7 @@ impl Case {
                 && (self.wire == Framing::WebSocket || !(self.is_batch && is_inside)),
             is_batch: self.is_batch,
             has_control: self.has_control,
-            filter: filter.map(Box::new),
+            filter: Filter::of(query.filters),
         };
         let Found::Here(cursor, Seek::Events(events)) =
             start::find(start, &self.history, &Tickets::none())

@@ -1,23 +1,14 @@
 //! Where a stream is: what every message does to its place, and what to ask for to go on from it.
 //! Pure: knows of no connection.
 
-use super::cursor::Within;
-use super::message::{Position, Said};
-use super::request::Request;
-use super::{Cursor, Error, Event, Message, Start};
-
-const EVENTS_PATH: &str = "/valid_transactions";
-
-/// What a connection asks for.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Resume {
-    /// As the caller said.
-    Start(Start),
-    After(Cursor),
-}
+use super::message::Said;
+use super::request::RequestTemplate;
+use super::{Error, Event, Position, Start, StreamMessage};
+use crate::protocol::control::Beginning;
+use crate::protocol::{ControlMessage, Stream, Within};
 
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Tracker {
     start: Start,
     is_filtered: bool,
     is_batch: bool,
@@ -29,7 +20,7 @@ pub(super) struct Place {
     /// All up to this height is behind.
     whole: Option<u64>,
     /// The block that is behind in part.
-    open: Option<Open>,
+    open: Option<OpenBlock>,
     /// Whether a server has told its position, ever.
     is_placed: bool,
     /// Whether the server of this connection has. None before its first message.
@@ -39,49 +30,49 @@ pub(super) struct Place {
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenBlock {
     height: u64,
     /// Of the next event, where it can be known.
     index: Option<u64>,
-    /// The last event that a cursor can name.
+    /// The last event that a position can name.
     last: Option<Within>,
-    /// Events yielded behind it that no cursor can name: they match a filter, which hides their
+    /// Events yielded behind it that no position can name: they match a filter, which hides their
     /// index, and their ids are not of the usual form.
     unnamed: u64,
 }
 
-impl Place {
-    pub fn new(request: &Request, start: Start, limit: Option<u64>) -> Self {
-        let (is_filtered, is_batch) = (request.is_filtered(), request.is_batch());
+impl Tracker {
+    pub fn new(request: &RequestTemplate) -> Self {
+        let query = request.query();
+        let is_filtered = !query.filters.is_empty();
         let is_counted =
-            !is_filtered && !is_batch && request.address().path().ends_with(EVENTS_PATH);
-        let mut place = Self {
+            !is_filtered && !query.batch && request.stream() == Some(Stream::Transactions);
+        let mut tracker = Self {
+            start: query.start.clone(),
             is_filtered,
-            is_batch,
+            is_batch: query.batch,
             is_counted,
-            until_height: request.until_height(),
-            limit,
+            until_height: query.until_height,
+            limit: query.limit,
             whole: None,
             open: None,
             is_placed: false,
             is_controlled: None,
             repeats: 0,
-            start: Start::Live,
         };
-        if let Start::After(cursor) = &start {
-            place.stand_behind(cursor);
+        if let Start::After(position) = &query.start {
+            tracker.stand_behind(position);
         }
-        place.start = start;
-        place
+        tracker
     }
 
     /// Behind what was yielded last; None while nothing is.
-    pub fn cursor(&self) -> Option<Cursor> {
+    pub fn position(&self) -> Option<Position> {
         match &self.open {
-            Some(Open { height, last: Some(last), .. }) => {
-                Some(Cursor::new(*height, Some(last.clone())))
+            Some(OpenBlock { height, last: Some(last), .. }) => {
+                Some(Position::new(*height, Some(last.clone())))
             }
-            _ => self.whole.map(Cursor::after_block),
+            _ => self.whole.map(Position::after_block),
         }
     }
 
@@ -102,24 +93,24 @@ impl Place {
     }
 
     /// What to ask for, and for how many messages at most.
-    pub fn asks(&self) -> (Resume, Option<u64>) {
-        let resume = match self.cursor() {
-            Some(cursor) => Resume::After(cursor),
-            None => Resume::Start(self.start.clone()),
+    pub fn asks(&self) -> (Start, Option<u64>) {
+        let resume = match self.position() {
+            Some(position) => Start::After(position),
+            None => self.start.clone(),
         };
-        (resume, self.limit.map(|limit| limit + self.unnamed()))
+        (resume, self.limit.map(|limit| limit.saturating_add(self.unnamed())))
     }
 
-    /// A connection that asked for [`Place::asks`] is there.
+    /// A connection that asked for [`Tracker::asks`] is there.
     pub fn connected(&mut self) {
         self.repeats += self.open.as_mut().map_or(0, |open| std::mem::take(&mut open.unnamed));
         self.is_controlled = None;
     }
 
     /// What of a message is to be yielded.
-    pub fn take(&mut self, said: Said) -> Result<Option<Message>, Error> {
-        if let Said::Position(position) = said {
-            return self.position(position).map(Some);
+    pub fn take(&mut self, said: Said) -> Result<Option<StreamMessage>, Error> {
+        if let Said::Control(ControlMessage::Position(beginning)) = said {
+            return self.begin(beginning).map(Some);
         }
         match self.is_controlled {
             Some(true) => self.controlled(said),
@@ -139,11 +130,11 @@ impl Place {
         }
     }
 
-    fn position(&mut self, told: Position) -> Result<Message, Error> {
+    fn begin(&mut self, told: Beginning) -> Result<StreamMessage, Error> {
         if self.is_controlled.is_some() {
             return Err(fault("the position is told more than once".into()));
         }
-        let asked = self.cursor();
+        let asked = self.position();
         if let Some(asked) = &asked {
             let is_there = match (told.height, asked.within()) {
                 (None, None) => true,
@@ -165,34 +156,33 @@ impl Place {
         }
         self.is_controlled = Some(true);
         self.is_placed = true;
-        match (told.height, told.index) {
-            (Some(height), Some(index)) => self.stand_behind(&Cursor::after_event(height, index)),
-            (Some(height), None) => self.stand_behind(&Cursor::after_block(height)),
-            (None, _) if asked.is_none() => self.stand_before_all(&told),
-            (None, _) => {}
+        match told.position() {
+            Some(position) => self.stand_behind(&position),
+            None if asked.is_none() => self.stand_before_all(&told),
+            None => {}
         }
-        let Position { first_height, tip_height, .. } = told;
-        Ok(Message::Position { first_height, tip_height })
+        let Beginning { first_height, tip_height, .. } = told;
+        Ok(StreamMessage::Position { first_height, tip_height })
     }
 
-    fn stand_behind(&mut self, cursor: &Cursor) {
-        let height = cursor.height();
-        match cursor.within() {
+    fn stand_behind(&mut self, position: &Position) {
+        let height = position.height();
+        match position.within() {
             None => (self.whole, self.open) = (Some(height), None),
             Some(last) => {
                 let index = match last {
-                    Within::Index(index) if self.is_counted => Some(index + 1),
+                    Within::Index(index) if self.is_counted => Some(index.saturating_add(1)),
                     _ => None,
                 };
                 self.whole = height.checked_sub(1);
-                self.open = Some(Open { height, index, last: Some(last.clone()), unnamed: 0 });
+                self.open = Some(OpenBlock { height, index, last: Some(last.clone()), unnamed: 0 });
             }
         }
     }
 
     /// Nothing lies before the stream: after a cut, it begins where it would have, whatever has come
     /// in between.
-    fn stand_before_all(&mut self, told: &Position) {
+    fn stand_before_all(&mut self, told: &Beginning) {
         self.start = match (&self.start, told.first_height) {
             (Start::Height(height), _) => Start::Height(*height),
             (_, Some(first)) => Start::Height(first),
@@ -201,44 +191,51 @@ impl Place {
     }
 
     /// From a server that tells no positions: all is yielded, nothing is known.
-    fn uncontrolled(&mut self, said: Said) -> Result<Option<Message>, Error> {
+    fn uncontrolled(&mut self, said: Said) -> Result<Option<StreamMessage>, Error> {
         Ok(match said {
-            Said::Event(event) => Some(Message::Event(event)),
-            Said::Summary(summary) => Some(Message::Summary(summary)),
+            Said::Event(event) => Some(StreamMessage::Event(event)),
+            Said::Summary(summary) => Some(StreamMessage::Summary(summary)),
             _ => None,
         })
     }
 
-    fn controlled(&mut self, said: Said) -> Result<Option<Message>, Error> {
+    fn controlled(&mut self, said: Said) -> Result<Option<StreamMessage>, Error> {
         Ok(match said {
             Said::Event(event) => self.event(event)?,
             Said::Summary(summary) => {
-                self.block_at_once(summary.height)?.then_some(Message::Summary(summary))
+                self.block_at_once(summary.height)?.then_some(StreamMessage::Summary(summary))
             }
             Said::Batch(batch) => {
-                self.block_at_once(batch.height)?.then_some(Message::Batch(batch))
+                self.block_at_once(batch.height)?.then_some(StreamMessage::Batch(batch))
             }
-            Said::Block { height, events } => self.block_end(height, events)?,
-            Said::Gap { from_height, to_height } => self.gap(from_height, to_height)?,
-            Said::Filled { height } => Some(Message::Filled { height }),
-            Said::Heartbeat { height } => {
-                if height.is_some_and(|height| self.is_ahead(height)) {
-                    (self.whole, self.open) = (height, None);
-                }
-                Some(Message::Heartbeat { height })
-            }
-            Said::Position(_) | Said::Unknown => None,
+            Said::Control(message) => self.control(message)?,
+            Said::Unknown => None,
         })
     }
 
-    fn event(&mut self, event: Event) -> Result<Option<Message>, Error> {
+    fn control(&mut self, message: ControlMessage) -> Result<Option<StreamMessage>, Error> {
+        Ok(match message {
+            ControlMessage::Block { height, events } => self.block_end(height, events)?,
+            ControlMessage::Gap { from_height, to_height } => self.gap(from_height, to_height)?,
+            ControlMessage::Filled { height } => Some(StreamMessage::Filled { height }),
+            ControlMessage::Heartbeat { height } => {
+                if height.is_some_and(|height| self.is_ahead(height)) {
+                    (self.whole, self.open) = (height, None);
+                }
+                Some(StreamMessage::Heartbeat { height })
+            }
+            ControlMessage::Position(_) | ControlMessage::Close { .. } => None,
+        })
+    }
+
+    fn event(&mut self, event: Event) -> Result<Option<StreamMessage>, Error> {
         let height = event.height;
         if !self.is_ahead(height) {
             return Ok(None);
         }
         self.check_open(height)?;
         let index = self.is_counted.then_some(0);
-        let open = self.open.get_or_insert(Open { height, index, last: None, unnamed: 0 });
+        let open = self.open.get_or_insert(OpenBlock { height, index, last: None, unnamed: 0 });
         let named = match open.index {
             Some(index) => Some(Within::Index(index)),
             None => Within::transaction(&event.transaction_id),
@@ -253,7 +250,7 @@ impl Place {
             return Ok(None);
         }
         self.count();
-        Ok(Some(Message::Event(event)))
+        Ok(Some(StreamMessage::Event(event)))
     }
 
     /// Whether a message that is a whole block, or its rest, is new.
@@ -267,7 +264,7 @@ impl Place {
         Ok(true)
     }
 
-    fn block_end(&mut self, height: u64, events: u64) -> Result<Option<Message>, Error> {
+    fn block_end(&mut self, height: u64, events: u64) -> Result<Option<StreamMessage>, Error> {
         if self.whole.is_some_and(|whole| height < whole) {
             return Ok(None);
         }
@@ -285,10 +282,10 @@ impl Place {
             }
         }
         (self.whole, self.open) = (Some(height), None);
-        Ok(Some(Message::BlockEnd { height, events }))
+        Ok(Some(StreamMessage::BlockEnd { height, events }))
     }
 
-    fn gap(&mut self, from_height: u64, to_height: u64) -> Result<Option<Message>, Error> {
+    fn gap(&mut self, from_height: u64, to_height: u64) -> Result<Option<StreamMessage>, Error> {
         if !self.is_ahead(to_height) {
             return Ok(None);
         }
@@ -297,7 +294,7 @@ impl Place {
         }
         let from_height = self.whole.map_or(from_height, |whole| from_height.max(whole + 1));
         self.whole = Some(to_height);
-        Ok(Some(Message::Gap { from_height, to_height }))
+        Ok(Some(StreamMessage::Gap { from_height, to_height }))
     }
 
     fn is_ahead(&self, height: u64) -> bool {
