@@ -3,11 +3,13 @@
 //! Two ways, one around the other: AMQP 1.0's sections, which RabbitMQ hands over as they are when they
 //! are no plain data, and around what is in them a `content_encoding`. Pure; knows no JSON.
 
+mod error;
 mod inflate;
 mod sections;
 
 use std::borrow::Cow;
 
+pub use error::UnpackError;
 use inflate::Format;
 pub use sections::SectionsError;
 
@@ -22,20 +24,6 @@ pub struct Packing {
     pub content_encoding: Option<Box<str>>,
     /// The property `type`.
     pub message_type: Option<Box<str>>,
-}
-
-/// Why a body cannot be unpacked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UnpackError {
-    /// By its name, made safe to print.
-    #[error("the content_encoding {0:?} is not known; known are gzip, deflate and identity")]
-    UnknownEncoding(String),
-    #[error("the content_encoding is {encoding}, but the body {fault}")]
-    Corrupt { encoding: &'static str, fault: &'static str },
-    #[error("the body unpacks to more than {bytes_max} bytes")]
-    TooLarge { bytes_max: usize },
-    #[error(transparent)]
-    Sections(#[from] SectionsError),
 }
 
 impl Packing {

@@ -13,6 +13,7 @@ mod hold;
 mod jump;
 mod known;
 mod step;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use hold::Held;
 use jump::{Candidates, Probation, Reach};
 use known::KnownHeights;
 pub use step::{GapCause, OfferedBlock, Step};
+use waiting::WaitingBlock;
 
 /// Heights that must vouch for the beginning before heights far below it are just old.
 const VOUCHERS: usize = 2;
@@ -75,13 +77,6 @@ pub struct Sequencer<T> {
     held: Held<T>,
     candidates: Candidates<T>,
     conflicts_in_a_row: u32,
-}
-
-/// A block that waits, and since when.
-#[derive(Debug)]
-struct WaitingBlock<T> {
-    offer: OfferedBlock<T>,
-    arrived: Instant,
 }
 
 /// What to make of a height that is not known.

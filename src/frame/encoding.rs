@@ -10,7 +10,8 @@
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::{EncodedBlock, FIN_TEXT, FIN_TEXT_DEFLATED, write_header};
+use super::encoded::EncodedBlock;
+use super::header::{FIN_TEXT, FIN_TEXT_DEFLATED, header_len, write_header};
 use crate::event::write_hash;
 use crate::protocol::{ControlMessage, Position};
 
@@ -321,7 +322,7 @@ impl Deflate {
 
 /// The payload of a frame.
 fn payload(frame: &[u8]) -> &[u8] {
-    &frame[super::header_len(frame)..]
+    &frame[header_len(frame)..]
 }
 
 fn place(at: usize) -> u32 {

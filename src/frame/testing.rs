@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::block::{DecodeRules, Decoded, decode};
+use crate::config::Dialect;
 
 /// A block of `events` transactions, encoded.
 pub fn block(height: u64, events: u64) -> EncodedBlock {

@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::header::FIN_TEXT;
 use super::*;
 use crate::block::{DecodeRules, Decoded, decode};
+use crate::config::Dialect;
 
 fn encoded(body: &str, dialect: Dialect) -> EncodedBlock {
     let rules = DecodeRules { dialect, body_bytes_max: 16 << 20, encoded_bytes_max: 64 << 20 };

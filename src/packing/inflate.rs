@@ -2,7 +2,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::UnpackError;
+use super::error::UnpackError;
 
 /// The largest window that there is; see RFC 1950.
 const WINDOW_BITS: u8 = 15;

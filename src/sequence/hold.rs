@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::WaitingBlock;
+use super::waiting::WaitingBlock;
 use crate::block::BlockContent;
 
 #[derive(Debug)]

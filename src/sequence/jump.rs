@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::WaitingBlock;
+use super::waiting::WaitingBlock;
 use crate::block::BlockContent;
 use crate::config::Heights;
 

@@ -169,7 +169,7 @@ fn any_sequence_of_compressed_pieces_is_one_stream() {
 fn read_frames(mut frames: &[u8]) -> Vec<(bool, Vec<u8>)> {
     let mut texts = Vec::new();
     while let [first, ..] = frames {
-        let header_len = super::super::header_len(frames);
+        let header_len = header_len(frames);
         let payload_len = match header_len {
             2 => usize::from(frames[1]),
             4 => usize::from(u16::from_be_bytes([frames[2], frames[3]])),
