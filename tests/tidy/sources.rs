@@ -64,6 +64,33 @@ const ENCLOSED: [Enclosed; 7] = [
         ],
     },
 ];
+/// Modules whose outcome depends on their arguments only. Time is an argument, too.
+const PURE: [&str; 9] = [
+    "src/backoff",
+    "src/block",
+    "src/byte_order_mark",
+    "src/event",
+    "src/filter",
+    "src/frame",
+    "src/packing",
+    "src/protocol",
+    "src/sequence",
+];
+/// What would make them wait, or depend on something else: a clock, chance, the system, another task.
+const IMPURE: [&[&str]; 12] = [
+    &["Instant", "::", "now"],
+    &["Mutex"],
+    &["RwLock"],
+    &["async"],
+    &["await"],
+    &["env", "::"],
+    &["fastrand"],
+    &["fs"],
+    &["net"],
+    &["thread"],
+    &["tokio"],
+    &["tracing"],
+];
 const PARSERS: [&str; 6] =
     ["from_str", "from_slice", "from_reader", "Deserializer", "StreamDeserializer", "*"];
 /// Where JSON is parsed: bodies in `block`, a server's answers in its client, a node's in its own, a
@@ -102,7 +129,9 @@ fn violations(sources: &[Source]) -> Vec<Violation> {
         }
         found.extend(enclosed_rules(source, tokens));
         if !test_modules.iter().any(|module| source.is_under(module)) {
-            found.extend(parsing_rules(source, &without_tests(tokens)));
+            let tokens_of_program = without_tests(tokens);
+            found.extend(parsing_rules(source, &tokens_of_program));
+            found.extend(pure_rules(source, &tokens_of_program));
             found.extend(name_rules(source, tokens));
         }
         imports.extend(import_rules(source, tokens, &mut found));
@@ -168,6 +197,18 @@ fn enclosed_rules(source: &Source, tokens: &[Token]) -> Vec<Violation> {
         }
     }
     found
+}
+
+fn pure_rules(source: &Source, tokens: &[Token]) -> Vec<Violation> {
+    if !PURE.iter().any(|module| source.is_under(module)) {
+        return Vec::new();
+    }
+    let found = (0..tokens.len()).filter_map(|at| {
+        let words = IMPURE.iter().find(|words| follow(tokens, at, words))?;
+        let rule = format!("`{}` in a module that is pure", words.concat());
+        Some(source.violation(tokens[at].line, rule))
+    });
+    found.collect()
 }
 
 fn parsing_rules(source: &Source, tokens: &[Token]) -> Vec<Violation> {
@@ -298,6 +339,22 @@ fn json_that_is_parsed_outside_the_decoder_is_found() {
         ],
     );
     check(&[("src/block/key.rs", "use serde_json::from_str;")], &[]);
+}
+
+#[test]
+fn what_is_not_pure_in_a_pure_module_is_found() {
+    let of = |word: &str| format!("src/sequence/hold.rs:2: `{word}` in a module that is pure");
+    for (text, word) in [
+        ("fn f() { Instant::now() }", "Instant::now"),
+        ("use std::sync::{Arc, Mutex};", "Mutex"),
+        ("use tokio::time::sleep;", "tokio"),
+        ("use std::{fs, io};", "fs"),
+    ] {
+        check(&[("src/sequence/hold.rs", &format!("\n{text}"))], &[&of(word)]);
+        check(&[("src/readiness.rs", text)], &[]);
+        check(&[("src/sequence/hold.rs", &format!("#[cfg(test)] mod tests {{ {text} }}"))], &[]);
+    }
+    check(&[("src/sequence/hold.rs", "fn f(now: Instant) -> Instant { now + g() }")], &[]);
 }
 
 #[test]
