@@ -16,6 +16,7 @@ use crate::support::event_client::{self, EventStream};
 use crate::support::eventually::eventually;
 use crate::support::process::Process;
 use crate::support::replica::{Answer, Replica, config, request};
+use crate::support::signed_tokens::hs256;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const STREAM: &str = "/api/v1/streams/valid_transactions";
@@ -523,14 +524,6 @@ async fn a_new_key_is_for_new_requests_and_who_is_in_stays() {
         client.text().await;
     }
     replica.stop().await.expect("drained");
-}
-
-pub fn hs256(secret: &[u8], claims: &str) -> String {
-    let encode = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
-    let message = format!("{}.{}", encode(br#"{"alg":"HS256"}"#), encode(claims.as_bytes()));
-    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
-    let signature = ring::hmac::sign(&key, message.as_bytes());
-    format!("{message}.{}", encode(signature.as_ref()))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ mod publish_at_once;
 mod publish_declares;
 mod publish_holes;
 mod publish_listed;
-pub mod publish_node;
+mod publish_node;
 mod publish_pruned;
 mod publish_too_large;
 mod publish_trust;

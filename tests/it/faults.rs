@@ -2,7 +2,7 @@
 //! reaches every client that is connected or resumes, once and in order; or its loss is told in
 //! metric, log and control message.
 
-pub mod alarms;
+mod alarms;
 mod broker_lost;
 mod clock_set_back;
 mod cut_clients;

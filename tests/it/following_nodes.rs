@@ -11,10 +11,10 @@ use std::path::Path;
 
 use blockcast::config::{Config, Dialect};
 
-use crate::commands::publish_node::{interrupted, publish};
 use crate::support::broker::Broker;
 use crate::support::chain::{height_of, real_events};
 use crate::support::client::Client;
+use crate::support::publishing::{interrupted, publish};
 use crate::support::replica::{Replica, config};
 use application::{Application, Kind};
 

@@ -11,13 +11,13 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::access::hs256;
 use crate::support::broker::Broker;
 use crate::support::client::Client;
 use crate::support::eventually::eventually;
 use crate::support::left_out;
 use crate::support::process::Process;
 use crate::support::replica::{Answer, Replica, config, metric_in, request};
+use crate::support::signed_tokens::hs256;
 
 /// Of each listener, beside the sessions, as `deploy/README.md` has it.
 const PLAIN_CONNECTIONS_MAX: usize = 1_024;

@@ -19,7 +19,7 @@ use crate::support::letters::Letters;
 use crate::support::raw_producer::{Odd, RawProducer, long, short};
 use crate::support::replica::{Replica, config};
 use crate::support::stream_writer::{Entry, Writer};
-use crate::unreadable_entries;
+use crate::support::unreadable;
 
 const IN_A_ROW: u64 = 1_000;
 /// What is published streams within this time, 30 times what it takes on two cores of one's own.
@@ -178,7 +178,7 @@ async fn a_thousand_in_a_row_stream_and_are_read_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_odd_reply_to_of_another_protocol_streams() {
-    let (broker, port) = unreadable_entries::broker();
+    let (broker, port) = unreadable::broker();
     let config = config(broker);
     let replica = Replica::start_ready(&config).await;
     let mut client = Client::connect(&replica.url("valid_transactions")).await;

@@ -3,49 +3,19 @@
 
 use std::time::Duration;
 
-use blockcast::config::Config;
-use bytesize::ByteSize;
 use serde_json::Value;
-use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 use crate::support::chain::{body, event, publish};
 use crate::support::client::Client;
 use crate::support::eventually::eventually;
 use crate::support::process::Process;
-use crate::support::replica::config;
-use crate::support::stream_writer::{Entry, Writer};
-use crate::unreadable_entries::broker;
+use crate::support::unreadable::{garbage, stands_before_it, stream};
 
 const PASSED_OVER: &str = "blockcast_unreadable_entries_total";
 const TOLD: &str = "the broker cannot hand over these entries";
 /// What is published behind such an entry streams within this time.
 const STREAMS_WITHIN: Duration = Duration::from_secs(10);
-
-/// A stream with this many good blocks, and one that writes into it whatever it likes.
-pub async fn stream(blocks: u64) -> (Config, Writer) {
-    let (broker, port) = broker();
-    let mut config = config(broker);
-    config.history.max_bytes = ByteSize::kib(64);
-    config.blocks.max_bytes = ByteSize::kib(32);
-    let queue = config.amqp.queue.resolved_name();
-    // The replica that comes first declares it.
-    Process::start_ready(&config).await.stop().await;
-    publish(&config, (1..=blocks).map(|height| body(height, "x"))).await;
-    (config, block_in_place(|| Writer::connect(port, &queue)))
-}
-
-pub fn garbage(writer: &mut Writer, count: usize) {
-    block_in_place(|| writer.write((0..count).map(|_| Entry::Garbage)));
-}
-
-pub async fn stands_before_it(replica: &Process) {
-    eventually("it stands before the entry", async || {
-        let ready = replica.get("/health/ready").await;
-        ready.status == 503 && ready.body.contains("unreadable entry")
-    })
-    .await;
-}
 
 async fn status(replica: &Process) -> Value {
     serde_json::from_str(&replica.get("/api/v1/status").await.body).expect("JSON")

@@ -15,7 +15,7 @@ use bytesize::ByteSize;
 use rustls::ALL_VERSIONS;
 use tokio::task::{JoinHandle, block_in_place};
 
-use crate::faults::alarms::{ALARMS, publishers_are_blocked};
+use crate::support::alarms::{ALARMS, publishers_are_blocked};
 use crate::support::broker::Broker;
 use crate::support::certificates::Authority;
 use crate::support::eventually::eventually;

@@ -1,7 +1,9 @@
 //! Helpers of these tests: what they start, what they ask, and what they hold against it.
 
+pub mod alarms;
 pub mod amqp_client;
 pub mod broker;
+pub mod canaries;
 pub mod certificates;
 pub mod chain;
 pub mod client;
@@ -16,8 +18,11 @@ pub mod ports;
 pub mod process;
 pub mod program;
 pub mod proxy;
+pub mod publishing;
 pub mod raw_producer;
 pub mod replica;
 pub mod scripted;
+pub mod signed_tokens;
 pub mod sockets;
 pub mod stream_writer;
+pub mod unreadable;

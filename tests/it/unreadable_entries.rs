@@ -1,6 +1,6 @@
 //! Entries of a RabbitMQ stream that the broker cannot hand over: what the source makes of them.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blockcast::amqp::{Bounds, Input, Keeper, PublishError, Publisher, ReadError, Reader};
@@ -8,17 +8,8 @@ use blockcast::config;
 use tokio::time::timeout;
 
 use crate::support::amqp_client::{Client, Running, bodies, config, eventually};
-use crate::support::broker::Broker;
 use crate::support::stream_writer::{Entry, Writer};
-
-/// With the port of its stream protocol.
-static BROKER: LazyLock<(Broker, u16)> = LazyLock::new(Broker::start_with_stream_protocol);
-
-/// The broker, its stream protocol's port.
-pub fn broker() -> (&'static Broker, u16) {
-    let (broker, port) = &*BROKER;
-    (broker, *port)
-}
+use crate::support::unreadable::broker;
 
 /// Two thousand connections, each of which the broker ends with a crash: 10 s on two cores of one's own,
 /// and many times that beside all the other tests.

@@ -8,4 +8,5 @@
 
 mod deploy;
 mod documents;
+mod filters;
 mod sources;

@@ -1,6 +1,8 @@
 //! Rules about the sources that a reader relies on: which room may import which, where untrusted
 //! bytes are parsed, which crates stay at the edges. Nothing is compiled; words are looked at.
 
+mod for_tests;
+mod pure;
 mod room;
 mod source;
 mod token;
@@ -9,8 +11,10 @@ use std::collections::BTreeSet;
 use std::io::{Write, stderr};
 use std::process::Command;
 
+use for_tests::{name_rules, support_rules};
+use pure::pure_rules;
 use room::{cycles, import_rules};
-use source::{Source, Violation, mods_for, test_modules, without_tests};
+use source::{Source, Violation, test_modules, without_tests};
 use token::{Token, follow, tokens};
 
 const LINES_MAX: usize = 500;
@@ -71,15 +75,6 @@ const PARSERS: [&str; 6] =
 const PARSING: &[&str] =
     &["src/block", "src/protocol", "src/client", "src/cli/publish/node", "src/server/auth/jwt"];
 
-/// What the names of modules say of who compiles them. A file of `src` that is no part of the program has one of
-/// these names, or lies in a folder of that name.
-const FOR_TESTS: [(&str, &[&str]); 2] = [
-    // Tests of the file beside it, with what only they use; what other rooms' tests need of a room; a room of its own.
-    ("test", &["tests", "testing", "simulation"]),
-    // What a room opens to `tests/fuzz`.
-    ("fuzzing", &["fuzzed"]),
-];
-
 struct Enclosed {
     words: &'static [&'static str],
     /// Modules: the file `x.rs` and all below `x/`.
@@ -97,12 +92,15 @@ fn violations(sources: &[Source]) -> Vec<Violation> {
     for (source, tokens) in &cut {
         found.extend(file_rules(source));
         found.extend(word_rules(source, tokens));
+        found.extend(support_rules(source, tokens));
         if !source.path.starts_with("src/") {
             continue;
         }
         found.extend(enclosed_rules(source, tokens));
         if !test_modules.iter().any(|module| source.is_under(module)) {
-            found.extend(parsing_rules(source, &without_tests(tokens)));
+            let tokens_of_program = without_tests(tokens);
+            found.extend(parsing_rules(source, &tokens_of_program));
+            found.extend(pure_rules(source, &tokens_of_program));
             found.extend(name_rules(source, tokens));
         }
         imports.extend(import_rules(source, tokens, &mut found));
@@ -131,27 +129,6 @@ fn word_rules(source: &Source, tokens: &[Token]) -> Vec<Violation> {
             _ => continue,
         };
         found.push(source.violation(token.line, rule));
-    }
-    found
-}
-
-/// Files that only tests compile, and no others, have the names for that.
-fn name_rules(source: &Source, tokens: &[Token]) -> Vec<Violation> {
-    let mut found = Vec::new();
-    for (condition, names) in FOR_TESTS {
-        let marked: BTreeSet<usize> =
-            mods_for(tokens, condition).map(|(_, behind)| behind - 1).collect();
-        for at in (1..tokens.len()).filter(|at| tokens[at - 1].text == "mod") {
-            let name = &tokens[at];
-            let rule = match (marked.contains(&at), names.contains(&name.text.as_str())) {
-                (true, false) => {
-                    format!("with cfg({condition}) a module is {}", names.join(" or "))
-                }
-                (false, true) => format!("`{}` is for cfg({condition})", name.text),
-                _ => continue,
-            };
-            found.push(source.violation(name.line, rule));
-        }
     }
     found
 }
@@ -298,26 +275,6 @@ fn json_that_is_parsed_outside_the_decoder_is_found() {
         ],
     );
     check(&[("src/block/key.rs", "use serde_json::from_str;")], &[]);
-}
-
-#[test]
-fn a_file_for_tests_under_another_name_is_found() {
-    let named = "src/block.rs:2: with cfg(test) a module is tests or testing or simulation";
-    check(&[("src/block.rs", "#[cfg(test)]\nmod sample;")], &[named]);
-    check(&[("src/block.rs", "#[cfg(test)]\npub(crate) mod sample { fn f() {} }")], &[named]);
-    check(
-        &[("src/amqp.rs", "mod testing;\n#[cfg(fuzzing)] pub mod opened;\npub mod fuzzed;")],
-        &[
-            "src/amqp.rs:1: `testing` is for cfg(test)",
-            "src/amqp.rs:2: with cfg(fuzzing) a module is fuzzed",
-            "src/amqp.rs:3: `fuzzed` is for cfg(fuzzing)",
-        ],
-    );
-    let tests = ("src/amqp/tests.rs", "mod sample;");
-    check(
-        &[("src/amqp.rs", "#[cfg(test)] mod tests;\n#[cfg(fuzzing)] pub mod fuzzed;"), tests],
-        &[],
-    );
 }
 
 #[test]

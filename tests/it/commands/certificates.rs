@@ -8,9 +8,8 @@ use crate::support::broker::Broker;
 use crate::support::certificates::Authority;
 use crate::support::chain::{body, event, publish};
 use crate::support::process::Process;
-use crate::support::replica::config;
-
 use crate::support::program::Program;
+use crate::support::replica::config;
 
 #[tokio::test]
 async fn a_bad_pair_is_refused_before_anything_begins() {

@@ -4,9 +4,8 @@ use crate::support::amqp_client;
 use crate::support::broker::Broker;
 use crate::support::chain::{self, body, event, height_of, real_bodies, real_events};
 use crate::support::client::Client;
-use crate::support::replica::{Replica, config};
-
 use crate::support::program::{Program, unanswered};
+use crate::support::replica::{Replica, config};
 
 const CHAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/chain.ndjson");
 

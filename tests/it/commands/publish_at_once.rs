@@ -3,10 +3,9 @@
 use crate::support::broker::Broker;
 use crate::support::eventually::eventually;
 use crate::support::node::{Held, Node};
+use crate::support::publishing::listing;
+use crate::support::publishing::publish;
 use crate::support::replica::config;
-
-use super::publish_listed::listing;
-use super::publish_node::publish;
 
 const FOR_A_BLOCK: usize = 8;
 const IN_ALL: usize = 16;

@@ -6,9 +6,8 @@ use tokio::task::block_in_place;
 use crate::support::amqp_client::Client;
 use crate::support::broker::Broker;
 use crate::support::eventually::eventually;
-use crate::support::replica::{Replica, config};
-
 use crate::support::program::Program;
+use crate::support::replica::{Replica, config};
 
 const CHAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/chain.ndjson");
 

@@ -5,9 +5,8 @@ use crate::support::chain::body;
 use crate::support::client::Client;
 use crate::support::eventually::eventually;
 use crate::support::node::Node;
+use crate::support::publishing::{heights, interrupted, publish};
 use crate::support::replica::{Replica, config};
-
-use super::publish_node::{heights, interrupted, publish};
 
 async fn node_of(count: u64) -> Node {
     Node::start((1..=count).map(|height| body(height, "noded"))).await

@@ -1,48 +1,16 @@
 //! `publish --node` of a node whose blocks only list their transactions, and of blocks that no replica
 //! could read.
 
-use blockcast::amqp::Publisher;
-use blockcast::config::Config;
-
 use crate::support::broker::Broker;
 use crate::support::chain::body;
 use crate::support::client::Client;
 use crate::support::eventually::eventually;
 use crate::support::node::{Fault, Node};
+use crate::support::publishing::{
+    FIRST, SECOND, TRANSACTION, heights, interrupted, is_published, listing, node_of_five,
+    node_of_three, publish, published, second,
+};
 use crate::support::replica::{Replica, config};
-
-use super::publish_node::{heights, interrupted, is_published, node_of_three, publish};
-
-const BLOCK: &str = include_str!("../../data/planetmint-2.5.3-block.json");
-const TRANSACTION: &str = include_str!("../../data/planetmint-2.5.3-transaction.json");
-const FIRST: &str = "672d3316b9a2f2169c52422da40a71bea51d72eef6fd27f78fd47673ce70df0a";
-pub const SECOND: &str = "da828638a4c4fa226e23f6bd2b13f110dd83ec9417ecdb867eb517d34e69435f";
-
-/// A transaction in a form that no other program would write.
-pub fn second() -> String {
-    format!("\n {{ \"n\" : 1.50e3,\t\"s\":\"\\u00e4\u{e4}\",\n \"id\":\"{SECOND}\"}}\n")
-}
-
-pub fn listing(height: u64, ids: &[&str]) -> Vec<u8> {
-    serde_json::json!({ "app_hash": "", "height": height, "transaction_ids": ids })
-        .to_string()
-        .into_bytes()
-}
-
-pub async fn published(config: &Config) -> Vec<String> {
-    let publisher = Publisher::connect(&config.amqp).await.expect("connected");
-    let messages = publisher.tail_messages().await.expect("read");
-    messages.into_iter().map(|message| String::from_utf8(message.body).expect("text")).collect()
-}
-
-/// A node at height 5, as Planetmint 2.5.3 answers for it; without the second transaction.
-pub async fn node_of_five() -> Node {
-    let node = Node::start([]).await;
-    node.set_tip(5);
-    node.put(5, BLOCK.into());
-    node.put_transaction(FIRST, TRANSACTION.as_bytes());
-    node
-}
 
 #[tokio::test]
 async fn a_listed_block_is_published_whole_and_byte_for_byte() {

@@ -1,46 +1,13 @@
 //! `publish --node`, against a stand-in for the node, watched by a client of a replica.
 
-use blockcast::amqp::Publisher;
-use blockcast::config::Config;
-
 use crate::support::broker::Broker;
-use crate::support::chain::{self, body, height_of, real_bodies, real_events};
+use crate::support::chain::{self, body, real_bodies, real_events};
 use crate::support::client::Client;
 use crate::support::eventually::eventually;
 use crate::support::node::{Fault, Node};
+use crate::support::program::Program;
+use crate::support::publishing::{heights, interrupted, node_of_three, publish};
 use crate::support::replica::{Replica, config};
-
-use crate::support::program::{Program, Running};
-
-pub fn publish(config: &Config, url: &str, arguments: &[&str]) -> Program {
-    let often: &[&str] = if arguments.contains(&"--poll") { &[] } else { &["--poll", "20ms"] };
-    let arguments = [&["publish", "--node", url], often, arguments].concat();
-    Program::new(arguments).config(config)
-}
-
-pub async fn interrupted(running: Running) -> crate::support::program::Ended {
-    running.signal("TERM").await;
-    running.ended().await.with_code(0)
-}
-
-/// Waits until this height is in the RabbitMQ stream.
-pub async fn is_published(config: &Config, height: u64) {
-    let publisher = Publisher::connect(&config.amqp).await.expect("connected");
-    eventually("it is published", async || {
-        let messages = publisher.tail_messages().await.expect("read");
-        messages.iter().any(|message| blockcast::block::height_of(&message.body) == Some(height))
-    })
-    .await;
-}
-
-pub async fn heights(client: &mut Client, count: usize) -> Vec<u64> {
-    client.texts(count).await.iter().map(|text| height_of(text)).collect()
-}
-
-/// Three blocks, as a node would hold them.
-pub async fn node_of_three() -> Node {
-    Node::start((1..=3).map(|height| body(height, "noded"))).await
-}
 
 #[tokio::test]
 async fn the_real_chain_is_followed_to_its_tip_and_beyond_it() {

@@ -4,10 +4,9 @@ use crate::support::broker::Broker;
 use crate::support::chain::body;
 use crate::support::eventually::eventually;
 use crate::support::node::Node;
+use crate::support::publishing::{SECOND, node_of_five, published, second};
+use crate::support::publishing::{interrupted, publish};
 use crate::support::replica::config;
-
-use super::publish_listed::{SECOND, node_of_five, published, second};
-use super::publish_node::{interrupted, publish};
 
 const PASSED_OVER: &str =
     "has no block, or not all of its transactions, at height 5, and one at 6: passed over";

@@ -4,10 +4,9 @@ use crate::support::broker::Broker;
 use crate::support::chain::body;
 use crate::support::client::Client;
 use crate::support::node::Node;
-use crate::support::replica::{Replica, config};
-
-use super::publish_node::{heights, interrupted, publish};
 use crate::support::program::Program;
+use crate::support::publishing::{heights, interrupted, publish};
+use crate::support::replica::{Replica, config};
 
 const LIMIT: usize = 20_000;
 

@@ -13,10 +13,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::support::broker::Broker;
 use crate::support::certificates::Authority;
 use crate::support::node::Node;
-use crate::support::replica::config;
-
-use super::publish_node::{interrupted, is_published, node_of_three, publish};
 use crate::support::program::Program;
+use crate::support::publishing::{interrupted, is_published, node_of_three, publish};
+use crate::support::replica::config;
 
 /// TLS before a plain server, for as long as this is kept.
 struct Terminator {

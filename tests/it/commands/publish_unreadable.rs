@@ -1,15 +1,14 @@
 //! `publish` into a RabbitMQ stream whose last entries the broker cannot hand over. Only what comes
 //! behind them lets replicas pass them over, so it goes on above what lies before.
 
-use crate::replicas_over_unreadable_entries::{garbage, stands_before_it, stream};
 use crate::support::chain::{self, body};
 use crate::support::client::Client;
 use crate::support::eventually::eventually;
 use crate::support::node::Node;
 use crate::support::process::Process;
-
-use super::publish_node::{heights, interrupted, publish};
 use crate::support::program::Program;
+use crate::support::publishing::{heights, interrupted, publish};
+use crate::support::unreadable::{garbage, stands_before_it, stream};
 
 const TOLD: &str = "the broker cannot hand over the RabbitMQ stream's last entry (541)";
 

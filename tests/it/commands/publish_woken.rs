@@ -4,10 +4,9 @@ use crate::support::broker::Broker;
 use crate::support::client::Client;
 use crate::support::eventually::eventually;
 use crate::support::node::Node;
-use crate::support::replica::{Replica, config};
-
-use super::publish_node::{heights, interrupted, is_published, node_of_three, publish};
 use crate::support::program::Running;
+use crate::support::publishing::{heights, interrupted, is_published, node_of_three, publish};
+use crate::support::replica::{Replica, config};
 
 /// Asked so seldom, a block comes in time only when the stream says so.
 const SELDOM: [&str; 4] = ["--poll", "1h", "--from-height", "1"];

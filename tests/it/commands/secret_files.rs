@@ -4,12 +4,11 @@
 use blockcast::config::{Config, ServerTls};
 
 use crate::support::broker::Broker;
+use crate::support::canaries::{file, said, shows_nothing};
 use crate::support::certificates::{Authority, Pair};
 use crate::support::process::Process;
-use crate::support::replica::config;
-
-use super::secrets::{file, said, shows_nothing};
 use crate::support::program::Program;
+use crate::support::replica::config;
 
 /// Every key that names a file, as the environment has it.
 const FILE_KEYS: [&str; 9] = [

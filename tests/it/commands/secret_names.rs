@@ -2,10 +2,9 @@
 //! and what the program says searched for them.
 
 use crate::support::broker::Broker;
+use crate::support::canaries::{file, said, shows_nothing};
+use crate::support::publishing::{interrupted, node_of_three, publish};
 use crate::support::replica::config;
-
-use super::publish_node::{interrupted, node_of_three, publish};
-use super::secrets::{file, said, shows_nothing};
 
 /// Addresses that people put into the wrong line.
 const MISPLACED: [&str; 4] = [

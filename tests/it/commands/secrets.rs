@@ -1,26 +1,21 @@
 //! No piece of a secret is ever shown, wherever it was written and however wrongly: canaries in every
 //! place that can hold one, and everything that the program says searched for them.
 
-use std::io::Write;
-
 use blockcast::config::{AmqpUri, JwtAlgorithm};
-use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::support::broker::{Broker, unique};
+use crate::support::canaries::{HALVES, file, said, shows_nothing};
 use crate::support::chain::{body, event, publish};
 use crate::support::client::Client;
 use crate::support::letters::Letters;
 use crate::support::process::Process;
+use crate::support::program::Program;
 use crate::support::replica::{config, request};
 
-use crate::support::program::Program;
-
-/// A secret's two halves, with something between them that some grammar cuts at.
-const HALVES: [&str; 2] = ["kanari", "vogelx"];
 const BETWEEN: [&str; 15] =
     ["", "/", "#", "?", "@", "%", "%zz", ":", ",", " ", "\"", "\\", "&", "=", "ä"];
 /// What must be encoded in a URI's password.
@@ -37,24 +32,6 @@ const MISPLACED_TOKENS: [&str; 7] = [
     "operation=CREATE;access_token=kanarivogelx",
 ];
 
-/// As text, and as bytes are printed: by the AMQP library's trace lines, for one.
-#[track_caller]
-pub fn shows_nothing(said: &str, of: &str) {
-    for half in HALVES {
-        let numbers: Vec<String> = half.bytes().map(|byte| byte.to_string()).collect();
-        let hex: String = half.bytes().map(|byte| format!("{byte:02x}")).collect();
-        for form in [half, &numbers.join(", "), &numbers.join(","), &hex] {
-            assert!(!said.contains(form), "{form} of {of}: {said}");
-        }
-    }
-}
-
-pub fn file(text: &str) -> NamedTempFile {
-    let mut file = NamedTempFile::new().expect("a temporary file");
-    file.write_all(text.as_bytes()).expect("written");
-    file
-}
-
 fn tokens_of(token: &str) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
     let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -70,16 +47,6 @@ async fn closed_as_page(url: &str, token: &str) -> CloseFrame {
     }
     let (socket, _) = connect_async(request).await.expect("the socket opens");
     Client::from(socket).closed().await
-}
-
-/// Runs it to its end, with no broker to be found where it looks for one.
-pub async fn said(words: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
-    let mut program = Program::new(words.iter().copied());
-    for (name, value) in environment {
-        program = program.env(name, value);
-    }
-    let ended = program.run().await;
-    (ended.status.code(), format!("{}{}", ended.stdout, ended.stderr))
 }
 
 #[tokio::test]

@@ -9,9 +9,8 @@ use crate::support::broker::Broker;
 use crate::support::chain::{body, event, publish};
 use crate::support::client::Client;
 use crate::support::process::Process;
-use crate::support::replica::config;
-
 use crate::support::program::Program;
+use crate::support::replica::config;
 
 #[tokio::test]
 async fn sigterm_drains_the_clients_and_exits_0() {

@@ -7,10 +7,9 @@ use crate::support::broker::Broker;
 use crate::support::eventually::eventually;
 use crate::support::left_out;
 use crate::support::node::Node;
-use crate::support::replica::{Replica, config};
-
-use super::publish_node::{interrupted, node_of_three, publish};
 use crate::support::program::Program;
+use crate::support::publishing::{interrupted, node_of_three, publish};
+use crate::support::replica::{Replica, config};
 
 /// Mounts its first word over its second, for what it runs then and nobody else.
 const MOUNTED: &str = r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#;

@@ -5,10 +5,9 @@ use std::path::Path;
 use crate::support::broker::Broker;
 use crate::support::chain::{self, body, publish};
 use crate::support::eventually::eventually;
+use crate::support::program::{Program, Running, unanswered};
 use crate::support::replica::{Replica, config};
 use crate::support::scripted::{Scripted, Served, block, event, position};
-
-use crate::support::program::{Program, Running, unanswered};
 
 fn tail<'a>(url: &'a str, options: &[&'a str]) -> Running {
     Program::new(["tail", url].into_iter().chain(options.iter().copied())).start()

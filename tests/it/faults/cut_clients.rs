@@ -8,10 +8,10 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
-use super::mean_clients::UPGRADE;
 use crate::support::broker::Broker;
 use crate::support::chain::height_of;
 use crate::support::client::Client;
+use crate::support::client::UPGRADE;
 use crate::support::eventually::eventually;
 use crate::support::load::{Pace, Producer, all_have_the_chain, followers};
 use crate::support::process::Process;

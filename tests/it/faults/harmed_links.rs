@@ -1,6 +1,6 @@
 //! Links between a replica and its broker that are not what they seem.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use blockcast::config::{AmqpUri, Config};
@@ -9,28 +9,15 @@ use serde_json::Value;
 
 use crate::support::broker::Broker;
 use crate::support::chain::{body, event, id, publish};
-use crate::support::client::Client;
+use crate::support::client::{Client, texts_but_blocks};
 use crate::support::eventually::eventually;
 use crate::support::letters::Letters;
 use crate::support::load::{Pace, Producer, all_have_the_chain, followers};
 use crate::support::process::Process;
-use crate::support::proxy::{Harm, Proxy};
+use crate::support::proxy::{Harm, NOWHERE, Proxy, behind_proxy};
 use crate::support::replica::config;
 
-/// Where nobody listens.
-pub const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
-/// For messages that are due.
-const PATIENCE: Duration = Duration::from_secs(60);
 const PACE: Pace = Pace { blocks: 5, every: Duration::from_millis(20) };
-
-/// A proxy before the broker, and the configuration that goes through it.
-pub async fn behind_proxy(broker: &Broker, config: &Config) -> (Proxy, Config) {
-    let proxy = Proxy::to(SocketAddr::from(([127, 0, 0, 1], broker.port()))).await;
-    let mut through = config.clone();
-    let port = proxy.address.port();
-    through.amqp.uris = vec![AmqpUri::new(format!("amqp://guest:guest@127.0.0.1:{port}/%2f"))];
-    (proxy, through)
-}
 
 /// A replica whose broker is behind a proxy, beside one with a whole link.
 struct Fixture {
@@ -229,22 +216,4 @@ async fn a_body_corrupted_on_the_way_is_dead_lettered_and_its_height_told_as_a_g
     for replica in [fixture.replica, fixture.other] {
         replica.stop().await;
     }
-}
-
-/// The next `count` messages that tell more than where the client is.
-pub async fn texts_but_blocks(client: &mut Client, count: usize) -> Vec<String> {
-    let names = ["block", "position", "heartbeat"].map(|name| format!("{{\"type\": \"{name}\""));
-    let mut texts = Vec::new();
-    let reading = async {
-        while texts.len() < count {
-            let text = client.text().await;
-            if !names.iter().any(|name| text.starts_with(name)) {
-                texts.push(text);
-            }
-        }
-    };
-    // Heartbeats come for ever.
-    let all = tokio::time::timeout(PATIENCE, reading).await;
-    assert!(all.is_ok(), "only {texts:?}");
-    texts
 }

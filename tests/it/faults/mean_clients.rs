@@ -11,15 +11,13 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::broker::Broker;
 use crate::support::chain::height_of;
-use crate::support::client::Client;
+use crate::support::client::{Client, UPGRADE};
 use crate::support::eventually::eventually;
 use crate::support::load::{Pace, Producer, all_have_the_chain, assert_slice, followers};
 use crate::support::process::Process;
 use crate::support::proxy::{Harm, Proxy};
 use crate::support::replica::config;
 
-pub const UPGRADE: &str = "GET /api/v1/streams/valid_transactions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
-    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 /// For an answer, or for a connection to be ended by the server.
 const PATIENCE: Duration = Duration::from_secs(60);
 

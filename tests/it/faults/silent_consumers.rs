@@ -6,11 +6,11 @@ use blockcast::config::{AmqpUri, Config, QueueMode};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
-use super::harmed_links::texts_but_blocks;
 use crate::support::amqp_client::{Client as Operator, Running, bodies};
 use crate::support::broker::Broker;
 use crate::support::chain::{body, event, publish};
 use crate::support::client::Client;
+use crate::support::client::texts_but_blocks;
 use crate::support::eventually::eventually;
 use crate::support::process::Process;
 use crate::support::proxy::{Harm, Proxy};

@@ -6,14 +6,15 @@ use std::ops::RangeInclusive;
 
 use blockcast::config::Config;
 
-use super::harmed_links::{NOWHERE, behind_proxy, texts_but_blocks};
 use crate::support::amqp_client::Client as Operator;
 use crate::support::broker::Broker;
 use crate::support::chain::{body, event, publish};
 use crate::support::client::Client;
+use crate::support::client::texts_but_blocks;
 use crate::support::eventually::eventually;
 use crate::support::process::Process;
 use crate::support::proxy::Proxy;
+use crate::support::proxy::{NOWHERE, behind_proxy};
 use crate::support::replica::config;
 
 const RESETS: &str = "blockcast_stream_resets_total";

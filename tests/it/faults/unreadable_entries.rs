@@ -5,16 +5,16 @@ use blockcast::amqp::Publisher;
 use blockcast::config::QueueMode;
 use tokio::task::{JoinHandle, block_in_place};
 
-use super::harmed_links::behind_proxy;
 use crate::support::broker::Broker;
 use crate::support::chain::{body, event, publish};
 use crate::support::client::Client;
 use crate::support::eventually::eventually;
 use crate::support::process::Process;
 use crate::support::proxy::Harm;
+use crate::support::proxy::behind_proxy;
 use crate::support::replica::config;
 use crate::support::stream_writer::{Entry, Writer};
-use crate::unreadable_entries::broker;
+use crate::support::unreadable::broker;
 
 const KILLS: u64 = 10;
 const CUTS: u64 = 10;

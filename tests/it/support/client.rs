@@ -10,6 +10,9 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 /// A message is awaited this long: on a busy machine a turn at the broker may be minutes away.
 const DEADLINE: Duration = Duration::from_secs(240);
 
+pub const UPGRADE: &str = "GET /api/v1/streams/valid_transactions HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
 pub struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
@@ -83,4 +86,22 @@ impl From<WebSocketStream<MaybeTlsStream<TcpStream>>> for Client {
     fn from(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
         Self(socket)
     }
+}
+
+/// The next `count` messages that tell more than where the client is.
+pub async fn texts_but_blocks(client: &mut Client, count: usize) -> Vec<String> {
+    let names = ["block", "position", "heartbeat"].map(|name| format!("{{\"type\": \"{name}\""));
+    let mut texts = Vec::new();
+    let reading = async {
+        while texts.len() < count {
+            let text = client.text().await;
+            if !names.iter().any(|name| text.starts_with(name)) {
+                texts.push(text);
+            }
+        }
+    };
+    // Heartbeats come for ever.
+    let all = tokio::time::timeout(DEADLINE, reading).await;
+    assert!(all.is_ok(), "only {texts:?}");
+    texts
 }

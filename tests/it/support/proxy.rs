@@ -1,11 +1,12 @@
 //! A TCP proxy on loopback whose link a test can harm, each direction by itself: stalled, swallowed,
 //! slowed, corrupted, cut. It knows nothing of what it carries, but of a broker's deliveries.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use blockcast::config::{AmqpUri, Config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -13,8 +14,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::broker::Broker;
 use super::deliveries::{Counts, Deliveries, Withheld};
 
+/// Where nobody listens.
+pub const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 /// Read at once: so small that a slow link's pieces are many.
 const PIECE_BYTES: usize = 4_096;
 /// AMQP's connection.close with 541 and no text, as a frame.
@@ -45,6 +49,15 @@ pub enum Harm {
     Silent,
     /// The same, and nothing to those who come to consume either.
     Mute,
+}
+
+/// A proxy before the broker, and the configuration that goes through it.
+pub async fn behind_proxy(broker: &Broker, config: &Config) -> (Proxy, Config) {
+    let proxy = Proxy::to(SocketAddr::from(([127, 0, 0, 1], broker.port()))).await;
+    let mut through = config.clone();
+    let port = proxy.address.port();
+    through.amqp.uris = vec![AmqpUri::new(format!("amqp://guest:guest@127.0.0.1:{port}/%2f"))];
+    (proxy, through)
 }
 
 impl Harm {
