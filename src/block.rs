@@ -146,7 +146,7 @@ impl Block {
 
 /// The block in a text; none when it is marked invalid.
 fn read_block(text: &str, dialect: Dialect) -> Result<Option<Block>, DecodeError> {
-    let mut fields = fields::Builder::default();
+    let mut fields = fields::FieldsBuilder::default();
     let outer = Envelope::read(text, 0, Some((&mut fields, dialect)))?;
     let parts = match outer.marked()? {
         Marked::Plain => outer,

@@ -11,7 +11,7 @@ use crate::config::Dialect;
 use crate::metrics::DecodeErrorKind;
 
 use super::DecodeError;
-use super::fields::Builder;
+use super::fields::FieldsBuilder;
 use super::height::{self, Raw};
 use super::key::Keys;
 use super::transaction::Transactions;
@@ -53,7 +53,7 @@ enum Given<'de> {
 
 /// Reads an envelope; the transactions into `fields`, or not at all.
 struct Reader<'a> {
-    fields: Option<(&'a mut Builder, Dialect)>,
+    fields: Option<(&'a mut FieldsBuilder, Dialect)>,
     keys: Keys,
     key: &'a mut Option<&'static str>,
 }
@@ -64,7 +64,7 @@ impl<'de> Envelope<'de> {
     pub(super) fn read(
         text: &'de str,
         at: usize,
-        mut fields: Option<(&mut Builder, Dialect)>,
+        mut fields: Option<(&mut FieldsBuilder, Dialect)>,
     ) -> Result<Self, DecodeError> {
         let mut read = |keys| {
             let fields = fields.as_mut().map(|(builder, dialect)| {
@@ -83,7 +83,7 @@ impl<'de> Envelope<'de> {
         keys: Keys,
         text: &'de str,
         at: usize,
-        mut fields: Option<(&mut Builder, Dialect)>,
+        mut fields: Option<(&mut FieldsBuilder, Dialect)>,
     ) -> Result<Self, DecodeError> {
         let mut key = None;
         let mut deserializer = serde_json::Deserializer::from_str(text);

@@ -44,9 +44,9 @@ pub(super) enum Tag {
     OwnerBefore,
 }
 
-/// Fields in the making. A transaction takes effect with [`Builder::end_transaction`].
+/// Fields in the making. A transaction takes effect with [`FieldsBuilder::end_transaction`].
 #[derive(Debug, Default)]
-pub(super) struct Builder {
+pub(super) struct FieldsBuilder {
     text: String,
     marks: Vec<Mark>,
     transactions: Vec<Bounds>,
@@ -100,7 +100,7 @@ impl Fields {
     }
 }
 
-impl Builder {
+impl FieldsBuilder {
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -1,4 +1,4 @@
-//! A block's transactions, read straight into [`Builder`]: no tree, and no copy but that one.
+//! A block's transactions, read straight into [`FieldsBuilder`]: no tree, and no copy but that one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,13 +8,13 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visito
 
 use crate::config::Dialect;
 
-use super::fields::{Builder, Tag};
+use super::fields::{FieldsBuilder, Tag};
 use super::key::{Keys, read_once};
 use super::lenient::{Lenient, Place, Text};
 
 /// Reads `transactions`: a list, or null for none.
 pub(super) struct Transactions<'a> {
-    pub fields: &'a mut Builder,
+    pub fields: &'a mut FieldsBuilder,
     pub dialect: Dialect,
     pub keys: Keys,
     /// Where the reading is, for an error's text; none outside of a transaction.
@@ -32,11 +32,11 @@ struct Asset(Keys);
 
 /// Planetmint's `assets`: a record for each. Of a transaction in version 2.0 its API gives one alone
 /// (Planetmint 2.5.3), which counts as a list of one.
-struct Assets<'a>(&'a mut Builder, Keys);
+struct Assets<'a>(&'a mut FieldsBuilder, Keys);
 
 /// `inputs`, `outputs`: of every object in the list, the texts in the list `key`.
 struct Owners<'a> {
-    fields: &'a mut Builder,
+    fields: &'a mut FieldsBuilder,
     keys: Keys,
     key: &'static str,
     tag: Tag,
@@ -45,7 +45,7 @@ struct Owners<'a> {
 struct Owner<'a, 'b>(&'a mut Owners<'b>);
 
 struct Texts<'a> {
-    fields: &'a mut Builder,
+    fields: &'a mut FieldsBuilder,
     tag: Tag,
 }
 
