@@ -204,7 +204,7 @@ impl Builder {
     }
 }
 
-// StreamParameters that are not ours may hold a token.
+// Parameters that are not ours may hold a token.
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, in_url, beside, others, state_file, ca_file } = self;
