@@ -38,7 +38,7 @@ pub(crate) use trust::Trust;
 /// taken for another chain's. Each waits 10 s for the server to catch up.
 const AHEAD_MAX: u32 = 5;
 
-/// Messages of a stream, made by [`Builder::build`].
+/// Follows a stream and yields its messages; made by [`Builder::build`].
 #[derive(Debug)]
 pub struct Subscriber {
     request: RequestTemplate,
@@ -99,8 +99,8 @@ impl Subscriber {
     /// a server that cannot resume.
     ///
     /// It moves with blocks and heartbeats too, so it is a good place even when a filter rarely
-    /// matches. In the one case that a filter matches a transaction whose id is not of 64 hex digits,
-    /// no position can name that event and this stays where it was until the block's end.
+    /// matches. In the one case that a filter matches a transaction whose id is not of 64 hex digits
+    /// in lower case, no position can name that event and this stays where it was until the block's end.
     pub fn position(&self) -> Option<Position> {
         self.tracker.position()
     }

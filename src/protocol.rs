@@ -13,7 +13,7 @@ mod root;
 mod start;
 mod stream;
 
-pub use close::{Cause, Close, TOO_BIG};
+pub use close::{Cause, CloseReason, TOO_BIG};
 pub use control::ControlMessage;
 pub use filter::{FilterError, FilterName, FilterParameter};
 pub use number::{HEIGHT_MAX, height};

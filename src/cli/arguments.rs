@@ -124,7 +124,7 @@ pub struct NodeOptions {
     /// Begin with this height, or with the node's tip. Else above the state's, else above the newest
     /// height in the RabbitMQ stream, else with the node's tip
     #[arg(long, value_name = "HEIGHT|latest", requires = "node", conflicts_with = "file")]
-    pub from_height: Option<publish::Start>,
+    pub from_height: Option<publish::FirstHeight>,
     /// Publish these heights (again) and end, such as 50 or 50..51 (both ends are meant): repairs a gap
     #[arg(
         long,

@@ -34,7 +34,7 @@ use publication::Publication;
 use source::Source;
 use state::State;
 
-pub use heights::{Heights, Start};
+pub use heights::{FirstHeight, Heights};
 pub use node::NodeText;
 
 /// How long an interrupted run waits for the confirms under way.
@@ -152,16 +152,18 @@ async fn begin(
 async fn start(
     options: &NodeOptions,
     publication: &mut Publication,
-) -> Result<(Start, &'static str)> {
+) -> Result<(FirstHeight, &'static str)> {
     if let Some(start) = options.from_height {
         return Ok((start, "--from-height"));
     }
     if let Some(height) = publication.remembered_height() {
-        return Ok((Start::At(height.saturating_add(1)), "above the state's"));
+        return Ok((FirstHeight::At(height.saturating_add(1)), "above the state's"));
     }
     let heights = publication.tail_heights().await?;
     Ok(match heights.into_iter().max() {
-        Some(newest) => (Start::At(newest.saturating_add(1)), "above the RabbitMQ stream's newest"),
-        None => (Start::Latest, "the node's tip"),
+        Some(newest) => {
+            (FirstHeight::At(newest.saturating_add(1)), "above the RabbitMQ stream's newest")
+        }
+        None => (FirstHeight::Latest, "the node's tip"),
     })
 }

@@ -145,7 +145,7 @@ impl Tailing {
             let message = match message {
                 Ok(Some(message)) => message,
                 ended => {
-                    // Behind the last message the cursor may still have come to the block's end.
+                    // Behind the last message the position may still have come to the block's end.
                     self.queued = self.stream.position();
                     let is_open = self.flush_open().await?;
                     return match ended {
@@ -231,9 +231,9 @@ impl Tailing {
 
     /// Writes the state file: what stdout has taken, whatever is queued.
     fn save(&mut self) -> anyhow::Result<()> {
-        if let Some(cursor) = &self.printed {
-            self.stream.save_at(cursor)?;
-            self.saved = Some(cursor.clone());
+        if let Some(position) = &self.printed {
+            self.stream.save_at(position)?;
+            self.saved = Some(position.clone());
             self.save_at = Instant::now() + SAVE_INTERVAL;
         }
         Ok(())

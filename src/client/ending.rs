@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderMap, Response, StatusCode, head
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::Error;
-use crate::protocol::{CONTROL, Cause, Close, RefusalBody, unknown_parameter};
+use crate::protocol::{CONTROL, Cause, CloseReason, RefusalBody, unknown_parameter};
 
 /// No `Retry-After` keeps a stream waiting longer than this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
@@ -105,7 +105,7 @@ pub(super) fn of_close(frame: Option<&CloseFrame>) -> ConnectionEnd {
         "" => format!("closed by the server: {code}"),
         reason => format!("closed by the server: {code} {reason:?}"),
     };
-    match Close::parse(code, reason).map(|close| close.cause) {
+    match CloseReason::parse(code, reason).map(|close| close.cause) {
         Some(Cause::Done) => ConnectionEnd::Done { why },
         Some(Cause::Protocol(_) | Cause::NotUtf8 | Cause::TooBig) => protocol(why),
         Some(

@@ -31,11 +31,11 @@ pub enum Error {
         shown(*tip_height)
     )]
     Ahead { tip_height: Option<u64> },
-    /// Another chain has taken the place of this one. No cursor of the old one means anything on it:
+    /// Another chain has taken the place of this one. No position of the old one means anything on it:
     /// forget them and begin anew.
     #[error("another chain has taken the place of this one; cursors of the old one are void")]
     AnotherChain,
-    /// The server is a Blockcast without control messages and cursors: use a newer one.
+    /// The server is a Blockcast without control messages and positions: use a newer one.
     #[error(
         "this Blockcast is too old for this client: it does not know the parameter `control` ({message})"
     )]
@@ -51,7 +51,7 @@ pub enum Error {
     #[error("the server's certificate is not trusted: {why}")]
     Untrusted { why: String },
     /// The server does not keep to the protocol: one of the two has a fault. Nothing was skipped or
-    /// repeated up to the cursor.
+    /// repeated up to the position.
     #[error("{0}")]
     Protocol(String),
 }
@@ -81,7 +81,7 @@ pub enum BuildError {
     BadAuthority { path: PathBuf, why: String },
 }
 
-/// What is wrong with the file that remembers a cursor.
+/// What is wrong with the file that remembers a position.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {

@@ -18,7 +18,7 @@ const QUOTED_CHARS_MAX: usize = 200;
 pub enum StreamMessage {
     /// A connection is there, the first or another.
     Connected,
-    /// Where this connection's messages begin: at the stream's cursor. `None`: the server holds no
+    /// Where this connection's messages begin: at the stream's position. `None`: the server holds no
     /// block. Never comes from a server that cannot resume.
     Position { first_height: Option<u64>, tip_height: Option<u64> },
     /// A transaction was committed.

@@ -20,13 +20,13 @@ const LIMIT_WANTED: &str = "write a whole number, at least 1";
 
 /// What a [`Subscriber`] is to ask for, before it is one. Connects to nothing.
 ///
-/// Parameters that the URL has already are understood; setting one of them here too is refused by
+/// StreamParameters that the URL has already are understood; setting one of them here too is refused by
 /// [`Builder::build`]. Others in the URL are sent as they are.
 #[derive(Clone)]
 pub struct Builder {
     address: Address,
-    in_url: Parameters,
-    beside: Parameters,
+    in_url: StreamParameters,
+    beside: StreamParameters,
     /// Of the URL, not ours, and as they stand there.
     others: Vec<String>,
     state_file: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub struct Builder {
 
 /// The parameters that this client knows.
 #[derive(Debug, Clone, Default)]
-struct Parameters {
+struct StreamParameters {
     start: Option<Start>,
     filters: Vec<FilterParameter>,
     until_height: Option<u64>,
@@ -64,8 +64,8 @@ impl Builder {
         let (address, query) = Address::parse(url)?;
         let mut builder = Self {
             address,
-            in_url: Parameters::default(),
-            beside: Parameters::default(),
+            in_url: StreamParameters::default(),
+            beside: StreamParameters::default(),
             others: Vec::new(),
             state_file: None,
             ca_file: None,
@@ -131,7 +131,7 @@ impl Builder {
     pub fn build(self) -> Result<Subscriber, BuildError> {
         let Self { address, in_url, beside, others, state_file, ca_file } = self;
         let trust = ca_file.map(|path| Trust::read(&path)).transpose()?;
-        let Parameters { start, mut filters, until_height, limit, is_batch } =
+        let StreamParameters { start, mut filters, until_height, limit, is_batch } =
             joined(in_url, beside)?;
         filters.sort();
         filters.dedup();
@@ -261,7 +261,10 @@ impl RequestTemplate {
     }
 }
 
-fn joined(in_url: Parameters, beside: Parameters) -> Result<Parameters, BuildError> {
+fn joined(
+    in_url: StreamParameters,
+    beside: StreamParameters,
+) -> Result<StreamParameters, BuildError> {
     let twice = |parameter: &str| BuildError::Twice { parameter: parameter.to_owned() };
     match (&in_url.start, &beside.start) {
         (Some(Start::After(_)), Some(Start::After(_))) => return Err(twice(AFTER)),
@@ -281,7 +284,7 @@ fn joined(in_url: Parameters, beside: Parameters) -> Result<Parameters, BuildErr
     if let Some(filter) = beside.filters.iter().find(|filter| named.contains(&filter.name())) {
         return Err(twice(filter.name().as_str()));
     }
-    Ok(Parameters {
+    Ok(StreamParameters {
         start: in_url.start.or(beside.start),
         filters: in_url.filters.into_iter().chain(beside.filters).collect(),
         until_height: in_url.until_height.or(beside.until_height),

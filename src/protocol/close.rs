@@ -57,7 +57,7 @@ pub enum Cause {
 
 /// What a close says, as its reader finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Close {
+pub struct CloseReason {
     pub cause: Cause,
     /// Where the client goes on, if the reason says it.
     pub start: Option<Start>,
@@ -126,7 +126,7 @@ impl Cause {
     }
 }
 
-impl Close {
+impl CloseReason {
     /// Reads a close's code and reason. None: no Blockcast closes with this code.
     ///
     /// The code decides. A reason may say more than it does today, or less: what is not understood
@@ -156,7 +156,7 @@ impl Close {
     }
 }
 
-impl From<Cause> for Close {
+impl From<Cause> for CloseReason {
     fn from(cause: Cause) -> Self {
         Self { cause, start: None }
     }
@@ -210,7 +210,7 @@ mod tests {
         #[test]
         fn a_close_is_read_as_it_is_written(cause in any_cause(), start in any_start()) {
             let reason = cause.reason(&start);
-            let close = Close::parse(cause.code(), &reason).expect("one of ours");
+            let close = CloseReason::parse(cause.code(), &reason).expect("one of ours");
             let expected = match &cause {
                 Cause::BadRequest(_) | Cause::NotAuthorized(_) | Cause::Ahead { .. } => None,
                 Cause::NotAvailable { first_height: Some(first) } => Some(Start::Height(*first)),
@@ -219,7 +219,7 @@ mod tests {
                 }
                 _ => Some(start),
             };
-            prop_assert_eq!(close, Close { cause, start: expected }, "{}", reason);
+            prop_assert_eq!(close, CloseReason { cause, start: expected }, "{}", reason);
         }
     }
 
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_reason_that_says_more_or_less_is_read_by_its_code() {
-        let cause = |code, reason| Close::parse(code, reason).map(|close| close.cause);
+        let cause = |code, reason| CloseReason::parse(code, reason).map(|close| close.cause);
         assert_eq!(cause(1000, ""), Some(Cause::Done));
         assert_eq!(cause(1001, "maintenance"), Some(Cause::Draining));
         assert_eq!(cause(4009, ""), Some(Cause::NotAvailable { first_height: None }));

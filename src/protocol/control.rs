@@ -1,5 +1,8 @@
 //! Control messages, told apart by their `type`: their texts, and the event ids that go with them.
 
+use std::borrow::Cow;
+use std::fmt::{self, Display, Write};
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -62,9 +65,9 @@ pub enum ControlError {
 }
 
 #[derive(Deserialize)]
-struct Keys {
-    #[serde(rename = "type")]
-    kind: String,
+struct ControlKeys<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
     height: Option<u64>,
     index: Option<u64>,
     first_height: Option<u64>,
@@ -90,44 +93,53 @@ impl ControlMessage {
     }
 
     pub fn to_json(&self) -> String {
-        let kind = self.kind();
-        let keys = match self {
-            Self::Position(Beginning { height, index, first_height, tip_height }) => {
-                let index = index.map_or(String::new(), |index| format!(", \"index\": {index}"));
-                let (height, first) = (number(*height), number(*first_height));
-                let tip = number(*tip_height);
-                format!(
-                    "\"height\": {height}{index}, \"first_height\": {first}, \"tip_height\": {tip}"
-                )
-            }
-            Self::Block { height, events } => format!("\"height\": {height}, \"events\": {events}"),
-            Self::Gap { from_height, to_height } => {
-                format!("\"from_height\": {from_height}, \"to_height\": {to_height}")
-            }
-            Self::Filled { height } => format!("\"height\": {height}"),
-            Self::Heartbeat { height } => format!("\"height\": {}", number(*height)),
-            Self::Close { code, reason } => {
-                format!("\"code\": {code}, \"reason\": {}", Value::from(reason.as_str()))
-            }
+        let mut json = format!("{{\"type\": \"{}\"", self.kind());
+        let mut put = |key: &str, value: &dyn Display| {
+            write!(json, ", \"{key}\": {value}").expect("bug: a string takes all");
         };
-        format!("{{\"type\": \"{kind}\", {keys}}}")
+        match self {
+            Self::Position(Beginning { height, index, first_height, tip_height }) => {
+                put("height", &OrNull(*height));
+                if let Some(index) = index {
+                    put("index", index);
+                }
+                put("first_height", &OrNull(*first_height));
+                put("tip_height", &OrNull(*tip_height));
+            }
+            Self::Block { height, events } => {
+                put("height", height);
+                put("events", events);
+            }
+            Self::Gap { from_height, to_height } => {
+                put("from_height", from_height);
+                put("to_height", to_height);
+            }
+            Self::Filled { height } => put("height", height),
+            Self::Heartbeat { height } => put("height", &OrNull(*height)),
+            Self::Close { code, reason } => {
+                put("code", code);
+                put("reason", &Value::from(reason.as_str()));
+            }
+        }
+        json.push('}');
+        json
     }
 
-    /// Reads what [`ControlMessage::to_json`] writes. Keys that are not known are passed over.
+    /// Reads what [`ControlMessage::to_json`] writes. ControlKeys that are not known are passed over.
     ///
     /// # Errors
     /// It is no control message that this program knows.
     pub fn parse(json: &str) -> Result<Self, ControlError> {
-        let keys: Keys = serde_json::from_str(json)?;
+        let keys: ControlKeys = serde_json::from_str(json)?;
         if ![POSITION, BLOCK, GAP, FILLED, HEARTBEAT, CLOSE].contains(&&*keys.kind) {
             return Err(ControlError::UnknownKind);
         }
         Self::of(keys).ok_or(ControlError::MissingKeys)
     }
 
-    fn of(keys: Keys) -> Option<Self> {
-        let Keys { height, index, first_height, tip_height, .. } = keys;
-        Some(match keys.kind.as_str() {
+    fn of(keys: ControlKeys<'_>) -> Option<Self> {
+        let ControlKeys { height, index, first_height, tip_height, .. } = keys;
+        Some(match &*keys.kind {
             POSITION => Self::Position(Beginning { height, index, first_height, tip_height }),
             BLOCK => Self::Block { height: height?, events: keys.events?.as_u64()? },
             GAP => Self::Gap { from_height: keys.from_height?, to_height: keys.to_height? },
@@ -173,8 +185,16 @@ impl From<ControlMessage> for Notice {
     }
 }
 
-fn number(height: Option<u64>) -> String {
-    height.map_or_else(|| "null".to_owned(), |height| height.to_string())
+/// A number in JSON, where there is one.
+struct OrNull(Option<u64>);
+
+impl Display for OrNull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, "{number}"),
+            None => f.write_str("null"),
+        }
+    }
 }
 
 #[cfg(test)]

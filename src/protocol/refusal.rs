@@ -12,7 +12,7 @@ pub struct RefusalBody<'a> {
 }
 
 #[derive(Deserialize)]
-struct Keys {
+struct RefusalKeys {
     message: String,
 }
 
@@ -29,7 +29,7 @@ impl RefusalBody<'_> {
 
     /// The message of a body. None: it is none of ours.
     pub fn message_in(json: &[u8]) -> Option<String> {
-        serde_json::from_slice::<Keys>(json).ok().map(|keys| keys.message)
+        serde_json::from_slice::<RefusalKeys>(json).ok().map(|keys| keys.message)
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Heights(pub RangeInclusive<u64>);
 
 /// Where following begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Start {
+pub enum FirstHeight {
     At(u64),
     /// The node's tip, which is published too.
     Latest,
@@ -50,7 +50,7 @@ impl FromStr for Heights {
     }
 }
 
-impl FromStr for Start {
+impl FromStr for FirstHeight {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -133,9 +133,9 @@ mod tests {
             let error = text.parse::<Heights>().expect_err("refused");
             assert!(error.contains(told), "{text}: {error}");
         }
-        assert_eq!("latest".parse(), Ok(Start::Latest));
-        assert_eq!("9".parse(), Ok(Start::At(9)));
-        assert!("newest".parse::<Start>().is_err());
+        assert_eq!("latest".parse(), Ok(FirstHeight::Latest));
+        assert_eq!("9".parse(), Ok(FirstHeight::At(9)));
+        assert!("newest".parse::<FirstHeight>().is_err());
     }
 
     #[test]

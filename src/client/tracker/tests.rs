@@ -75,6 +75,30 @@ fn the_cursor_moves_with_events_blocks_gaps_and_heartbeats() {
 }
 
 #[test]
+fn the_stream_is_known_by_its_name_however_the_path_is_written() {
+    let mut tracker =
+        tracker(Builder::new("ws://host/chain/streams/valid%5Ftransactions/").expect("a URL"));
+    tracker.connected();
+    check(
+        &mut tracker,
+        &[(position(Some(4), None), true, Some("4")), (event(5, "a"), true, Some("5.0"))],
+    );
+}
+
+#[test]
+fn an_id_in_upper_case_is_none_that_a_position_can_name() {
+    let mut tracker = filtered();
+    tracker.connected();
+    check(
+        &mut tracker,
+        &[
+            (position(Some(4), None), true, Some("4")),
+            (event(5, &"AB".repeat(32)), true, Some("4")),
+        ],
+    );
+}
+
+#[test]
 fn what_is_behind_is_not_yielded_again() {
     let mut tracker = unfiltered();
     tracker.connected();

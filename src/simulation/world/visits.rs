@@ -2,7 +2,7 @@
 
 use super::{CLIENTS_MAX, World};
 use crate::metrics::Disconnect;
-use crate::protocol::{Cause, Close, Position, Start, Within};
+use crate::protocol::{Cause, CloseReason, Position, Start, Within};
 use crate::server::testing::{Asking, Framing, Stream, open};
 use crate::simulation::client::{
     Bounds, Client, Closed, Connection, EventStream, Place, Taste, place_at,
@@ -259,8 +259,10 @@ impl World {
         if (*code, reason.as_str()) == (1000, "") && has_left {
             return;
         }
-        let close = Close::parse(*code, reason);
-        let Some(Close { cause, start }) = close else { panic!("closed with {code} {reason}") };
+        let close = CloseReason::parse(*code, reason);
+        let Some(CloseReason { cause, start }) = close else {
+            panic!("closed with {code} {reason}")
+        };
         assert_eq!(cause.reason(&start.clone().unwrap_or_default()), *reason);
         match cause {
             Cause::Done => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::super::heights::{self, FIRST, Start, TipSearch};
+use super::super::heights::{self, FIRST, FirstHeight, TipSearch};
 use super::super::node::Wake;
 use super::{Follower, Look};
 
@@ -15,15 +15,15 @@ impl Follower {
     ///
     /// # Errors
     /// With `--no-retry` what the node failed with.
-    pub async fn begin(&mut self, start: Start, why: &str) -> Result<u64> {
+    pub async fn begin(&mut self, start: FirstHeight, why: &str) -> Result<u64> {
         let tip = match self.latest().await? {
             Some(latest) => latest,
             None => self.search(start).await?,
         };
         self.holes.saw(tip);
         self.next_height = match start {
-            Start::At(height) => height,
-            Start::Latest => tip.max(FIRST),
+            FirstHeight::At(height) => height,
+            FirstHeight::Latest => tip.max(FIRST),
         };
         let (node, next) = (self.node.url(), self.next_height);
         self.voice.say(&match tip {
@@ -39,10 +39,10 @@ impl Follower {
     }
 
     /// Searches the node's tip, without its help.
-    async fn search(&mut self, start: Start) -> Result<u64> {
+    async fn search(&mut self, start: FirstHeight) -> Result<u64> {
         let before = match start {
-            Start::At(height) => height.saturating_sub(1),
-            Start::Latest => 0,
+            FirstHeight::At(height) => height.saturating_sub(1),
+            FirstHeight::Latest => 0,
         };
         let is_there = before > 0 && self.ask(before).await?;
         let mut search = TipSearch::above(if is_there { before } else { 0 });
