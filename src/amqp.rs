@@ -35,11 +35,11 @@ use lapin::{Acker, BasicProperties};
 
 pub use connection::ConnectError;
 pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetters};
-pub use keeper::{Failure, Keeper};
+pub use keeper::{Keeper, KeeperFailure};
 pub use publisher::{Confirm, PublishError, Publisher};
 pub use reader::{Bounds, Dialer, Message, Messages, ReadError, Reader};
 pub use source::{Signs, Source, SourceError, SourceLink};
-pub use tls::{TlsError, check as check_certificates};
+pub use tls::{BrokerTlsError, check as check_certificates};
 
 use crate::packing::Packing;
 use window::{Seat, Window};

@@ -73,7 +73,7 @@ pub enum SetupError {
     #[error(transparent)]
     Tls(#[from] server::TlsError),
     #[error(transparent)]
-    BrokerTls(#[from] amqp::TlsError),
+    BrokerTls(#[from] amqp::BrokerTlsError),
     #[error("cannot tell the bound address: {0}")]
     Address(#[from] std::io::Error),
 }

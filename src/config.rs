@@ -48,8 +48,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct Config {
     pub amqp: Amqp,
     pub blocks: Blocks,
-    pub history: History,
-    pub server: Server,
+    pub history: HistoryConfig,
+    pub server: ServerConfig,
     pub admin: Admin,
     pub log: Log,
 }
@@ -80,7 +80,7 @@ pub struct Amqp {
     pub quiet_after: Duration,
     pub tls: AmqpTls,
     pub queue: Queue,
-    pub dead_letter: DeadLetter,
+    pub dead_letter: DeadLetterConfig,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -147,7 +147,7 @@ pub enum QueueMode {
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct DeadLetter {
+pub struct DeadLetterConfig {
     /// The exchange, and the name of the queue bound to it; none turns dead letters off.
     #[serde(with = "value::optional")]
     pub exchange: Option<String>,
@@ -192,7 +192,7 @@ pub enum Heights {
 
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct History {
+pub struct HistoryConfig {
     /// All that the blocks in memory may take.
     #[serde(with = "value::size")]
     pub max_bytes: ByteSize,
@@ -203,7 +203,7 @@ pub struct History {
 /// The HTTP and WebSocket side.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Server {
+pub struct ServerConfig {
     pub listen: Listen,
     /// `ws` or `wss`; with host and port, what the API root says instead of the request's own.
     #[serde(with = "value::optional")]
@@ -322,7 +322,7 @@ impl Default for Amqp {
             quiet_after: Duration::from_secs(60),
             tls: AmqpTls::default(),
             queue: Queue::default(),
-            dead_letter: DeadLetter::default(),
+            dead_letter: DeadLetterConfig::default(),
         }
     }
 }
@@ -343,7 +343,7 @@ impl Default for Queue {
     }
 }
 
-impl Default for DeadLetter {
+impl Default for DeadLetterConfig {
     fn default() -> Self {
         Self { exchange: Some("blockcast.dead".into()) }
     }
@@ -362,13 +362,13 @@ impl Default for Blocks {
     }
 }
 
-impl Default for History {
+impl Default for HistoryConfig {
     fn default() -> Self {
         Self { max_bytes: ByteSize::mib(256), deep_reads: 4 }
     }
 }
 
-impl Default for Server {
+impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: Listen::everywhere(9985),

@@ -86,7 +86,7 @@ impl Server {
     /// The address and why: in use, not ours, not allowed. Or a file of credentials that cannot be
     /// used.
     pub fn bind(
-        limits: &config::Server,
+        limits: &config::ServerConfig,
         admin: &config::Admin,
         sources: Sources,
     ) -> Result<Self, BindError> {

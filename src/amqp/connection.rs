@@ -50,7 +50,7 @@ pub enum ConnectError {
     #[error("amqp.uris: number {number}: {source}")]
     Uri { number: usize, source: UriError },
     #[error(transparent)]
-    Tls(#[from] tls::TlsError),
+    Tls(#[from] tls::BrokerTlsError),
     #[error("no broker is reachable; the last tried: {0}")]
     Unreachable(String),
 }

@@ -37,7 +37,7 @@ pub const NOT_A_STREAM: &str = "its messages carry no x-stream-offset";
 
 /// Where in a RabbitMQ stream reading begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub enum ConsumerStart {
     First,
     /// The first message of the last chunk.
     LastChunk,
@@ -50,7 +50,7 @@ pub struct Consuming<'a> {
     pub queue: &'a ShortString,
     pub prefetch: u16,
     /// None in `queue` mode, which is consumed with the exclusive flag.
-    pub start: Option<Start>,
+    pub start: Option<ConsumerStart>,
 }
 
 /// A consumer on a channel of its own.
@@ -68,14 +68,14 @@ struct OwnChannel(lapin::Channel);
 
 /// Why no further message comes.
 #[derive(Debug, thiserror::Error)]
-pub enum Ended {
+pub enum ConsumerEnd {
     #[error("the broker cancelled the consumer: the queue was deleted or its node is going down")]
     Cancelled,
     #[error("{}", super::reply(.0))]
     Lost(lapin::Error),
 }
 
-impl Ended {
+impl ConsumerEnd {
     /// Whether the broker said 541: a process of its crashed, as it does before an entry that it cannot
     /// hand over.
     pub fn is_unreadable(&self) -> bool {
@@ -105,9 +105,9 @@ impl Consumer {
         if let Some(start) = start {
             // A number or a long string: as a short string the broker resets the connection.
             let value = match start {
-                Start::First => AMQPValue::LongString("first".into()),
-                Start::LastChunk => AMQPValue::LongString("last".into()),
-                Start::Offset(offset) => {
+                ConsumerStart::First => AMQPValue::LongString("first".into()),
+                ConsumerStart::LastChunk => AMQPValue::LongString("last".into()),
+                ConsumerStart::Offset(offset) => {
                     first_wanted = offset;
                     AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX))
                 }
@@ -136,12 +136,12 @@ impl Consumer {
     ///
     /// # Cancel safety
     /// No message is lost when dropped.
-    pub async fn next(&mut self) -> Result<Delivery, Ended> {
+    pub async fn next(&mut self) -> Result<Delivery, ConsumerEnd> {
         loop {
             let message = match self.inner.next().await {
                 Some(Ok(message)) => message,
-                Some(Err(error)) => return Err(Ended::Lost(error)),
-                None => return Err(Ended::Cancelled),
+                Some(Err(error)) => return Err(ConsumerEnd::Lost(error)),
+                None => return Err(ConsumerEnd::Cancelled),
             };
             match offset_of(&message.properties) {
                 Some(offset) if offset < self.first_wanted => settle(&message.acker).await,
@@ -162,7 +162,7 @@ impl Consumer {
         &mut self,
         within: Duration,
         connection: &Connection,
-    ) -> Result<Option<Delivery>, Ended> {
+    ) -> Result<Option<Delivery>, ConsumerEnd> {
         loop {
             let received = connection.received_bytes();
             if let Ok(message) = timeout(within, self.next()).await {
@@ -203,7 +203,7 @@ pub async fn read_tail(
     mut each: impl FnMut(u64, Delivery),
 ) -> Result<(), ProbeError> {
     let first_within = first_within(count(connection, consuming.queue).await?);
-    let consuming = Consuming { start: Some(Start::LastChunk), ..consuming };
+    let consuming = Consuming { start: Some(ConsumerStart::LastChunk), ..consuming };
     let mut consumer = Consumer::open(connection, consuming).await?;
     read_until_quiet(&mut consumer, first_within, &mut each).await?;
     consumer.close().await;
@@ -239,7 +239,7 @@ pub async fn first_offset(
     connection: &Connection,
     consuming: Consuming<'_>,
 ) -> Result<Option<u64>, ProbeError> {
-    let consuming = Consuming { start: Some(Start::First), ..consuming };
+    let consuming = Consuming { start: Some(ConsumerStart::First), ..consuming };
     let mut consumer = Consumer::open(connection, consuming).await?;
     let first = timeout(EMPTY_AFTER, consumer.next()).await;
     consumer.close().await;
@@ -254,17 +254,17 @@ pub enum ProbeError {
     #[error(transparent)]
     Refused(#[from] BrokerError),
     #[error(transparent)]
-    Ended(#[from] Ended),
+    ConsumerEnd(#[from] ConsumerEnd),
     #[error("{NOT_A_STREAM}")]
     NotAStream,
 }
 
 impl ProbeError {
-    /// As [`Ended::is_unreadable`].
+    /// As [`ConsumerEnd::is_unreadable`].
     pub fn is_unreadable(&self) -> bool {
         match self {
             Self::Refused(error) => error.is_unreadable(),
-            Self::Ended(ended) => ended.is_unreadable(),
+            Self::ConsumerEnd(ended) => ended.is_unreadable(),
             Self::Connect(_) | Self::NotAStream => false,
         }
     }

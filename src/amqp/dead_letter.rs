@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::confirm::{self, Unpublished, publishing};
 use super::connection::ConnectError;
-use super::keeper::{Failure, Keeper};
+use super::keeper::{Keeper, KeeperFailure};
 use super::precedence::Precedence;
 use super::source::SourceLink;
 use super::{BrokerError, Delivery, INTERNAL_ERROR, request};
@@ -112,7 +112,7 @@ impl DeadLetters {
                     Err(error) if error.is_transient() => {
                         drop(keeper.take());
                         last = Some(Box::new(error));
-                        keeper.rest(Failure::Unfit).await;
+                        keeper.rest(KeeperFailure::Unfit).await;
                     }
                     settled => return settled,
                 }
@@ -123,7 +123,7 @@ impl DeadLetters {
             Err(_) => {
                 // What hangs is not used for the next letter.
                 drop(keeper.take());
-                keeper.failed(Failure::Unfit, 0.0);
+                keeper.failed(KeeperFailure::Unfit, 0.0);
                 Err(DeadLetterError::Deadline { last })
             }
         }

@@ -41,7 +41,7 @@ struct Attempts {
 
 /// What a failed connection, or a failed attempt to make one, says about its broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub enum KeeperFailure {
     /// The broker did what it is for, and then it was lost: the next attempt begins with it again.
     Lost,
     /// The broker never did what it is for: the next attempt begins with the address behind it.
@@ -127,13 +127,13 @@ impl Keeper {
     /// Says how long to wait before the next attempt. `chance` is in 0.0..1.0. After a sound
     /// connection the waits begin with the shortest again. A connection that is still open stays so
     /// until it is closed or taken.
-    pub fn failed(&self, failure: Failure, chance: f64) -> Duration {
+    pub fn failed(&self, failure: KeeperFailure, chance: f64) -> Duration {
         let mut attempts = self.attempts();
         let lasted = attempts.connected_at.take().map(|since| since.elapsed());
         if lasted.is_some_and(|lasted| lasted >= SOUND_AFTER) {
             attempts.backoff.reset();
         }
-        if failure == Failure::Unfit {
+        if failure == KeeperFailure::Unfit {
             attempts.turn = attempts.turn.wrapping_add(1);
         }
         attempts.backoff.next(chance)
@@ -143,7 +143,7 @@ impl Keeper {
     ///
     /// # Cancel safety
     /// Dropped, the failure has been counted.
-    pub async fn rest(&self, failure: Failure) {
+    pub async fn rest(&self, failure: KeeperFailure) {
         tokio::time::sleep(self.failed(failure, fastrand::f64())).await;
     }
 
@@ -204,7 +204,7 @@ mod tests {
 
     /// Waits, with the longest chance, of so many failures in a row.
     fn waits(keeper: &Keeper, failures: usize) -> Vec<u64> {
-        let wait = |_| keeper.failed(Failure::Unfit, 1.0).as_millis() as u64;
+        let wait = |_| keeper.failed(KeeperFailure::Unfit, 1.0).as_millis() as u64;
         (0..failures).map(wait).collect()
     }
 
@@ -215,7 +215,7 @@ mod tests {
         let lost_after = async |lasted: Duration| {
             keeper.attempts().connected_at = Some(Instant::now());
             tokio::time::advance(lasted).await;
-            keeper.failed(Failure::Lost, 1.0).as_millis()
+            keeper.failed(KeeperFailure::Lost, 1.0).as_millis()
         };
         assert_eq!(lost_after(SOUND_AFTER - Duration::from_millis(1)).await, 2_000);
         assert_eq!(lost_after(SOUND_AFTER).await, 250);
@@ -227,9 +227,9 @@ mod tests {
     #[test]
     fn only_an_unfit_broker_is_passed_over() {
         let keeper = keeper();
-        keeper.failed(Failure::Lost, 0.0);
+        keeper.failed(KeeperFailure::Lost, 0.0);
         assert_eq!(keeper.attempts().turn, 0);
-        keeper.failed(Failure::Unfit, 0.0);
+        keeper.failed(KeeperFailure::Unfit, 0.0);
         assert_eq!(keeper.attempts().turn, 1);
     }
 }

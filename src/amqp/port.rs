@@ -17,13 +17,13 @@ const TLS_RECORDS: [u8; 2] = [21, 22];
 
 /// What answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spoken {
+pub enum SpokenProtocol {
     Amqp,
     Tls,
     Http,
 }
 
-impl Spoken {
+impl SpokenProtocol {
     /// What to write instead in the URI; none where that is not at fault.
     pub fn hint(self, is_tls: bool) -> Option<&'static str> {
         match (self, is_tls) {
@@ -69,7 +69,7 @@ pub fn may_be_another(error: &lapin::Error) -> bool {
 ///
 /// # Cancel safety
 /// Dropped, the connection is closed.
-pub async fn spoken(address: SocketAddr) -> Option<Spoken> {
+pub async fn spoken(address: SocketAddr) -> Option<SpokenProtocol> {
     let asking = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(QUESTION).await?;
@@ -77,7 +77,7 @@ pub async fn spoken(address: SocketAddr) -> Option<Spoken> {
         stream.read_exact(&mut answer).await?;
         Ok::<_, io::Error>(answer)
     };
-    Spoken::of(&timeout(ANSWER, asking).await.ok()?.ok()?)
+    SpokenProtocol::of(&timeout(ANSWER, asking).await.ok()?.ok()?)
 }
 
 #[cfg(test)]
@@ -87,15 +87,15 @@ mod tests {
     #[test]
     fn what_is_spoken_is_known_by_its_first_bytes() {
         for (answer, spoken) in [
-            (&b"HTTP/1.1 400"[..], Some(Spoken::Http)),
-            (b"AMQP\0\0\x09\x01", Some(Spoken::Amqp)),
-            (b"\x15\x03\x03\0\x02", Some(Spoken::Tls)),
-            (b"\x16\x03\x01\0", Some(Spoken::Tls)),
+            (&b"HTTP/1.1 400"[..], Some(SpokenProtocol::Http)),
+            (b"AMQP\0\0\x09\x01", Some(SpokenProtocol::Amqp)),
+            (b"\x15\x03\x03\0\x02", Some(SpokenProtocol::Tls)),
+            (b"\x16\x03\x01\0", Some(SpokenProtocol::Tls)),
             (b"\x17\x03\x01\0", None),
             (b"+OK\r", None),
             (b"", None),
         ] {
-            assert_eq!(Spoken::of(answer), spoken, "{answer:?}");
+            assert_eq!(SpokenProtocol::of(answer), spoken, "{answer:?}");
         }
     }
 

@@ -20,8 +20,8 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::connection::Connection;
-use super::consumer::{self, Consumer, Consuming, Ended, ProbeError, Start};
-use super::keeper::{Failure, Keeper};
+use super::consumer::{self, Consumer, ConsumerEnd, ConsumerStart, Consuming, ProbeError};
+use super::keeper::{Keeper, KeeperFailure};
 use super::precedence::Precedence;
 use super::topology::Topology;
 use super::unreadable::UnreadableEntries;
@@ -169,10 +169,12 @@ impl Reader {
         let look = async {
             let counted = consumer::count(&connection, &self.link.queue).await?;
             let within = consumer::first_within(counted);
-            let Some(first) = self.offset_at(&connection, Start::First, within).await? else {
+            let Some(first) = self.offset_at(&connection, ConsumerStart::First, within).await?
+            else {
                 return Ok(None);
             };
-            let last = self.offset_at(&connection, Start::LastChunk, MESSAGE_WITHIN).await?;
+            let last =
+                self.offset_at(&connection, ConsumerStart::LastChunk, MESSAGE_WITHIN).await?;
             Ok(Some(Bounds { first, last: last.unwrap_or(first) }))
         };
         look.await.map_err(|error| self.failed(&connection, error))
@@ -233,7 +235,7 @@ impl Reader {
     async fn consumer(
         &self,
         on: &Connection,
-        start: Start,
+        start: ConsumerStart,
         prefetch: u16,
     ) -> Result<Consumer, BrokerError> {
         let consuming = Consuming { queue: &self.link.queue, prefetch, start: Some(start) };
@@ -243,7 +245,7 @@ impl Reader {
     async fn offset_at(
         &self,
         on: &Connection,
-        start: Start,
+        start: ConsumerStart,
         within: Duration,
     ) -> Result<Option<u64>, ProbeError> {
         let mut consumer = self.consumer(on, start, 1).await?;
@@ -259,12 +261,12 @@ impl Reader {
     fn failed(&self, on: &Arc<Connection>, error: ProbeError) -> ReadError {
         let is_brokers = match &error {
             ProbeError::NotAStream => false,
-            ProbeError::Ended(ended) if ended.is_unreadable() => {
+            ProbeError::ConsumerEnd(ended) if ended.is_unreadable() => {
                 self.link.unreadable.set_met();
                 true
             }
             // The queue was deleted, or its node is going down: the next attempt tells.
-            ProbeError::Ended(Ended::Cancelled) => false,
+            ProbeError::ConsumerEnd(ConsumerEnd::Cancelled) => false,
             _ => true,
         };
         let error = ReadError::of(&error);
@@ -332,7 +334,7 @@ impl Link {
         }
         if keeper.connections() > 0 {
             let is_unfit = is_unfit.swap(false, Ordering::Relaxed);
-            let failure = if is_unfit { Failure::Unfit } else { Failure::Lost };
+            let failure = if is_unfit { KeeperFailure::Unfit } else { KeeperFailure::Lost };
             keeper.rest(failure).await;
         }
         let connection = loop {
@@ -340,7 +342,7 @@ impl Link {
                 Ok(connection) => break connection,
                 Err(reason) => debug!(%reason, "no broker to read back from"),
             }
-            keeper.rest(Failure::Unfit).await;
+            keeper.rest(KeeperFailure::Unfit).await;
         };
         debug!(address = %connection.address(), "connected for reading back");
     }

@@ -13,7 +13,7 @@ use crate::pem::{PemError, PemFile};
 
 /// Why `amqps` cannot be spoken with the configured files.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub enum BrokerTlsError {
     #[error("{key}: {source}")]
     File { key: &'static str, source: PemError },
     #[error("the system's certificates cannot be read (amqp.tls.ca names others): {0}")]
@@ -27,7 +27,7 @@ pub enum TlsError {
 ///
 /// # Errors
 /// One of them is of no use: mend `amqp.tls`.
-pub fn check(config: &config::Amqp) -> Result<(), TlsError> {
+pub fn check(config: &config::Amqp) -> Result<(), BrokerTlsError> {
     let is_spoken = |uri: &config::AmqpUri| uri.parse().is_ok_and(|uri| uri.is_tls);
     match config.uris.iter().any(is_spoken) {
         true => connector(&config.tls).map(drop),
@@ -43,9 +43,9 @@ pub fn check(config: &config::Amqp) -> Result<(), TlsError> {
 /// # Errors
 /// A file that is missing or malformed: a new certificate may be in the making, so a running
 /// program tries again; a starting one ends.
-pub fn connector(tls: &config::AmqpTls) -> Result<RustlsConnector, TlsError> {
+pub fn connector(tls: &config::AmqpTls) -> Result<RustlsConnector, BrokerTlsError> {
     let config = match &tls.ca {
-        None => RustlsConnectorConfig::new_with_native_certs().map_err(TlsError::System)?,
+        None => RustlsConnectorConfig::new_with_native_certs().map_err(BrokerTlsError::System)?,
         Some(path) => {
             let mut config = RustlsConnectorConfig::default();
             config.add_parsable_certificates(read("amqp.tls.ca", path, PemFile::certificates)?);
@@ -56,9 +56,9 @@ pub fn connector(tls: &config::AmqpTls) -> Result<RustlsConnector, TlsError> {
         (Some(certificate), Some(key)) => {
             let chain = read("amqp.tls.certificate", certificate, PemFile::certificates)?;
             let key = read("amqp.tls.key", key, PemFile::private_key)?;
-            config.connector_with_single_cert(chain, key).map_err(TlsError::Identity)
+            config.connector_with_single_cert(chain, key).map_err(BrokerTlsError::Identity)
         }
-        _ => config.connector_with_no_client_auth().map_err(TlsError::Identity),
+        _ => config.connector_with_no_client_auth().map_err(BrokerTlsError::Identity),
     }
 }
 
@@ -85,9 +85,9 @@ fn read<T>(
     key: &'static str,
     path: &Path,
     parse: impl Fn(&PemFile) -> Result<T, PemError>,
-) -> Result<T, TlsError> {
+) -> Result<T, BrokerTlsError> {
     let parsed = PemFile::read(path).and_then(|file| parse(&file));
-    parsed.map_err(|source| TlsError::File { key, source })
+    parsed.map_err(|source| BrokerTlsError::File { key, source })
 }
 
 #[cfg(test)]

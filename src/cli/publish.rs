@@ -25,14 +25,14 @@ use super::{Failure, Outcome, say_warnings};
 use crate::block::DecodeRules;
 use crate::client::Trust;
 use crate::config::Config;
-use blocks::Blocks;
+use blocks::BlockReader;
 use follow::{Follower, Following};
 use node::{Asking, Node, NodeUrl};
 use pace::Pace;
 use progress::Extent;
 use publication::Publication;
-use source::Source;
-use state::State;
+use source::BlockSupply;
+use state::PublishState;
 
 pub use heights::{FirstHeight, Heights};
 pub use node::NodeText;
@@ -54,21 +54,21 @@ pub async fn run(config: Config, options: PublishOptions) -> Outcome {
         None => None,
     };
     let state = match (&options.node.state, &url) {
-        (Some(path), Some(url)) => Some(State::open(path, &url.to_string())).transpose(),
+        (Some(path), Some(url)) => Some(PublishState::open(path, &url.to_string())).transpose(),
         _ => Ok(None),
     };
     let state = state.map_err(Failure::Usage)?;
     let mut publication = Publication::new(Arc::new(config.amqp.clone()), !options.no_retry, state)
         .map_err(Failure::Usage)?;
     let mut source = match (&options.file, url) {
-        (_, Some(url)) => Source::Node(follower(
+        (_, Some(url)) => BlockSupply::Node(follower(
             asking(url, &options.node, &config)?,
             &options,
             &mut publication,
         )?),
-        (Some(file), None) => {
-            Source::Lines(Blocks::open(file, options.repeat).await.map_err(Failure::Usage)?)
-        }
+        (Some(file), None) => BlockSupply::Lines(
+            BlockReader::open(file, options.repeat).await.map_err(Failure::Usage)?,
+        ),
         (None, None) => unreachable!("bug: the arguments ask for a file or a node"),
     };
     let pace = Pace::new(options.rate.map(|period| period.0));
@@ -120,12 +120,12 @@ fn follower(
 
 /// What must be known before the first block: what is published already, and how much there is.
 async fn begin(
-    source: &mut Source,
+    source: &mut BlockSupply,
     options: &NodeOptions,
     publication: &mut Publication,
 ) -> Result<()> {
     let extent = match (source, &options.heights) {
-        (Source::Lines(blocks), _) => {
+        (BlockSupply::Lines(blocks), _) => {
             if blocks.repeats() {
                 for height in publication.tail_heights().await? {
                     blocks.know(height);
@@ -133,14 +133,14 @@ async fn begin(
             }
             blocks.bytes_total().map_or(Extent::Unknown, Extent::Bytes)
         }
-        (Source::Node(_), Some(Heights(heights))) => {
-            Extent::Blocks((heights.end() - heights.start()).saturating_add(1))
+        (BlockSupply::Node(_), Some(Heights(heights))) => {
+            Extent::BlockReader((heights.end() - heights.start()).saturating_add(1))
         }
-        (Source::Node(follower), None) => {
+        (BlockSupply::Node(follower), None) => {
             let (start, why) = start(options, publication).await?;
             match follower.begin(start, why).await? {
                 0 => Extent::Unknown,
-                blocks => Extent::Blocks(blocks),
+                blocks => Extent::BlockReader(blocks),
             }
         }
     };

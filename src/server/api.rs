@@ -43,7 +43,7 @@ struct Advertised {
 }
 
 /// The advertised address; what it does not say, the request's own, as a trusted proxy tells it.
-fn advertised<B>(request: &Request<B>, limits: &config::Server, visit: &Visit) -> Advertised {
+fn advertised<B>(request: &Request<B>, limits: &config::ServerConfig, visit: &Visit) -> Advertised {
     let headers = request.headers();
     // Without a list every proxy's word of its scheme is taken: the worst is an address that its asker
     // cannot use.
@@ -103,7 +103,7 @@ fn is_unspecified(host: &str) -> bool {
 }
 
 /// What to say of an advertised host that no client can connect to, and that is passed over.
-pub fn unreachable_host(limits: &config::Server) -> Option<String> {
+pub fn unreachable_host(limits: &config::ServerConfig) -> Option<String> {
     let host = limits.advertised_host.as_deref().filter(|host| is_unspecified(host))?;
     Some(format!(
         "server.advertised_host is {host}, where no client can connect: the API root says the host that \

@@ -19,7 +19,7 @@ use crate::config;
 use crate::file_name::UnreadableFile;
 use crate::session::Pass;
 use crate::watched::{FileSet, Watched};
-use jwt::Keys;
+use jwt::JwtKeys;
 use tokens::Tokens;
 pub use watch::watch;
 
@@ -65,7 +65,7 @@ pub enum AuthError {
 /// What the files say.
 pub struct KnownCredentials {
     tokens: Tokens,
-    keys: Option<Keys>,
+    keys: Option<JwtKeys>,
     /// How many tokens of the files before these are gone. The sessions that they let in must go.
     revoked: usize,
 }
@@ -148,8 +148,8 @@ fn key_file(files: &config::Auth) -> Option<(&'static str, &Path)> {
     set.or_else(|| files.jwt.key.as_deref().map(|path| ("server.auth.jwt.key", path)))
 }
 
-fn keys(bytes: &[u8], path: &Path, jwt: &config::Jwt) -> Result<Keys, AuthError> {
-    let keys = Keys::parse(bytes, jwt)
+fn keys(bytes: &[u8], path: &Path, jwt: &config::Jwt) -> Result<JwtKeys, AuthError> {
+    let keys = JwtKeys::parse(bytes, jwt)
         .map_err(|fault| AuthError::BadFile { path: path.to_owned(), fault })?;
     if !keys.faulty().is_empty() {
         let (file, faults) = (path.display(), keys.faulty().join("; "));

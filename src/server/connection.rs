@@ -21,7 +21,7 @@ use tracing::debug;
 use super::answer::{Answer, refusal_bytes};
 use super::cors::Readers;
 use super::door::Door;
-use super::handshake::{Opening, Outcome};
+use super::handshake::{HandshakeOutcome, Opening};
 use super::origin::Origins;
 use super::proxy::header;
 use super::route;
@@ -110,16 +110,16 @@ pub async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Do
 
 /// What HTTP is given to send. It is given nothing when a session opens: the connection is taken from it.
 async fn answered(
-    outcome: Outcome,
+    outcome: HandshakeOutcome,
     opened: &Opened,
     has_answered: &AtomicBool,
 ) -> Result<Answer, Infallible> {
     match outcome {
-        Outcome::Answer(answer) => {
+        HandshakeOutcome::Answer(answer) => {
             has_answered.store(true, Ordering::Relaxed);
             Ok(answer)
         }
-        Outcome::Open(opening) => {
+        HandshakeOutcome::Open(opening) => {
             opened.put(opening);
             std::future::pending().await
         }

@@ -16,7 +16,7 @@ const WINDOW_BITS: std::ops::RangeInclusive<u32> = 8..=15;
 const WINDOW_BITS_FULL: u32 = 15;
 /// One offer of a list: a name and its parameters.
 #[derive(Debug, Default)]
-struct Offer {
+struct ExtensionOffer {
     name: String,
     parameters: Vec<Parameter>,
 }
@@ -50,7 +50,7 @@ pub fn agree<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<String> {
 
 impl Agreed {
     /// None: the offer is declined (RFC 7692 section 7.1).
-    fn on(offer: &Offer) -> Option<Self> {
+    fn on(offer: &ExtensionOffer) -> Option<Self> {
         if offer.name != NAME {
             return None;
         }
@@ -102,7 +102,7 @@ fn window_bits(text: &str) -> Option<u32> {
 }
 
 /// Reads one header's list; none if it is not one.
-fn offers(mut rest: &str) -> Option<Vec<Offer>> {
+fn offers(mut rest: &str) -> Option<Vec<ExtensionOffer>> {
     let mut offers = Vec::new();
     loop {
         // RFC 9110 section 5.6.1: empty elements count for nothing.
@@ -110,7 +110,7 @@ fn offers(mut rest: &str) -> Option<Vec<Offer>> {
         if rest.is_empty() {
             return Some(offers);
         }
-        let mut offer = Offer { name: token(&mut rest)?, parameters: Vec::new() };
+        let mut offer = ExtensionOffer { name: token(&mut rest)?, parameters: Vec::new() };
         while skip(&mut rest, ';') {
             let name = token(&mut rest)?;
             let value = match skip(&mut rest, '=') {

@@ -43,7 +43,7 @@ pub struct Opening {
 }
 
 /// What becomes of a request.
-pub enum Outcome {
+pub enum HandshakeOutcome {
     Answer(Answer),
     Open(Opening),
 }
@@ -55,7 +55,12 @@ enum Purpose {
 }
 
 /// Answers a request for `stream`: a session, or a refusal.
-pub fn answer<B>(request: &Request<B>, stream: Stream, door: &Arc<Door>, visit: Visit) -> Outcome {
+pub fn answer<B>(
+    request: &Request<B>,
+    stream: Stream,
+    door: &Arc<Door>,
+    visit: Visit,
+) -> HandshakeOutcome {
     let limits = &door.around.limits;
     let origins = Origins::new(limits, &visit);
     if let Err(refused) = may_ask(request, origins, door, &visit) {
@@ -66,9 +71,9 @@ pub fn answer<B>(request: &Request<B>, stream: Stream, door: &Arc<Door>, visit: 
     match check(asked, Readers::of(request, origins), door, &visit) {
         Ok(Checked::Serve { request, seen, admitted }) => {
             let purpose = Purpose::Serve { request, admitted, seen };
-            Outcome::Open(Opening { purpose, visit })
+            HandshakeOutcome::Open(Opening { purpose, visit })
         }
-        Ok(Checked::NothingLeft) => Outcome::Answer(no_content()),
+        Ok(Checked::NothingLeft) => HandshakeOutcome::Answer(no_content()),
         Err(refused) => refuse(refused, page_upgrade, door, visit),
     }
 }
@@ -124,16 +129,21 @@ fn check(
 }
 
 /// Refuses over plain HTTP, or in-band where a page can read only that.
-fn refuse(refused: Refused, page_upgrade: Option<Upgrade>, door: &Door, visit: Visit) -> Outcome {
+fn refuse(
+    refused: Refused,
+    page_upgrade: Option<Upgrade>,
+    door: &Door,
+    visit: Visit,
+) -> HandshakeOutcome {
     door.around.metrics.handshakes_refused.add(refused.label);
     debug!(peer = %visit.peer, status = refused.status.as_u16(), message = refused.message, "stream refused");
     let upgrade = page_upgrade.filter(|_| refused.is_told_in_band);
     match upgrade.and_then(|upgrade| upgrade.refusal_head()) {
         Some(head) => {
             let purpose = Purpose::Refuse { cause: refused.cause(), head };
-            Outcome::Open(Opening { purpose, visit })
+            HandshakeOutcome::Open(Opening { purpose, visit })
         }
-        None => Outcome::Answer(refused.into_answer()),
+        None => HandshakeOutcome::Answer(refused.into_answer()),
     }
 }
 
@@ -197,6 +207,6 @@ impl<T: Transport> Future for Served<T> {
 
 /// Nothing answers a heartbeat of an event stream but TCP: what is unacknowledged for as long as a
 /// WebSocket client may be silent ends the connection.
-fn find_dead_peer(transport: &impl Transport, limits: &config::Server) {
+fn find_dead_peer(transport: &impl Transport, limits: &config::ServerConfig) {
     transport.give_up_after(limits.ping_interval + limits.pong_timeout);
 }

@@ -171,7 +171,7 @@ async fn accepted<T>(mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::R
 }
 
 /// The connections of each address that may be open at once: sessions, and some plain ones beside them.
-fn of_addresses(limits: &config::Server, is_admin: bool) -> Admission {
+fn of_addresses(limits: &config::ServerConfig, is_admin: bool) -> Admission {
     let per_address_max = match limits.max_connections_per_address {
         0 => 0,
         _ if is_admin => 0,

@@ -27,13 +27,13 @@ const BROWSER: &str = "Mozilla/";
 /// Which pages are let in on a connection.
 #[derive(Clone, Copy)]
 pub struct Origins<'a> {
-    limits: &'a config::Server,
+    limits: &'a config::ServerConfig,
     local: Option<SocketAddr>,
     is_tls: bool,
 }
 
 impl<'a> Origins<'a> {
-    pub fn new(limits: &'a config::Server, visit: &Visit) -> Self {
+    pub fn new(limits: &'a config::ServerConfig, visit: &Visit) -> Self {
         Self { limits, local: visit.local, is_tls: visit.is_tls }
     }
 

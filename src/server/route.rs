@@ -13,7 +13,7 @@ use tracing::warn;
 use super::answer::{Answer, json_answer, preflight, refusal, text_answer};
 use super::cors::Readers;
 use super::door::Door;
-use super::handshake::Outcome;
+use super::handshake::HandshakeOutcome;
 use super::origin::Origins;
 use super::visit::Visit;
 use super::{api, handshake, path, proxy, status};
@@ -49,13 +49,13 @@ enum Resource {
 }
 
 /// Answers a request. Never waits: what takes time is a session in a task of its own.
-pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Outcome {
+pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> HandshakeOutcome {
     if let Some(message) = ambiguity(request) {
         door.around.metrics.handshakes_refused.add(HandshakeRefusal::BadRequest);
         let mut answer = refusal(StatusCode::BAD_REQUEST, message);
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         Readers::of(request, Origins::new(&door.around.limits, &visit)).tell(&mut answer);
-        return Outcome::Answer(answer);
+        return HandshakeOutcome::Answer(answer);
     }
     let is_stream_method = request.method() == Method::GET || request.method() == Method::HEAD;
     let visit = behind_proxies(request, door, visit);
@@ -65,9 +65,9 @@ pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Ou
         Some(Resource::Stream(stream)) if is_stream_method && !is_too_long(request) => {
             handshake::answer(request, stream, door, visit)
         }
-        found => Outcome::Answer(plain_answer(request, found, door, &visit)),
+        found => HandshakeOutcome::Answer(plain_answer(request, found, door, &visit)),
     };
-    if let Outcome::Answer(answer) = &mut outcome {
+    if let HandshakeOutcome::Answer(answer) = &mut outcome {
         readers.tell(answer);
     }
     outcome

@@ -53,7 +53,7 @@ pub struct Inbound {
     header_bytes: u8,
     frame: Option<Frame>,
     /// A data message whose final frame has not come.
-    message: Option<Message>,
+    message: Option<DataMessage>,
 }
 
 #[derive(Debug)]
@@ -68,7 +68,7 @@ struct Frame {
 }
 
 #[derive(Debug)]
-struct Message {
+struct DataMessage {
     /// Plain text: it must be UTF-8.
     is_text: bool,
     bytes: u64,
@@ -158,7 +158,7 @@ impl Inbound {
             }
             OpCode::Data(data) => {
                 let is_text = data == Data::Text && !header.rsv1;
-                self.message = Some(Message { is_text, bytes: 0, text: Utf8::default() });
+                self.message = Some(DataMessage { is_text, bytes: 0, text: Utf8::default() });
             }
         }
         if let (OpCode::Data(_), Some(message)) = (header.opcode, &mut self.message) {

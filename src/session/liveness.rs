@@ -29,7 +29,7 @@ pub struct Liveness {
 
 /// What silence of a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Silence {
+pub enum ClientSilence {
     /// Nothing yet.
     Short,
     /// A ping.
@@ -40,7 +40,7 @@ pub enum Silence {
 
 /// The signs that a session gives and waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Signs {
+pub struct LifeSigns {
     pub has_pings: bool,
     pub has_heartbeats: bool,
 }
@@ -108,39 +108,39 @@ impl Liveness {
     }
 
     /// Whether no write has made progress for too long.
-    pub fn is_stalled(&self, now: Instant, limits: &config::Server) -> bool {
+    pub fn is_stalled(&self, now: Instant, limits: &config::ServerConfig) -> bool {
         self.blocked_since.is_some_and(|since| now >= since + limits.write_stall_timeout)
     }
 
     /// Whether a heartbeat is due.
-    pub fn wants_heartbeat(&self, now: Instant, limits: &config::Server) -> bool {
+    pub fn wants_heartbeat(&self, now: Instant, limits: &config::ServerConfig) -> bool {
         now >= self.told_at + limits.heartbeat_interval
     }
 
     /// What the client's silence asks for.
-    pub fn silence(&self, now: Instant, limits: &config::Server) -> Silence {
+    pub fn silence(&self, now: Instant, limits: &config::ServerConfig) -> ClientSilence {
         match now < self.alive_at + self.silence_max(limits) {
-            true => Silence::Short,
-            false if self.is_pinged => Silence::Unanswered,
-            false => Silence::Long,
+            true => ClientSilence::Short,
+            false if self.is_pinged => ClientSilence::Unanswered,
+            false => ClientSilence::Long,
         }
     }
 
     /// Takes note that a ping goes out. Its answer has its whole time, also when this process stood still
     /// before it asked.
-    pub fn ping(&mut self, now: Instant, limits: &config::Server) {
+    pub fn ping(&mut self, now: Instant, limits: &config::ServerConfig) {
         (self.alive_at, self.is_pinged) = (now - limits.ping_interval, true);
     }
 
     /// When one of the signs is due next.
-    pub fn deadline(&self, signs: Signs, limits: &config::Server) -> Option<Instant> {
+    pub fn deadline(&self, signs: LifeSigns, limits: &config::ServerConfig) -> Option<Instant> {
         let silent_at = signs.has_pings.then(|| self.alive_at + self.silence_max(limits));
         let stalled_at = self.blocked_since.map(|since| since + limits.write_stall_timeout);
         let told_at = signs.has_heartbeats.then(|| self.told_at + limits.heartbeat_interval);
         [silent_at, stalled_at, told_at].into_iter().flatten().min()
     }
 
-    fn silence_max(&self, limits: &config::Server) -> Duration {
+    fn silence_max(&self, limits: &config::ServerConfig) -> Duration {
         match self.is_pinged {
             true => limits.ping_interval + limits.pong_timeout,
             false => limits.ping_interval,
@@ -154,13 +154,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn limits() -> config::Server {
-        config::Server {
+    fn limits() -> config::ServerConfig {
+        config::ServerConfig {
             ping_interval: 20 * SECOND,
             pong_timeout: 5 * SECOND,
             heartbeat_interval: 15 * SECOND,
             write_stall_timeout: 30 * SECOND,
-            ..config::Server::default()
+            ..config::ServerConfig::default()
         }
     }
 
@@ -171,15 +171,15 @@ mod tests {
         let check = |liveness: &Liveness, second, expected| {
             assert_eq!(liveness.silence(began + second * SECOND, &limits), expected, "{second}");
         };
-        check(&liveness, 19, Silence::Short);
-        check(&liveness, 20, Silence::Long);
+        check(&liveness, 19, ClientSilence::Short);
+        check(&liveness, 20, ClientSilence::Long);
         // Asked late: the answer has its five seconds all the same.
         liveness.ping(began + 23 * SECOND, &limits);
-        check(&liveness, 27, Silence::Short);
-        check(&liveness, 28, Silence::Unanswered);
+        check(&liveness, 27, ClientSilence::Short);
+        check(&liveness, 28, ClientSilence::Unanswered);
         liveness.hear(began + 27 * SECOND);
-        check(&liveness, 46, Silence::Short);
-        check(&liveness, 47, Silence::Long);
+        check(&liveness, 46, ClientSilence::Short);
+        check(&liveness, 47, ClientSilence::Long);
     }
 
     #[test]
@@ -192,12 +192,12 @@ mod tests {
         assert!(liveness.is_stalled(began + 40 * SECOND, &limits));
         liveness.unblock(|| began + 40 * SECOND);
         assert!(!liveness.is_stalled(began + 99 * SECOND, &limits));
-        assert_eq!(liveness.silence(began + 59 * SECOND, &limits), Silence::Short);
+        assert_eq!(liveness.silence(began + 59 * SECOND, &limits), ClientSilence::Short);
         liveness.unblock(|| panic!("it was not blocked"));
         liveness.block(began + 60 * SECOND);
         liveness.finish();
         // All is written, and nothing shows that anybody reads it.
-        assert_eq!(liveness.silence(began + 60 * SECOND, &limits), Silence::Long);
+        assert_eq!(liveness.silence(began + 60 * SECOND, &limits), ClientSilence::Long);
     }
 
     #[test]
@@ -207,10 +207,10 @@ mod tests {
         liveness.block(began);
         liveness.look_at(began + 20 * SECOND);
         liveness.forgive_standstill(began + 21 * SECOND);
-        assert_eq!(liveness.silence(began + 21 * SECOND, &limits), Silence::Long);
+        assert_eq!(liveness.silence(began + 21 * SECOND, &limits), ClientSilence::Long);
         liveness.forgive_standstill(began + 100 * SECOND);
         let now = began + 100 * SECOND;
-        assert_eq!(liveness.silence(now, &limits), Silence::Short);
+        assert_eq!(liveness.silence(now, &limits), ClientSilence::Short);
         assert!(!liveness.is_stalled(now, &limits));
         assert!(liveness.is_stalled(now + 12 * SECOND, &limits));
     }
@@ -220,7 +220,7 @@ mod tests {
         let (limits, began) = (limits(), Instant::now());
         let mut liveness = Liveness::new(began);
         let due = |liveness: &Liveness, has_pings, has_heartbeats| {
-            let deadline = liveness.deadline(Signs { has_pings, has_heartbeats }, &limits);
+            let deadline = liveness.deadline(LifeSigns { has_pings, has_heartbeats }, &limits);
             deadline.map(|at| (at - began).as_secs())
         };
         assert_eq!(due(&liveness, false, false), None);

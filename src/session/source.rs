@@ -29,7 +29,7 @@ pub struct BlockSource {
     /// The history that all share.
     shared: Watch,
     tickets: Arc<Tickets>,
-    origin: Origin,
+    origin: BlockOrigin,
     /// Until the client's first block is found.
     looking: Option<Box<Looking>>,
     fills_seen: u64,
@@ -37,7 +37,7 @@ pub struct BlockSource {
 }
 
 /// Where blocks come from now.
-enum Origin {
+enum BlockOrigin {
     History,
     Reading(Box<DeepReading>),
     /// Its turn with the broker is over, and it asks again when its client reads.
@@ -114,7 +114,7 @@ impl BlockSource {
             cursor: SessionCursor::new(history.live_cursor(), until_height),
             shared: history.watch(required),
             tickets,
-            origin: Origin::History,
+            origin: BlockOrigin::History,
             looking: None,
             fills_seen: 0,
             has_changed_origin: false,
@@ -142,7 +142,7 @@ impl BlockSource {
     /// it was another task before, or none.
     pub fn wake_when_moved(&mut self, cx: &mut Context<'_>) -> bool {
         self.has_changed_origin = false;
-        if let Origin::Reading(deep) = &mut self.origin {
+        if let BlockOrigin::Reading(deep) = &mut self.origin {
             deep.watch.enter(cx);
         }
         self.shared.enter(cx)
@@ -171,7 +171,7 @@ impl BlockSource {
 
     /// Whether its blocks are the history's that all share.
     pub fn is_shared(&self) -> bool {
-        matches!(self.origin, Origin::History)
+        matches!(self.origin, BlockOrigin::History)
     }
 
     /// When waiting for the chain to get to the start is over, or when to look for it again.
@@ -186,7 +186,7 @@ impl BlockSource {
     /// It is not to be had.
     pub fn begin(&mut self, now: Instant) -> Result<Option<Begun>, End> {
         let Some(looking) = &self.looking else { return Ok(None) };
-        if let Origin::Reading(deep) = &self.origin {
+        if let BlockOrigin::Reading(deep) = &self.origin {
             // Whether the broker has it shows only with its first block.
             return match deep.ticket.state() {
                 TicketState::NotAvailable { first_height }
@@ -267,9 +267,11 @@ impl BlockSource {
         entries.clear();
         self.change_over(is_between_blocks)?;
         let taken = match &self.origin {
-            Origin::Suspended => return Ok(Offer::Suspended),
-            Origin::History => self.history().entries_from(self.cursor.next(), bytes_max, entries),
-            Origin::Reading(deep) => {
+            BlockOrigin::Suspended => return Ok(Offer::Suspended),
+            BlockOrigin::History => {
+                self.history().entries_from(self.cursor.next(), bytes_max, entries)
+            }
+            BlockOrigin::Reading(deep) => {
                 let (ticket, next_height) = (&deep.ticket, self.cursor.next_height());
                 ticket.passed(next_height);
                 let cursor = ticket.history.live_cursor().at(next_height);
@@ -278,7 +280,7 @@ impl BlockSource {
         };
         let lag = match (taken, &self.origin) {
             (Ok(lag), _) => lag,
-            (Err(gone), Origin::History) => return Err(End::Gone(gone)),
+            (Err(gone), BlockOrigin::History) => return Err(End::Gone(gone)),
             (Err(_), _) => return Ok(Offer::Nothing),
         };
         self.keep_wanted(entries);
@@ -306,21 +308,21 @@ impl BlockSource {
 
     /// The client takes bytes again: asks for another turn with the broker.
     pub fn resume(&mut self) {
-        if matches!(self.origin, Origin::Suspended) {
+        if matches!(self.origin, BlockOrigin::Suspended) {
             self.ask(self.cursor.next_height());
         }
     }
 
     /// Takes note that bytes went out.
     pub fn wrote(&self) {
-        if let Origin::Reading(deep) = &self.origin {
+        if let BlockOrigin::Reading(deep) = &self.origin {
             deep.ticket.progress(self.cursor.next_height());
         }
     }
 
     /// From the reading to the history when that has what comes next, or back to waiting.
     fn change_over(&mut self, is_between_blocks: bool) -> Result<(), End> {
-        if matches!(self.origin, Origin::History) {
+        if matches!(self.origin, BlockOrigin::History) {
             return Ok(());
         }
         if !self.history().is_of(self.cursor.next()) {
@@ -330,13 +332,13 @@ impl BlockSource {
             && matches!(self.history().place(self.cursor.next_height()), Placed::At(_))
         {
             self.fills_seen = self.history().fills();
-            self.change_origin(Origin::History);
+            self.change_origin(BlockOrigin::History);
             return Ok(());
         }
-        let Origin::Reading(deep) = &self.origin else { return Ok(()) };
+        let BlockOrigin::Reading(deep) = &self.origin else { return Ok(()) };
         match deep.ticket.state() {
             TicketState::Waiting | TicketState::Reading => {}
-            TicketState::GivenUp => self.change_origin(Origin::Suspended),
+            TicketState::GivenUp => self.change_origin(BlockOrigin::Suspended),
             TicketState::NotAvailable { first_height } => {
                 return Err(End::NotAvailable { first_height });
             }
@@ -376,8 +378,8 @@ impl BlockSource {
 
     fn origin_history(&self) -> &History {
         match &self.origin {
-            Origin::Reading(deep) => &deep.ticket.history,
-            Origin::History | Origin::Suspended => self.history(),
+            BlockOrigin::Reading(deep) => &deep.ticket.history,
+            BlockOrigin::History | BlockOrigin::Suspended => self.history(),
         }
     }
 
@@ -410,11 +412,11 @@ impl BlockSource {
         let Some(ticket) = self.tickets.issue(height) else { return false };
         let watch = ticket.history.watch(self.shared.required_encodings());
         self.fills_seen = 0;
-        self.change_origin(Origin::Reading(Box::new(DeepReading { ticket, watch })));
+        self.change_origin(BlockOrigin::Reading(Box::new(DeepReading { ticket, watch })));
         true
     }
 
-    fn change_origin(&mut self, origin: Origin) {
+    fn change_origin(&mut self, origin: BlockOrigin) {
         self.origin = origin;
         self.has_changed_origin = true;
     }
@@ -448,7 +450,7 @@ impl BlockSource {
         if first_height.is_some() {
             self.tickets.set_first_height(first_height);
         }
-        self.change_origin(Origin::History);
+        self.change_origin(BlockOrigin::History);
         if let Some(looking) = &mut self.looking {
             looking.look_again_at = Some(now + LOOK_AGAIN);
         }
@@ -463,7 +465,7 @@ impl BlockSource {
         if let Some(fallback) = looking.fallback.take() {
             (looking.start, looking.seek, looking.ahead_since) = (fallback, None, None);
         }
-        self.change_origin(Origin::History);
+        self.change_origin(BlockOrigin::History);
         let begun = self.begin(now)?;
         let next = self.cursor.next_height();
         let skipped = wanted.filter(|wanted| *wanted < next).map(|wanted| (wanted, next - 1));

@@ -46,7 +46,7 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What every session looks at.
 pub struct Surroundings {
-    pub limits: config::Server,
+    pub limits: config::ServerConfig,
     pub history: Arc<History>,
     pub tickets: Arc<Tickets>,
     pub metrics: Arc<Metrics>,

@@ -11,11 +11,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Bounds, Link, MESSAGE_WITHIN, Message, ReadError};
-use crate::amqp::consumer::{self, Consumer, Consuming, Ended, ProbeError, Start};
+use crate::amqp::consumer::{self, Consumer, ConsumerEnd, ConsumerStart, Consuming, ProbeError};
 use crate::amqp::keeper::Keeper;
 use crate::amqp::unreadable::look::{first_unreadable, look};
-use crate::amqp::unreadable::proof::Look;
-use crate::amqp::unreadable::prover::{Answer, Question};
+use crate::amqp::unreadable::proof::ProofLook;
+use crate::amqp::unreadable::prover::{ProverAnswer, Question};
 
 /// Until it is asked again what lies behind an unreadable entry at the stream's end.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -26,21 +26,21 @@ pub struct Apart {
     next_offset: u64,
     /// The offset that was told to be readable, until it has been read.
     told: Option<u64>,
-    state: State,
+    state: ApartState,
 }
 
-enum State {
-    Opening(Opening),
+enum ApartState {
+    ApartOpening(ApartOpening),
     Open(Box<Open>),
     /// For the proof of what lies at the next offset.
-    Waiting(oneshot::Receiver<Answer>),
+    Waiting(oneshot::Receiver<ProverAnswer>),
     Resting {
         until: Instant,
     },
 }
 
 /// Kept from one call to the next, since a caller may wait for less time than a broker takes.
-type Opening = Pin<Box<dyn Future<Output = Result<Open, ReadError>> + Send>>;
+type ApartOpening = Pin<Box<dyn Future<Output = Result<Open, ReadError>> + Send>>;
 
 struct Open {
     keeper: Keeper,
@@ -52,7 +52,7 @@ struct Open {
 impl Apart {
     pub fn from(link: &Arc<Link>, offset: u64) -> Self {
         let next_offset = link.unreadable.behind(offset).unwrap_or(offset);
-        let state = State::Opening(open(link, next_offset));
+        let state = ApartState::ApartOpening(open(link, next_offset));
         Self { link: Arc::clone(link), next_offset, told: None, state }
     }
 
@@ -60,17 +60,17 @@ impl Apart {
     pub async fn next(&mut self) -> Result<Message, ReadError> {
         loop {
             match &mut self.state {
-                State::Opening(opening) => match opening.await {
-                    Ok(open) => self.state = State::Open(Box::new(open)),
+                ApartState::ApartOpening(opening) => match opening.await {
+                    Ok(open) => self.state = ApartState::Open(Box::new(open)),
                     Err(error) => return Err(self.failed(error)),
                 },
-                State::Open(open) => match open.next(&self.link).await {
+                ApartState::Open(open) => match open.next(&self.link).await {
                     Ok(message) => {
                         self.told = None;
                         self.next_offset = message.offset + 1;
                         return Ok(message);
                     }
-                    Err(ProbeError::Ended(ended)) if ended.is_unreadable() => {
+                    Err(ProbeError::ConsumerEnd(ended)) if ended.is_unreadable() => {
                         self.link.unreadable.set_met();
                         if self.told.is_some() {
                             // What was just seen is not there now.
@@ -80,19 +80,21 @@ impl Apart {
                     }
                     Err(error) => return Err(self.failed(ReadError::of(&error))),
                 },
-                State::Waiting(answer) => match answer.await {
-                    Ok(Answer::Readable(offset)) => {
+                ApartState::Waiting(answer) => match answer.await {
+                    Ok(ProverAnswer::Readable(offset)) => {
                         self.told = Some(offset);
                         self.next_offset = offset;
-                        self.state = State::Opening(open(&self.link, offset));
+                        self.state = ApartState::ApartOpening(open(&self.link, offset));
                     }
-                    Ok(Answer::Silent) => {
-                        self.state = State::Resting { until: Instant::now() + AGAIN_AFTER };
+                    Ok(ProverAnswer::Silent) => {
+                        self.state = ApartState::Resting { until: Instant::now() + AGAIN_AFTER };
                     }
-                    Ok(Answer::Failed(reason)) => return Err(self.failed(ReadError::Lost(reason))),
+                    Ok(ProverAnswer::Failed(reason)) => {
+                        return Err(self.failed(ReadError::Lost(reason)));
+                    }
                     Err(_) => return Err(self.failed(ReadError::Lost("reading back ends".into()))),
                 },
-                State::Resting { until } => {
+                ApartState::Resting { until } => {
                     sleep_until(*until).await;
                     self.ask()?;
                 }
@@ -106,14 +108,14 @@ impl Apart {
         if self.link.questions.try_send(question).is_err() {
             return Err(self.failed(ReadError::Lost("too many wait for proofs".into())));
         }
-        self.state = State::Waiting(answered);
+        self.state = ApartState::Waiting(answered);
         Ok(())
     }
 
     /// Begins again where it was, should anybody ask for more.
     fn failed(&mut self, error: ReadError) -> ReadError {
         self.told = None;
-        self.state = State::Opening(open(&self.link, self.next_offset));
+        self.state = ApartState::ApartOpening(open(&self.link, self.next_offset));
         error
     }
 }
@@ -130,7 +132,7 @@ impl Open {
                     next = self.consumer.next() => next,
                     () = link.precedence.feed_searching() => {
                         self.keeper.close().await;
-                        return Err(Ended::Cancelled.into());
+                        return Err(ConsumerEnd::Cancelled.into());
                     }
                 }
             }
@@ -149,18 +151,18 @@ pub async fn bounds(link: &Arc<Link>) -> Result<Option<Bounds>, ReadError> {
     let looks = async {
         let connection = keeper.connection().await?;
         let within = consumer::first_within(consumer::count(&connection, &link.queue).await?);
-        let first = match look(&keeper, &link.queue, Start::First, within).await? {
-            Look::Read(first) => Ok(first),
-            Look::Silent => return Ok(None),
-            Look::Unreadable => Err(first_unreadable(&keeper, &link.queue).await?),
+        let first = match look(&keeper, &link.queue, ConsumerStart::First, within).await? {
+            ProofLook::Read(first) => Ok(first),
+            ProofLook::Silent => return Ok(None),
+            ProofLook::Unreadable => Err(first_unreadable(&keeper, &link.queue).await?),
         };
-        let last = look(&keeper, &link.queue, Start::LastChunk, MESSAGE_WITHIN).await?;
+        let last = look(&keeper, &link.queue, ConsumerStart::LastChunk, MESSAGE_WITHIN).await?;
         Ok(Some((first, last)))
     };
     let looked = looks.await.map_err(|error: ProbeError| ReadError::of(&error));
     keeper.close().await;
     let Some((first, last)) = looked? else { return Ok(None) };
-    if first.is_err() || last == Look::Unreadable {
+    if first.is_err() || last == ProofLook::Unreadable {
         link.unreadable.set_met();
     }
     let first = match first {
@@ -168,20 +170,20 @@ pub async fn bounds(link: &Arc<Link>) -> Result<Option<Bounds>, ReadError> {
         Err(unreadable) => Apart::from(link, unreadable).next().await?.offset,
     };
     let last = match last {
-        Look::Read(last) => last,
-        Look::Silent => first,
-        Look::Unreadable => link.unreadable.last_taken().unwrap_or(first),
+        ProofLook::Read(last) => last,
+        ProofLook::Silent => first,
+        ProofLook::Unreadable => link.unreadable.last_taken().unwrap_or(first),
     };
     Ok(Some(Bounds { first, last: last.max(first) }))
 }
 
-fn open(link: &Arc<Link>, offset: u64) -> Opening {
+fn open(link: &Arc<Link>, offset: u64) -> ApartOpening {
     let link = Arc::clone(link);
     Box::pin(async move {
         let keeper = link.keeper_apart()?;
         let opened = async {
             let connection = keeper.connection().await?;
-            let start = Some(Start::Offset(offset));
+            let start = Some(ConsumerStart::Offset(offset));
             let consuming = Consuming { queue: &link.queue, prefetch: 1, start };
             Ok(Consumer::open(&connection, consuming).await?)
         };

@@ -7,7 +7,7 @@ use lapin::Acker;
 
 use super::{Message, ReadError, Reader};
 use crate::amqp::connection::Connection;
-use crate::amqp::consumer::{Consumer, ProbeError, Start};
+use crate::amqp::consumer::{Consumer, ConsumerStart, ProbeError};
 
 /// Messages under way to one reading. Fewer than a live consumer has, since there are several
 /// readings and each message may be as large as a block can be; enough for thousands a second from a
@@ -26,7 +26,7 @@ pub struct Shared {
 impl Shared {
     pub async fn from(reader: &Reader, offset: u64) -> Result<Self, ReadError> {
         let connection = reader.connection().await;
-        let opened = reader.consumer(&connection, Start::Offset(offset), PREFETCH).await;
+        let opened = reader.consumer(&connection, ConsumerStart::Offset(offset), PREFETCH).await;
         let consumer = opened.map_err(|error| reader.failed(&connection, error.into()))?;
         Ok(Self { consumer, unacked: None, unacked_len: 0, reader: reader.clone(), connection })
     }
@@ -43,8 +43,9 @@ impl Shared {
                 self.consumer.next().await
             }
         };
-        let message =
-            next.map_err(|ended| self.reader.failed(&self.connection, ProbeError::Ended(ended)))?;
+        let message = next.map_err(|ended| {
+            self.reader.failed(&self.connection, ProbeError::ConsumerEnd(ended))
+        })?;
         let acker = message.acker.clone();
         let message = Message::of(message).ok_or(ReadError::NotAStream)?;
         self.unacked = Some(acker);

@@ -8,7 +8,7 @@ use super::feed::{Feed, SourcePlace};
 use super::interruption::{Interruption, SourceError};
 use super::silence::Finding;
 use crate::amqp::connection::Connection;
-use crate::amqp::consumer::{self, Consumer, Consuming, ProbeError, Start};
+use crate::amqp::consumer::{self, Consumer, ConsumerStart, Consuming, ProbeError};
 use crate::amqp::topology::{TopologyError, is_node_down};
 use crate::amqp::{BrokerError, Delivery, Input};
 use crate::config::QueueMode;
@@ -34,7 +34,7 @@ impl Feed {
             }
             (QueueMode::Stream, SourcePlace::Anew) => {
                 self.look_up_tail_again(connection).await?;
-                self.consume(connection, Start::First, self.config.prefetch).await
+                self.consume(connection, ConsumerStart::First, self.config.prefetch).await
             }
             (QueueMode::Stream, _) => self.attach_afresh(connection).await,
         }
@@ -84,7 +84,7 @@ impl Feed {
             first.is_none_or(|first| start <= first)
         };
         // Not by its number when it is the first: an empty stream has no such offset yet.
-        let start = if start == 0 { Start::First } else { Start::Offset(start) };
+        let start = if start == 0 { ConsumerStart::First } else { ConsumerStart::Offset(start) };
         let consumer = self.consume(connection, start, self.config.prefetch).await?;
         self.send(Input::Begin { from_first }).await?;
         self.tail = tail;
@@ -111,7 +111,7 @@ impl Feed {
         if self.tail.is_none() {
             self.send(Input::CaughtUp).await?;
         }
-        self.consume(connection, Start::First, self.config.prefetch).await
+        self.consume(connection, ConsumerStart::First, self.config.prefetch).await
     }
 
     /// Attaches to the last message handed over, which the broker must give back as it was: an offset
@@ -125,7 +125,8 @@ impl Feed {
             unreachable!("bug: called without a last message");
         };
         let (offset, body) = (*offset, body.clone());
-        let mut consumer = self.consume(connection, Start::Offset(offset), prefetch).await?;
+        let mut consumer =
+            self.consume(connection, ConsumerStart::Offset(offset), prefetch).await?;
         let found = match consumer.next_within(ECHO_WITHIN, connection).await? {
             Some(message) => {
                 let echo = Delivery::from_broker(message);
@@ -213,7 +214,7 @@ impl Feed {
     pub async fn consume(
         &self,
         connection: &Connection,
-        start: Start,
+        start: ConsumerStart,
         prefetch: u16,
     ) -> Result<Consumer, Interruption> {
         let consuming = Consuming { prefetch, ..self.consuming(Some(start)) };
@@ -221,7 +222,7 @@ impl Feed {
         opened.map_err(|error| self.refused(error))
     }
 
-    pub fn consuming(&self, start: Option<Start>) -> Consuming<'_> {
+    pub fn consuming(&self, start: Option<ConsumerStart>) -> Consuming<'_> {
         Consuming { queue: self.topology.queue(), prefetch: self.config.prefetch, start }
     }
 
@@ -247,7 +248,7 @@ impl Feed {
         match error {
             ProbeError::Connect(error) => Interruption::Connect(error),
             ProbeError::Refused(error) => self.refused(error),
-            ProbeError::Ended(ended) => Interruption::Ended(ended),
+            ProbeError::ConsumerEnd(ended) => Interruption::ConsumerEnd(ended),
             ProbeError::NotAStream => self.other_type(consumer::NOT_A_STREAM),
         }
     }

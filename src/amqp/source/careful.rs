@@ -12,9 +12,9 @@ use super::attach::Echoed;
 use super::feed::{Feed, SourcePlace};
 use super::interruption::Interruption;
 use crate::amqp::connection::Connection;
-use crate::amqp::consumer::{self, Consumer, Start};
+use crate::amqp::consumer::{self, Consumer, ConsumerStart};
 use crate::amqp::unreadable::look::{COUNTED_WITHIN, SHOWN_WITHIN, first_unreadable, look};
-use crate::amqp::unreadable::proof::{Conclusion, Look, Proof};
+use crate::amqp::unreadable::proof::{Conclusion, Proof, ProofLook};
 use crate::amqp::{Delivery, Input};
 
 /// So many messages without a 541, and ordinary reading begins again.
@@ -59,10 +59,12 @@ impl Feed {
             self.unreadable.set_met();
             let from = match (self.taken(), start) {
                 (Some(taken), _) => taken + 1,
-                (None, Start::Offset(offset)) => offset,
-                (None, Start::First | Start::LastChunk) => self.first_unreadable().await?,
+                (None, ConsumerStart::Offset(offset)) => offset,
+                (None, ConsumerStart::First | ConsumerStart::LastChunk) => {
+                    self.first_unreadable().await?
+                }
             };
-            start = Start::Offset(self.pass_over(from).await?);
+            start = ConsumerStart::Offset(self.pass_over(from).await?);
             attached = self.open_carefully(start).await?;
         }
     }
@@ -71,7 +73,7 @@ impl Feed {
     async fn begin_carefully(
         &mut self,
         connection: Arc<Connection>,
-    ) -> Result<(Attached, Start), Interruption> {
+    ) -> Result<(Attached, ConsumerStart), Interruption> {
         self.passed_over_at = None;
         let start = match &self.place {
             SourcePlace::Taken { offset, .. } => {
@@ -80,7 +82,7 @@ impl Feed {
                     Ok(Echoed::Same(consumer)) => {
                         self.set_attached(&connection);
                         self.unreadable.set_last_taken(offset);
-                        return Ok(((connection, *consumer), Start::Offset(offset)));
+                        return Ok(((connection, *consumer), ConsumerStart::Offset(offset)));
                     }
                     Ok(Echoed::Other(found)) => self.say_anew(found).await?,
                     Err(error) if error.is_unreadable() => {
@@ -95,11 +97,11 @@ impl Feed {
                     Err(error) => return Err(error),
                 }
                 self.is_tail_unknown = true;
-                Start::First
+                ConsumerStart::First
             }
             SourcePlace::Anew => {
                 self.is_tail_unknown = true;
-                Start::First
+                ConsumerStart::First
             }
             SourcePlace::Fresh | SourcePlace::Queue => self.begin_afresh(&connection).await?,
         };
@@ -108,39 +110,44 @@ impl Feed {
 
     /// The start procedure where the tail may not be readable: then the end is told by the first offset
     /// and the broker's count of messages.
-    async fn begin_afresh(&mut self, connection: &Connection) -> Result<Start, Interruption> {
+    async fn begin_afresh(
+        &mut self,
+        connection: &Connection,
+    ) -> Result<ConsumerStart, Interruption> {
         let counted = consumer::count(connection, self.topology.queue()).await;
         let counted = counted.map_err(|error| self.refused(error))?;
-        let first = match self.look(Start::First, consumer::first_within(counted)).await? {
-            Look::Read(first) => first,
-            Look::Unreadable => {
+        let first = match self.look(ConsumerStart::First, consumer::first_within(counted)).await? {
+            ProofLook::Read(first) => first,
+            ProofLook::Unreadable => {
                 let from = self.first_unreadable().await?;
                 self.pass_over(from).await?
             }
-            Look::Silent => {
+            ProofLook::Silent => {
                 self.tail = None;
                 self.send(Input::Begin { from_first: true }).await?;
                 self.send(Input::CaughtUp).await?;
-                return Ok(Start::First);
+                return Ok(ConsumerStart::First);
             }
         };
-        let end = match self.look(Start::LastChunk, SHOWN_WITHIN).await? {
-            Look::Read(last) => last,
-            Look::Unreadable | Look::Silent => first.saturating_add(counted.into()),
+        let end = match self.look(ConsumerStart::LastChunk, SHOWN_WITHIN).await? {
+            ProofLook::Read(last) => last,
+            ProofLook::Unreadable | ProofLook::Silent => first.saturating_add(counted.into()),
         };
         let mut start = end.saturating_sub(self.config.queue.warm_up).max(first);
         // The broker's count lags: a place past the end would be mute.
-        if start > first && self.look(Start::Offset(start), COUNTED_WITHIN).await? == Look::Silent {
+        if start > first
+            && self.look(ConsumerStart::Offset(start), COUNTED_WITHIN).await? == ProofLook::Silent
+        {
             start = first;
         }
         self.passed_over_at = None;
         self.send(Input::Begin { from_first: start == first }).await?;
         self.tail = None;
         self.is_tail_unknown = true;
-        Ok(Start::Offset(start))
+        Ok(ConsumerStart::Offset(start))
     }
 
-    async fn open_carefully(&mut self, start: Start) -> Result<Attached, Interruption> {
+    async fn open_carefully(&mut self, start: ConsumerStart) -> Result<Attached, Interruption> {
         let connection = self.connect().await?;
         let consumer = self.consume(&connection, start, 1).await?;
         if !self.is_attached {
@@ -232,7 +239,11 @@ impl Feed {
         found.map_err(|error| self.probe_failed(error))
     }
 
-    async fn look(&self, start: Start, within: Duration) -> Result<Look, Interruption> {
+    async fn look(
+        &self,
+        start: ConsumerStart,
+        within: Duration,
+    ) -> Result<ProofLook, Interruption> {
         let seen = tokio::select! {
             biased;
             () = self.start_over.notified() => return Err(Interruption::StartOver),

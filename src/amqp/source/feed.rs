@@ -15,7 +15,7 @@ use super::interruption::{Interruption, SourceError};
 use super::silence::Silence;
 use crate::amqp::Input;
 use crate::amqp::connection::Connection;
-use crate::amqp::keeper::{Failure, Keeper};
+use crate::amqp::keeper::{Keeper, KeeperFailure};
 use crate::amqp::precedence::Precedence;
 use crate::amqp::topology::{DeadLetterQueue, Topology};
 use crate::amqp::unreadable::UnreadableEntries;
@@ -132,23 +132,23 @@ impl Feed {
 
     /// What an interruption says of the broker. After a 541 another one comes first, since it may be
     /// the broker's fault and not the entry's. A silence is counted and told.
-    fn judge(&mut self, interruption: &Interruption) -> Failure {
+    fn judge(&mut self, interruption: &Interruption) -> KeeperFailure {
         if interruption.is_unreadable() {
             self.unreadable.set_met();
             match self.config.queue.mode {
                 QueueMode::Stream => self.is_careful = true,
                 QueueMode::Queue => self.doubt_queue(),
             }
-            return Failure::Unfit;
+            return KeeperFailure::Unfit;
         }
         if let Some(silence) = interruption.silence() {
             self.metrics.amqp_silences.inc();
             self.operator_status.record_silence(silence.taken(), silence.end());
         }
         match interruption {
-            Interruption::Contradiction | Interruption::Silent(_) => Failure::Unfit,
-            _ if self.is_attached => Failure::Lost,
-            _ => Failure::Unfit,
+            Interruption::Contradiction | Interruption::Silent(_) => KeeperFailure::Unfit,
+            _ if self.is_attached => KeeperFailure::Lost,
+            _ => KeeperFailure::Unfit,
         }
     }
 

@@ -4,7 +4,7 @@
 use super::silence::Silence;
 use crate::amqp::BrokerError;
 use crate::amqp::connection::ConnectError;
-use crate::amqp::consumer::Ended;
+use crate::amqp::consumer::ConsumerEnd;
 use crate::amqp::topology::{NameError, TopologyError};
 
 /// Why consuming cannot go on. Nothing but the operator heals these.
@@ -38,7 +38,7 @@ pub enum Interruption {
     #[error(transparent)]
     Refused(BrokerError),
     #[error(transparent)]
-    Ended(#[from] Ended),
+    ConsumerEnd(#[from] ConsumerEnd),
     #[error(
         "the broker cannot hand over an entry of the stream (541), or says so of one that it can"
     )]
@@ -57,7 +57,7 @@ impl Interruption {
     /// Whether the broker said 541.
     pub fn is_unreadable(&self) -> bool {
         match self {
-            Self::Ended(ended) => ended.is_unreadable(),
+            Self::ConsumerEnd(ended) => ended.is_unreadable(),
             Self::Refused(error) => error.is_unreadable(),
             _ => false,
         }

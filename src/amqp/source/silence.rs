@@ -13,7 +13,7 @@ use tracing::debug;
 use super::feed::{Feed, SourcePlace};
 use super::interruption::Interruption;
 use crate::amqp::connection::Connection;
-use crate::amqp::consumer::{self, Consumer, ProbeError, Start, offset_of};
+use crate::amqp::consumer::{self, Consumer, ConsumerStart, ProbeError, offset_of};
 use crate::amqp::window::Window;
 use crate::amqp::{Delivery, settle};
 use crate::config::QueueMode;
@@ -109,8 +109,12 @@ impl Feed {
     /// Reads again from the last message that came, or from the first when none did.
     async fn look_at_stream(&self, connection: &Connection) -> Result<Option<Finding>, ProbeError> {
         let (taken, start) = match &self.place {
-            SourcePlace::Taken { offset, body } => (Some((*offset, body)), Start::Offset(*offset)),
-            SourcePlace::Fresh | SourcePlace::Anew | SourcePlace::Queue => (None, Start::First),
+            SourcePlace::Taken { offset, body } => {
+                (Some((*offset, body)), ConsumerStart::Offset(*offset))
+            }
+            SourcePlace::Fresh | SourcePlace::Anew | SourcePlace::Queue => {
+                (None, ConsumerStart::First)
+            }
         };
         let mut consumer = Consumer::open(connection, self.consuming(Some(start))).await?;
         let mut is_given_back = false;

@@ -14,9 +14,9 @@ use tokio::time::sleep;
 
 use super::UnreadableEntries;
 use super::look::look;
-use super::proof::{Cleared, Conclusion, Look, Proof};
+use super::proof::{Cleared, Conclusion, Proof, ProofLook};
 use crate::amqp::connection::ConnectError;
-use crate::amqp::consumer::{ProbeError, Start};
+use crate::amqp::consumer::{ConsumerStart, ProbeError};
 use crate::amqp::keeper::Keeper;
 use crate::amqp::precedence::Precedence;
 use crate::config;
@@ -76,30 +76,33 @@ impl Lanes {
         &mut self,
         proof: &mut Proof,
         within: Duration,
-    ) -> Result<(Conclusion, Look), ProbeError> {
+    ) -> Result<(Conclusion, ProofLook), ProbeError> {
         if let Some(readable) = self.unreadable.behind(proof.from()) {
             let known = Cleared { run: None, readable };
-            return Ok((Conclusion::Proven(known), Look::Read(readable)));
+            return Ok((Conclusion::Proven(known), ProofLook::Read(readable)));
         }
         sleep(self.pause).await;
         let (width, queue) = (self.width, &self.queue);
         self.width = 1;
         let looks = proof.ahead(width).zip(&self.keepers);
-        let looks = looks.map(|(offset, on)| look(on, queue, Start::Offset(offset), within));
+        let looks =
+            looks.map(|(offset, on)| look(on, queue, ConsumerStart::Offset(offset), within));
         let mut looks: FuturesOrdered<_> = looks.collect();
-        let mut last = (Conclusion::Open, Look::Unreadable);
+        let mut last = (Conclusion::Open, ProofLook::Unreadable);
         while let Some(seen) = looks.next().await {
             let seen = seen.inspect_err(|_| {
                 self.width_max = 1;
                 self.pause = (2 * self.pause).clamp(PAUSES.0, PAUSES.1);
             })?;
             last = (proof.take(seen), seen);
-            if seen != Look::Unreadable || last.0 != Conclusion::Open {
+            if seen != ProofLook::Unreadable || last.0 != Conclusion::Open {
                 break;
             }
         }
         match &last {
-            (Conclusion::Open, Look::Unreadable) => self.width = (2 * width).min(self.width_max),
+            (Conclusion::Open, ProofLook::Unreadable) => {
+                self.width = (2 * width).min(self.width_max)
+            }
             (Conclusion::Proven(Cleared { run, readable }), _) => {
                 (self.width_max, self.pause) = (WIDTH_MAX, Duration::ZERO);
                 if let Some(run) = run {

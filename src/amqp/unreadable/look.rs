@@ -6,8 +6,8 @@ use std::time::Duration;
 use lapin::types::ShortString;
 use tokio::time::timeout;
 
-use super::proof::Look;
-use crate::amqp::consumer::{self, Consumer, Consuming, ProbeError, Start};
+use super::proof::ProofLook;
+use crate::amqp::consumer::{self, Consumer, ConsumerStart, Consuming, ProbeError};
 use crate::amqp::keeper::Keeper;
 
 /// How long an entry may take that is there; the broker may have to read its disk.
@@ -33,9 +33,9 @@ const OFFSETS_MAX: u64 = 1 << 62;
 pub async fn look(
     keeper: &Keeper,
     queue: &ShortString,
-    start: Start,
+    start: ConsumerStart,
     within: Duration,
-) -> Result<Look, ProbeError> {
+) -> Result<ProofLook, ProbeError> {
     // Not over one that carried another look: a late 541 would be taken for an answer to this one.
     keeper.close().await;
     let connection = keeper.connection().await?;
@@ -43,7 +43,7 @@ pub async fn look(
     let mut consumer = match Consumer::open(&connection, consuming).await {
         Ok(consumer) => consumer,
         // The end overtook the answer to the attach.
-        Err(error) if error.is_unreadable() => return Ok(Look::Unreadable),
+        Err(error) if error.is_unreadable() => return Ok(ProofLook::Unreadable),
         Err(error) => return Err(error.into()),
     };
     let answer = timeout(within, consumer.next()).await;
@@ -51,11 +51,11 @@ pub async fn look(
     match answer {
         Ok(Ok(message)) => {
             let offset = consumer::offset_of(&message.properties);
-            Ok(Look::Read(offset.ok_or(ProbeError::NotAStream)?))
+            Ok(ProofLook::Read(offset.ok_or(ProbeError::NotAStream)?))
         }
-        Ok(Err(ended)) if ended.is_unreadable() => Ok(Look::Unreadable),
+        Ok(Err(ended)) if ended.is_unreadable() => Ok(ProofLook::Unreadable),
         Ok(Err(ended)) => Err(ended.into()),
-        Err(_) => Ok(Look::Silent),
+        Err(_) => Ok(ProofLook::Silent),
     }
 }
 
@@ -65,16 +65,17 @@ pub async fn look(
 /// # Errors
 /// As those of [`look`].
 pub async fn first_unreadable(keeper: &Keeper, queue: &ShortString) -> Result<u64, ProbeError> {
-    let at = async |offset| look(keeper, queue, Start::Offset(offset), COUNTED_WITHIN).await;
+    let at =
+        async |offset| look(keeper, queue, ConsumerStart::Offset(offset), COUNTED_WITHIN).await;
     let (mut unreadable, mut other) = (0, 1);
-    while other < OFFSETS_MAX && at(other).await? == Look::Unreadable {
+    while other < OFFSETS_MAX && at(other).await? == ProofLook::Unreadable {
         (unreadable, other) = (other, 2 * other);
     }
     while other - unreadable > 1 {
         let middle = unreadable.midpoint(other);
         match at(middle).await? {
-            Look::Unreadable => unreadable = middle,
-            Look::Read(_) | Look::Silent => other = middle,
+            ProofLook::Unreadable => unreadable = middle,
+            ProofLook::Read(_) | ProofLook::Silent => other = middle,
         }
     }
     Ok(if unreadable < ENTRIES_FROM_0_MAX { 0 } else { unreadable })

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 /// What attaching to one offset alone showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum ProofLook {
     /// A delivery: the first at this offset or behind it.
     Read(u64),
     /// 541 before any delivery.
@@ -78,47 +78,49 @@ impl Proof {
     }
 
     /// Takes what a look at [`Self::next`] showed.
-    pub fn take(&mut self, look: Look) -> Conclusion {
+    pub fn take(&mut self, look: ProofLook) -> Conclusion {
         let Some(found) = &self.found else { return self.take_first(look) };
         let end = found.run.as_ref().map_or(self.from, |run| *run.end());
         match look {
-            Look::Unreadable if self.next <= end => {
+            ProofLook::Unreadable if self.next <= end => {
                 self.next += 1;
                 Conclusion::Open
             }
-            Look::Read(offset) if self.next > end && offset == found.readable => {
+            ProofLook::Read(offset) if self.next > end && offset == found.readable => {
                 Conclusion::Proven(found.clone())
             }
-            Look::Unreadable | Look::Read(_) | Look::Silent => Conclusion::Contradiction,
+            ProofLook::Unreadable | ProofLook::Read(_) | ProofLook::Silent => {
+                Conclusion::Contradiction
+            }
         }
     }
 
-    fn take_first(&mut self, look: Look) -> Conclusion {
+    fn take_first(&mut self, look: ProofLook) -> Conclusion {
         match look {
-            Look::Read(readable) if self.next == self.from => {
+            ProofLook::Read(readable) if self.next == self.from => {
                 Conclusion::Proven(Cleared { run: None, readable })
             }
-            Look::Read(readable) => {
+            ProofLook::Read(readable) => {
                 let run = Some(self.from..=self.next - 1);
                 self.found = Some(Cleared { run, readable });
                 self.next = self.from;
                 Conclusion::Open
             }
-            Look::Unreadable => {
+            ProofLook::Unreadable => {
                 self.next += 1;
                 Conclusion::Open
             }
-            Look::Silent => Conclusion::Open,
+            ProofLook::Silent => Conclusion::Open,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Look::{Read, Silent, Unreadable};
+    use super::ProofLook::{Read, Silent, Unreadable};
     use super::*;
 
-    fn conclude(looks: &[Look]) -> Conclusion {
+    fn conclude(looks: &[ProofLook]) -> Conclusion {
         let mut proof = Proof::of(41);
         let (last, before) = looks.split_last().expect("looks");
         for look in before {

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::lanes::Lanes;
 use super::look::SHOWN_WITHIN;
-use super::proof::{Conclusion, Look, Proof};
+use super::proof::{Conclusion, Proof, ProofLook};
 use crate::amqp::consumer::ProbeError;
 use crate::amqp::precedence::Precedence;
 use crate::backoff::Backoff;
@@ -29,11 +29,11 @@ pub struct Prover {
 /// Whether the entries from this offset on can be read.
 pub struct Question {
     pub from: u64,
-    pub answer: oneshot::Sender<Answer>,
+    pub answer: oneshot::Sender<ProverAnswer>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum ProverAnswer {
     /// From this offset on, at least one: nothing else is between.
     Readable(u64),
     /// There is nothing behind them that can be.
@@ -55,7 +55,7 @@ impl Prover {
         std::future::pending().await
     }
 
-    async fn prove(&mut self, from: u64) -> Answer {
+    async fn prove(&mut self, from: u64) -> ProverAnswer {
         let (mut reason, mut backoff) = (String::new(), Backoff::default());
         let precedence = Arc::clone(&self.precedence);
         for _ in 0..ATTEMPTS_MAX {
@@ -71,19 +71,19 @@ impl Prover {
             self.lanes.close().await;
             sleep(backoff.next(fastrand::f64())).await;
         }
-        Answer::Failed(reason)
+        ProverAnswer::Failed(reason)
     }
 
     /// None when nothing is proven.
-    async fn attempt(&mut self, from: u64) -> Result<Option<Answer>, ProbeError> {
+    async fn attempt(&mut self, from: u64) -> Result<Option<ProverAnswer>, ProbeError> {
         let mut proof = Proof::of(from);
         loop {
             match self.lanes.advance(&mut proof, SHOWN_WITHIN).await? {
-                (Conclusion::Open, Look::Silent) => return Ok(Some(Answer::Silent)),
+                (Conclusion::Open, ProofLook::Silent) => return Ok(Some(ProverAnswer::Silent)),
                 (Conclusion::Open, _) => {}
                 (Conclusion::Contradiction, _) => return Ok(None),
                 (Conclusion::Proven(cleared), _) => {
-                    return Ok(Some(Answer::Readable(cleared.readable)));
+                    return Ok(Some(ProverAnswer::Readable(cleared.readable)));
                 }
             }
         }

@@ -4,9 +4,9 @@
 use lapin::types::ShortString;
 
 use super::look::{COUNTED_WITHIN, first_unreadable, look};
-use super::proof::Look;
+use super::proof::ProofLook;
 use crate::amqp::Message;
-use crate::amqp::consumer::{self, Consumer, Consuming, ProbeError, Start};
+use crate::amqp::consumer::{self, Consumer, ConsumerStart, Consuming, ProbeError};
 use crate::amqp::keeper::Keeper;
 
 /// The last messages that can be read, oldest first: at least one, unless there is none. What stands
@@ -27,11 +27,12 @@ pub async fn last_readable(
     // The connection on which a 541 came is not used again, even if it still looks open.
     keeper.close().await;
     let counted = consumer::count(&*keeper.connection().await?, queue).await?;
-    let first = match look(keeper, queue, Start::First, consumer::first_within(counted)).await? {
-        Look::Read(first) => first,
-        Look::Unreadable => first_unreadable(keeper, queue).await?,
-        Look::Silent => return Ok(Vec::new()),
-    };
+    let first =
+        match look(keeper, queue, ConsumerStart::First, consumer::first_within(counted)).await? {
+            ProofLook::Read(first) => first,
+            ProofLook::Unreadable => first_unreadable(keeper, queue).await?,
+            ProofLook::Silent => return Ok(Vec::new()),
+        };
     let end = first.saturating_add(counted.into());
     let mut back = 1_u64;
     loop {
@@ -52,7 +53,7 @@ async fn read_from(
 ) -> Result<Vec<Message>, ProbeError> {
     let connection = keeper.connection().await?;
     // A prefetch of 1 has everything before an unreadable entry come.
-    let consuming = Consuming { queue, prefetch: 1, start: Some(Start::Offset(offset)) };
+    let consuming = Consuming { queue, prefetch: 1, start: Some(ConsumerStart::Offset(offset)) };
     let mut messages = Vec::new();
     let reading = async {
         let mut consumer = Consumer::open(&connection, consuming).await?;

@@ -28,24 +28,24 @@ pub struct Block {
 }
 
 /// The messages of a file or of stdin, in order; blank lines are skipped.
-pub struct Blocks {
+pub struct BlockReader {
     name: String,
-    source: Source,
+    source: LineSource,
     bytes_total: Option<u64>,
     repeats: bool,
     /// The part of a line read so far.
     line: Vec<u8>,
     line_number: u64,
     blocks_in_pass: u64,
-    heights: Heights,
+    heights: HeightShift,
 }
 
-enum Source {
+enum LineSource {
     File(BufReader<File>),
     Stdin(Pin<Box<dyn AsyncBufRead + Send>>),
 }
 
-impl Blocks {
+impl BlockReader {
     /// # Errors
     /// The file cannot be opened, or stdin is to be read twice: the person mends the arguments.
     pub async fn open(path: &Path, repeats: bool) -> Result<Self> {
@@ -54,7 +54,7 @@ impl Blocks {
             if repeats {
                 bail!("--loop reads again from the start, which stdin cannot: name a file");
             }
-            (Source::Stdin(Box::pin(BufReader::new(tokio::io::stdin()))), None)
+            (LineSource::Stdin(Box::pin(BufReader::new(tokio::io::stdin()))), None)
         } else {
             let opened = async {
                 let file = File::open(path).await?;
@@ -67,7 +67,7 @@ impl Blocks {
                 bail!("{} is a directory; name a file of block messages", path.display());
             }
             let bytes_total = Some(metadata.len()).filter(|_| metadata.is_file() && !repeats);
-            (Source::File(BufReader::with_capacity(READ_BYTES, file)), bytes_total)
+            (LineSource::File(BufReader::with_capacity(READ_BYTES, file)), bytes_total)
         };
         Ok(Self {
             name: if is_stdin { "stdin".into() } else { path.display().to_string() },
@@ -77,7 +77,7 @@ impl Blocks {
             line: Vec::new(),
             line_number: 0,
             blocks_in_pass: 0,
-            heights: Heights::default(),
+            heights: HeightShift::default(),
         })
     }
 
@@ -131,8 +131,8 @@ impl Blocks {
     async fn read_line(&mut self) -> Result<bool> {
         loop {
             let chunk = match &mut self.source {
-                Source::File(file) => file.fill_buf().await,
-                Source::Stdin(stdin) => stdin.fill_buf().await,
+                LineSource::File(file) => file.fill_buf().await,
+                LineSource::Stdin(stdin) => stdin.fill_buf().await,
             };
             let chunk = chunk.with_context(|| format!("cannot read {}", self.name))?;
             if chunk.is_empty() {
@@ -146,8 +146,8 @@ impl Blocks {
             }
             self.line.extend_from_slice(&chunk[..taken]);
             match &mut self.source {
-                Source::File(file) => file.consume(taken),
-                Source::Stdin(stdin) => stdin.as_mut().consume(taken),
+                LineSource::File(file) => file.consume(taken),
+                LineSource::Stdin(stdin) => stdin.as_mut().consume(taken),
             }
             if end.is_some() {
                 return Ok(true);
@@ -172,7 +172,7 @@ impl Blocks {
     }
 
     async fn rewind(&mut self) -> Result<()> {
-        let Source::File(file) = &mut self.source else {
+        let LineSource::File(file) = &mut self.source else {
             unreachable!("bug: `open` refuses to repeat stdin")
         };
         file.seek(SeekFrom::Start(0))
@@ -188,13 +188,13 @@ impl Blocks {
 /// Heights that go on above all that is known, pass by pass; within a pass they differ from the
 /// file's own by a constant, so that a gap in the file stays a gap.
 #[derive(Debug, Default)]
-struct Heights {
+struct HeightShift {
     newest: Option<u64>,
     /// What this pass adds; set by its first height.
     shift: Option<u64>,
 }
 
-impl Heights {
+impl HeightShift {
     fn know(&mut self, height: u64) {
         self.newest = self.newest.max(Some(height));
     }
@@ -221,22 +221,22 @@ impl Heights {
 mod tests {
     use super::*;
 
-    fn placed(heights: &mut Heights, own: &[u64]) -> Vec<u64> {
+    fn placed(heights: &mut HeightShift, own: &[u64]) -> Vec<u64> {
         own.iter().map(|&own| heights.place(own).expect("a height is left")).collect()
     }
 
     #[test]
     fn the_first_pass_keeps_its_heights_when_they_are_new() {
-        let mut heights = Heights::default();
+        let mut heights = HeightShift::default();
         assert_eq!(placed(&mut heights, &[1, 2, 4]), [1, 2, 4]);
-        let mut heights = Heights::default();
+        let mut heights = HeightShift::default();
         heights.know(6);
         assert_eq!(placed(&mut heights, &[7, 8]), [7, 8]);
     }
 
     #[test]
     fn every_pass_goes_on_above_the_newest_height() {
-        let mut heights = Heights::default();
+        let mut heights = HeightShift::default();
         heights.know(40);
         heights.know(42);
         assert_eq!(placed(&mut heights, &[1, 2, 4]), [43, 44, 46]);
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn heights_that_have_run_out_are_told() {
-        let mut heights = Heights::default();
+        let mut heights = HeightShift::default();
         heights.know(u64::MAX);
         assert_eq!(heights.place(1), None);
     }
@@ -254,7 +254,7 @@ mod tests {
     async fn bodies(text: &str) -> Vec<String> {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), text).expect("written");
-        let mut blocks = Blocks::open(file.path(), false).await.expect("opens");
+        let mut blocks = BlockReader::open(file.path(), false).await.expect("opens");
         let mut bodies = Vec::new();
         while let Some(block) = blocks.next().await.expect("reads") {
             bodies.push(String::from_utf8(block.body).expect("UTF-8"));
@@ -276,10 +276,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_repeat_is_refused() {
-        assert!(Blocks::open(Path::new("-"), true).await.is_err());
-        assert!(Blocks::open(Path::new("/nonexistent"), false).await.is_err());
+        assert!(BlockReader::open(Path::new("-"), true).await.is_err());
+        assert!(BlockReader::open(Path::new("/nonexistent"), false).await.is_err());
         let empty = tempfile::NamedTempFile::new().expect("a temporary file");
-        let mut blocks = Blocks::open(empty.path(), true).await.expect("opens");
+        let mut blocks = BlockReader::open(empty.path(), true).await.expect("opens");
         let error = blocks.next().await.expect_err("nothing to repeat").to_string();
         assert!(error.contains("holds no block"), "{error}");
     }

@@ -56,7 +56,7 @@ pub struct Follower {
     lacks_transactions: bool,
     /// Answers in a row that had no block, at the tip.
     empty_answers: u32,
-    look: Option<Look>,
+    look: Option<TipLook>,
     /// Looks without `blocks/latest`, each at another distance.
     looks: u32,
     /// None where there is an end.
@@ -71,7 +71,7 @@ pub struct Follower {
 
 /// How thoroughly a higher block is looked for.
 #[derive(Clone, Copy, PartialEq)]
-enum Look {
+enum TipLook {
     /// With one question.
     Passing,
     /// At all distances.
@@ -279,7 +279,7 @@ impl Follower {
             return self.missing(seen);
         }
         let wait = self.failed(error)?;
-        self.look = Some(Look::Whole);
+        self.look = Some(TipLook::Whole);
         self.start_over(wait);
         Ok(())
     }
@@ -294,7 +294,7 @@ impl Follower {
                     self.unpublished()
                 ));
             }
-            self.look = Some(Look::Whole);
+            self.look = Some(TipLook::Whole);
             self.start_over(Duration::ZERO);
             return Ok(());
         }
@@ -303,7 +303,7 @@ impl Follower {
             self.is_behind = false;
         }
         if self.empty_answers.is_multiple_of(LOOK_AFTER) {
-            self.look = Some(Look::Passing);
+            self.look = Some(TipLook::Passing);
         }
         let wait = self.woken_wait.unwrap_or(self.poll).min(self.poll);
         self.woken_wait = self.woken_wait.map(|wait| wait * 3).filter(|wait| *wait < self.poll);

@@ -25,7 +25,7 @@ pub struct Progress {
 pub enum Extent {
     Unknown,
     Bytes(u64),
-    Blocks(u64),
+    BlockReader(u64),
 }
 
 /// Says lines that do not break the bar.
@@ -50,11 +50,11 @@ impl Progress {
         self.extent = extent;
         let template = match extent {
             Extent::Bytes(_) => "{wide_bar} {binary_bytes}/{binary_total_bytes}, {msg}, {eta} left",
-            Extent::Blocks(_) => "{wide_bar} {pos}/{len}, {msg}, {eta} left",
+            Extent::BlockReader(_) => "{wide_bar} {pos}/{len}, {msg}, {eta} left",
             Extent::Unknown => "{spinner} {msg}, {elapsed}",
         };
         match extent {
-            Extent::Bytes(total) | Extent::Blocks(total) => self.bar.set_length(total),
+            Extent::Bytes(total) | Extent::BlockReader(total) => self.bar.set_length(total),
             Extent::Unknown => self.bar.unset_length(),
         }
         self.bar.set_style(ProgressStyle::with_template(template).expect("bug: it is ours"));
@@ -68,8 +68,8 @@ impl Progress {
             self.heights = Some((low.min(height), high.max(height)));
         }
         match self.extent {
-            Extent::Blocks(total) if self.blocks >= total => self.expect(Extent::Unknown),
-            Extent::Blocks(total) => {
+            Extent::BlockReader(total) if self.blocks >= total => self.expect(Extent::Unknown),
+            Extent::BlockReader(total) => {
                 self.bar.inc(1);
                 self.say_now_and_then(total);
             }

@@ -15,10 +15,10 @@ use super::advice::explain;
 use super::blocks::{BODY_BYTES_MAX, Block};
 use super::pace::Pace;
 use super::progress::{Extent, Progress};
-use super::source::Source;
-use super::state::State;
+use super::source::BlockSupply;
+use super::state::PublishState;
 use super::stoppage::Stoppage;
-use crate::amqp::{Failure, Keeper, Message, PublishError, Publisher};
+use crate::amqp::{Keeper, KeeperFailure, Message, PublishError, Publisher};
 use crate::block;
 use crate::config;
 
@@ -50,7 +50,7 @@ pub struct Publication {
     progress: Progress,
     stoppage: Stoppage,
     /// What is remembered of confirmed heights, if anything is.
-    state: Option<State>,
+    state: Option<PublishState>,
     /// Whether the last writing of it failed, which is said once.
     has_complained: bool,
     /// Why it ends once what came before is confirmed.
@@ -70,7 +70,7 @@ impl Publication {
     ///
     /// # Errors
     /// A broker's URI or a TLS file is malformed: the configuration must be mended.
-    pub fn new(amqp: Arc<config::Amqp>, retry: bool, state: Option<State>) -> Result<Self> {
+    pub fn new(amqp: Arc<config::Amqp>, retry: bool, state: Option<PublishState>) -> Result<Self> {
         let keeper =
             Keeper::new(Arc::clone(&amqp)).map_err(|error| explain(error.into(), &amqp))?;
         let progress = Progress::new(Extent::Unknown);
@@ -98,7 +98,7 @@ impl Publication {
     ///
     /// # Cancel safety
     /// What is under way is kept for [`Self::confirm_rest`].
-    pub async fn publish_all(&mut self, source: &mut Source, mut pace: Pace) -> Result<()> {
+    pub async fn publish_all(&mut self, source: &mut BlockSupply, mut pace: Pace) -> Result<()> {
         loop {
             if self.ending.is_some() {
                 return self.confirm_rest().await;
@@ -203,7 +203,7 @@ impl Publication {
     /// The state cannot be written; the next run would begin too low, which does no harm.
     pub fn finish(&mut self) -> Result<()> {
         self.progress.finish(self.unconfirmed.len());
-        self.state.as_mut().map_or(Ok(()), State::write)
+        self.state.as_mut().map_or(Ok(()), PublishState::write)
     }
 
     /// The last height that an earlier run remembered, or this one.
@@ -217,7 +217,7 @@ impl Publication {
 
     /// Writes the state; if that fails it is tried again later, for the feed matters more.
     fn remember(&mut self) {
-        let written = self.state.as_mut().map_or(Ok(()), State::write);
+        let written = self.state.as_mut().map_or(Ok(()), PublishState::write);
         if let Err(error) = &written
             && !self.has_complained
         {
@@ -328,7 +328,7 @@ impl Publication {
         if !self.retry || is_final {
             return Err(explain(error, &self.amqp));
         }
-        let failure = if was_attached { Failure::Lost } else { Failure::Unfit };
+        let failure = if was_attached { KeeperFailure::Lost } else { KeeperFailure::Unfit };
         let wait = self.keeper.failed(failure, super::super::half_jitter());
         self.progress.say(&format!("{error}; again in {:.1} s", wait.as_secs_f64()));
         tokio::time::sleep(wait).await;
@@ -376,7 +376,7 @@ async fn oldest(unconfirmed: &mut VecDeque<Unconfirmed>) -> Result<(), PublishEr
 ///
 /// # Cancel safety
 /// Waiting changes nothing.
-async fn due(state: &Option<State>) {
+async fn due(state: &Option<PublishState>) {
     match state {
         Some(state) => state.due().await,
         None => std::future::pending().await,

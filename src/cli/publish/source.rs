@@ -2,15 +2,15 @@
 
 use anyhow::Result;
 
-use super::blocks::{Block, Blocks};
+use super::blocks::{Block, BlockReader};
 use super::follow::Follower;
 
-pub enum Source {
-    Lines(Blocks),
+pub enum BlockSupply {
+    Lines(BlockReader),
     Node(Follower),
 }
 
-impl Source {
+impl BlockSupply {
     /// The next block to publish; `None` at the end.
     ///
     /// # Errors

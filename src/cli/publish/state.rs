@@ -24,7 +24,7 @@ const WORDS: &str = "# Written by `blockcast publish --node`: the last block tha
 
 /// What is remembered, and what is still to be written.
 #[derive(Debug)]
-pub struct State {
+pub struct PublishState {
     file: RecordFile,
     record: Record,
     /// When the file may be written again; only set while it is behind.
@@ -39,7 +39,7 @@ struct Record {
     height: Option<u64>,
 }
 
-impl State {
+impl PublishState {
     /// Reads the file, if there is one and it is not empty, and proves that it can be written.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ mod tests {
     fn a_height_is_found_again_and_no_other_file_stays() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("state.toml");
-        let mut state = State::open(&path, NODE).expect("opens");
+        let mut state = PublishState::open(&path, NODE).expect("opens");
         assert_eq!(state.height(), None);
         assert!(!path.exists(), "nothing is confirmed yet");
         for height in [41, 42] {
@@ -141,7 +141,7 @@ mod tests {
             state.write().expect("written");
         }
         state.confirmed(43); // and not written: as good as killed
-        assert_eq!(State::open(&path, NODE).expect("opens").height(), Some(42));
+        assert_eq!(PublishState::open(&path, NODE).expect("opens").height(), Some(42));
         let files = std::fs::read_dir(directory.path()).expect("listed").count();
         assert_eq!(files, 1);
     }
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn an_empty_file_is_no_state() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        assert_eq!(State::open(file.path(), NODE).expect("opens").height(), None);
+        assert_eq!(PublishState::open(file.path(), NODE).expect("opens").height(), None);
     }
 
     #[test]
@@ -158,14 +158,14 @@ mod tests {
         for (written, node) in [("http://NODE:80/", "http://node"), (NODE, NODE)] {
             std::fs::write(file.path(), format!("node = \"{written}\"\nheight = 7\n"))
                 .expect("written");
-            assert_eq!(State::open(file.path(), node).expect("opens").height(), Some(7));
+            assert_eq!(PublishState::open(file.path(), node).expect("opens").height(), Some(7));
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_height_is_due_at_once_and_more_within_a_second() {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut state = State::open(&directory.path().join("state"), NODE).expect("opens");
+        let mut state = PublishState::open(&directory.path().join("state"), NODE).expect("opens");
         let begun = Instant::now();
         state.confirmed(1);
         state.due().await;
@@ -196,12 +196,12 @@ mod tests {
             ("node = \"u:hunter@h\"\n", "state of ***@h, not of"),
         ] {
             std::fs::write(&path, text).expect("written");
-            let error = State::open(&path, NODE).expect_err("refused").to_string();
+            let error = PublishState::open(&path, NODE).expect_err("refused").to_string();
             assert!(error.contains(told), "{text:?}: {error}");
             assert!(!error.contains("hunter"), "{error}");
         }
         let nowhere = directory.path().join("none").join("state");
-        let error = State::open(&nowhere, NODE).expect_err("refused").to_string();
+        let error = PublishState::open(&nowhere, NODE).expect_err("refused").to_string();
         assert!(error.contains("cannot write"), "{error}");
     }
 }

@@ -15,14 +15,14 @@ use tokio::time::Instant;
 
 use super::{NotAuthorized, signature};
 use crate::config::{Jwt, JwtAlgorithm};
-use keys::{Key, KeySet};
+use keys::{JwtKey, KeySet};
 
 /// No session lasts so long; a clock can count it.
 const SESSION_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// The keys that are believed, and what else a token must say.
-pub struct Keys {
-    keys: Vec<Key>,
+pub struct JwtKeys {
+    keys: Vec<JwtKey>,
     validation: Validation,
     /// See [`KeySet::faulty`].
     faulty: Vec<String>,
@@ -33,7 +33,7 @@ struct Claims {
     exp: f64,
 }
 
-impl Keys {
+impl JwtKeys {
     /// Reads the file that `jwt` names: a set where it names one, else a key.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Keys {
         let KeySet { keys, faulty } = match jwt.jwks {
             Some(_) => keys::set(bytes, jwt.algorithm)?,
             None => {
-                let key = Key { id: None, key: keys::one(bytes, jwt.algorithm)? };
+                let key = JwtKey { id: None, key: keys::one(bytes, jwt.algorithm)? };
                 KeySet { keys: vec![key], faulty: Vec::new() }
             }
         };
@@ -71,7 +71,7 @@ impl Keys {
     /// Why it does not.
     pub fn verify(&self, token: &str) -> Result<Instant, NotAuthorized> {
         let header = decode_header(token).map_err(|_| NotAuthorized::Unknown)?;
-        let named = |key: &&Key| match (&header.kid, &key.id) {
+        let named = |key: &&JwtKey| match (&header.kid, &key.id) {
             (Some(wanted), Some(id)) => wanted == id,
             _ => true,
         };

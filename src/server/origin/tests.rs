@@ -5,12 +5,12 @@ use crate::server::cors::Readers;
 const LISTED: &str = "https://app.example.org";
 const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
 
-fn limits(listed: &[&str], advertised: Option<(&str, Option<u16>)>) -> config::Server {
-    config::Server {
+fn limits(listed: &[&str], advertised: Option<(&str, Option<u16>)>) -> config::ServerConfig {
+    config::ServerConfig {
         allowed_origins: listed.iter().map(|text| text.parse().expect("an origin")).collect(),
         advertised_host: advertised.map(|(host, _)| host.to_owned()),
         advertised_port: advertised.and_then(|(_, port)| port),
-        ..config::Server::default()
+        ..config::ServerConfig::default()
     }
 }
 
@@ -22,7 +22,7 @@ fn request(headers: &[(&'static str, &str)]) -> Request<()> {
     request
 }
 
-fn origins(limits: &config::Server, is_tls: bool) -> Origins<'_> {
+fn origins(limits: &config::ServerConfig, is_tls: bool) -> Origins<'_> {
     Origins { limits, local: Some(([10, 0, 0, 5], 9985).into()), is_tls }
 }
 

@@ -35,7 +35,7 @@ pub const NOT_TRUSTED: &str = "a PROXY protocol header is taken once, from the a
 
 /// What bytes at a connection's beginning are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum HeaderFound {
     /// Something else, which is left alone.
     NoHeader,
     /// As much of a header as there is.
@@ -43,7 +43,7 @@ pub enum Found {
     Header {
         bytes: usize,
         /// None: the connection is the balancer's own, or it does not know.
-        told: Option<Told>,
+        told: Option<HeaderTold>,
     },
     /// It begins like one, and is none.
     Bad,
@@ -51,7 +51,7 @@ pub enum Found {
 
 /// What a header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
+pub struct HeaderTold {
     pub client: SocketAddr,
     /// Where the client connected to.
     pub arrived_at: SocketAddr,
@@ -75,19 +75,19 @@ pub fn is_begun(bytes: &[u8]) -> bool {
     bytes.starts_with(SIGNATURE_V1) || bytes.starts_with(SIGNATURE_V2) || bytes.starts_with(rest)
 }
 
-/// What `bytes` are. Once it is anything but [`Found::Unfinished`], further bytes change nothing.
-pub fn find(bytes: &[u8]) -> Found {
+/// What `bytes` are. Once it is anything but [`HeaderFound::Unfinished`], further bytes change nothing.
+pub fn find(bytes: &[u8]) -> HeaderFound {
     let is_either = |signature: &[u8]| signature.starts_with(bytes) || bytes.starts_with(signature);
     let len = match () {
-        () if bytes.is_empty() => return Found::Unfinished,
+        () if bytes.is_empty() => return HeaderFound::Unfinished,
         () if is_either(SIGNATURE_V1) => v1_len(bytes),
         () if is_either(SIGNATURE_V2) => v2_len(bytes),
-        () => return Found::NoHeader,
+        () => return HeaderFound::NoHeader,
     };
     match len {
-        Ok(len) if len > HEADER_BYTES_MAX => Found::Bad,
+        Ok(len) if len > HEADER_BYTES_MAX => HeaderFound::Bad,
         Ok(len) if len <= bytes.len() => whole(&bytes[..len]),
-        Ok(_) => Found::Unfinished,
+        Ok(_) => HeaderFound::Unfinished,
         Err(found) => found,
     }
 }
@@ -99,60 +99,62 @@ pub fn find(bytes: &[u8]) -> Found {
 ///
 /// # Cancel safety
 /// It may have taken a part of the header: the connection is of no use afterwards.
-pub async fn take(stream: &mut TcpStream) -> Result<Option<Told>, NotTaken> {
+pub async fn take(stream: &mut TcpStream) -> Result<Option<HeaderTold>, NotTaken> {
     let mut bytes = vec![0; LOOKED_AT_BYTES];
     let mut seen = 0;
     loop {
         // Until all of it is there nothing is taken: of what is no header, nothing may be.
         let len = stream.peek(&mut bytes).await?;
         match find(&bytes[..len]) {
-            Found::NoHeader => return Ok(None),
-            Found::Bad => return Err(NotTaken::Bad),
-            Found::Header { bytes: len, told } => {
+            HeaderFound::NoHeader => return Ok(None),
+            HeaderFound::Bad => return Err(NotTaken::Bad),
+            HeaderFound::Header { bytes: len, told } => {
                 stream.read_exact(&mut bytes[..len]).await?;
                 return Ok(told);
             }
-            Found::Unfinished if len == 0 => return Ok(None),
-            Found::Unfinished if len == bytes.len() => bytes.resize(HEADER_BYTES_MAX, 0),
+            HeaderFound::Unfinished if len == 0 => return Ok(None),
+            HeaderFound::Unfinished if len == bytes.len() => bytes.resize(HEADER_BYTES_MAX, 0),
             // The kernel does not tell of new bytes behind those that nobody took.
-            Found::Unfinished if len == seen => sleep(LOOK_AGAIN).await,
-            Found::Unfinished => seen = len,
+            HeaderFound::Unfinished if len == seen => sleep(LOOK_AGAIN).await,
+            HeaderFound::Unfinished => seen = len,
         }
     }
 }
 
-fn v1_len(bytes: &[u8]) -> Result<usize, Found> {
+fn v1_len(bytes: &[u8]) -> Result<usize, HeaderFound> {
     let line = &bytes[..bytes.len().min(V1_BYTES_MAX)];
     match line.iter().position(|byte| *byte == b'\n') {
         Some(end) => Ok(end + 1),
-        None if line.len() == V1_BYTES_MAX => Err(Found::Bad),
-        None => Err(Found::Unfinished),
+        None if line.len() == V1_BYTES_MAX => Err(HeaderFound::Bad),
+        None => Err(HeaderFound::Unfinished),
     }
 }
 
-fn v2_len(bytes: &[u8]) -> Result<usize, Found> {
-    let Some(start) = bytes.first_chunk::<V2_START_BYTES>() else { return Err(Found::Unfinished) };
+fn v2_len(bytes: &[u8]) -> Result<usize, HeaderFound> {
+    let Some(start) = bytes.first_chunk::<V2_START_BYTES>() else {
+        return Err(HeaderFound::Unfinished);
+    };
     let rest = u16::from_be_bytes([start[14], start[15]]);
     Ok(V2_START_BYTES + usize::from(rest))
 }
 
 /// What these bytes say, which are a header if they are anything.
-fn whole(bytes: &[u8]) -> Found {
+fn whole(bytes: &[u8]) -> HeaderFound {
     // Whatever stands behind it, the specification wants it passed over.
     if bytes.get(12) == Some(&V2_LOCAL) && bytes.starts_with(SIGNATURE_V2) {
-        return Found::Header { bytes: bytes.len(), told: None };
+        return HeaderFound::Header { bytes: bytes.len(), told: None };
     }
     match ProxyHeader::parse(bytes, ParseConfig::default()) {
         Ok((header, len)) if len == bytes.len() => {
             let is_tls = header.ssl().is_some_and(|tls| tls.client_ssl());
-            let told = header.proxied_address().map(|addresses| Told {
+            let told = header.proxied_address().map(|addresses| HeaderTold {
                 client: canonical(addresses.source),
                 arrived_at: canonical(addresses.destination),
                 is_tls,
             });
-            Found::Header { bytes: len, told }
+            HeaderFound::Header { bytes: len, told }
         }
-        _ => Found::Bad,
+        _ => HeaderFound::Bad,
     }
 }
 
@@ -172,16 +174,16 @@ mod tests {
         [SIGNATURE_V2, &[command, family], &len, rest].concat()
     }
 
-    fn told(client: &str, arrived_at: &str, is_tls: bool) -> Option<Told> {
+    fn told(client: &str, arrived_at: &str, is_tls: bool) -> Option<HeaderTold> {
         let address = |text: &str| text.parse().expect("an address");
-        Some(Told { client: address(client), arrived_at: address(arrived_at), is_tls })
+        Some(HeaderTold { client: address(client), arrived_at: address(arrived_at), is_tls })
     }
 
     /// Cut anywhere, with anything behind it, it is found alike.
-    fn check(header: &[u8], expected: Option<Told>) {
-        let expected = Found::Header { bytes: header.len(), told: expected };
+    fn check(header: &[u8], expected: Option<HeaderTold>) {
+        let expected = HeaderFound::Header { bytes: header.len(), told: expected };
         for cut in 0..header.len() {
-            assert_eq!(find(&header[..cut]), Found::Unfinished, "{header:?} to {cut}");
+            assert_eq!(find(&header[..cut]), HeaderFound::Unfinished, "{header:?} to {cut}");
         }
         assert_eq!(find(header), expected, "{header:?}");
         for behind in [REQUEST, &[0x16, 3, 1], b"PROXY UNKNOWN\r\n", b"\r\n"] {
@@ -223,7 +225,7 @@ mod tests {
     fn what_is_no_header_is_left_alone_or_bad() {
         for bytes in [REQUEST, b"POST / HTTP/1.1\r\n", b"PRI * HTTP/2.0", b"\r\nGET /", &[0x16, 3]]
         {
-            assert_eq!(find(bytes), Found::NoHeader, "{bytes:?}");
+            assert_eq!(find(bytes), HeaderFound::NoHeader, "{bytes:?}");
             assert!(!is_begun(bytes));
         }
         for bytes in [
@@ -241,7 +243,7 @@ mod tests {
             &v2(0x21, 0x41, &[0; 12]),
             &v2(0x21, 0x11, &[0; HEADER_BYTES_MAX]),
         ] {
-            assert_eq!(find(bytes), Found::Bad, "{bytes:?}");
+            assert_eq!(find(bytes), HeaderFound::Bad, "{bytes:?}");
             assert!(is_begun(bytes));
         }
     }

@@ -7,7 +7,7 @@ use crate::metrics::Disconnect;
 use crate::protocol::Cause;
 use crate::protocol::Start;
 use crate::protocol::control::{ControlMessage, Notice};
-use crate::session::liveness::{Signs, Silence};
+use crate::session::liveness::{ClientSilence, LifeSigns};
 
 impl<T: Transport> Session<T> {
     /// Whether [`Self::look_at_clock`] may have something to do.
@@ -96,12 +96,12 @@ impl<T: Transport> Session<T> {
         } else {
             let limits = &self.around.limits;
             match self.liveness.silence(now, limits) {
-                Silence::Short => {}
-                Silence::Long => {
+                ClientSilence::Short => {}
+                ClientSilence::Long => {
                     self.liveness.ping(now, limits);
                     self.writer.ping();
                 }
-                Silence::Unanswered => self.close(&Cause::NoPong),
+                ClientSilence::Unanswered => self.close(&Cause::NoPong),
             }
         }
         None
@@ -114,7 +114,7 @@ impl<T: Transport> Session<T> {
             return closing.until;
         }
         let signs =
-            Signs { has_pings: self.inbound.is_some(), has_heartbeats: self.is_told_of_life() };
+            LifeSigns { has_pings: self.inbound.is_some(), has_heartbeats: self.is_told_of_life() };
         let silent_at = self.liveness.deadline(signs, limits);
         let expires_at = self.pass.as_ref().and_then(|pass| pass.until);
         [silent_at, expires_at, self.drained_at, self.source.deadline()]

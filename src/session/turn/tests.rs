@@ -63,7 +63,7 @@ fn refuse(cause: &Cause, position: &Start, common_lines: &[u8]) -> Vec<u8> {
 
 fn surroundings(history: Arc<History>, tickets: Tickets) -> Arc<Surroundings> {
     Arc::new(Surroundings {
-        limits: config::Server::default(),
+        limits: config::ServerConfig::default(),
         history,
         tickets: Arc::new(tickets),
         metrics: Arc::new(Metrics::new()),

@@ -46,7 +46,7 @@ impl Replica {
         let history = Arc::new(History::new(history_bytes_max));
         let metrics = Arc::new(Metrics::new());
         let around = Arc::new(Surroundings {
-            limits: config::Server::default(),
+            limits: config::ServerConfig::default(),
             history: Arc::clone(&history),
             tickets: Arc::new(Tickets::none()),
             metrics: Arc::clone(&metrics),

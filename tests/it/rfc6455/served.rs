@@ -34,7 +34,7 @@ pub struct Served {
 
 impl Served {
     pub async fn start() -> Self {
-        let mut limits = config::Server::default();
+        let mut limits = config::ServerConfig::default();
         limits.listen = SocketAddr::from(([127, 0, 0, 1], 0)).into();
         (limits.drain_delay, limits.drain) = (Duration::ZERO, Duration::ZERO);
         let readiness = Arc::new(Readiness::new(DEADLINE));

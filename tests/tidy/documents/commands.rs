@@ -39,9 +39,19 @@ fn program_words(text: &str) -> Option<Vec<&str>> {
     Some(rest.split_whitespace().collect())
 }
 
+/// What stands in an example for a value of the reader's own, and such a value.
+const PLACEHOLDERS: [(&str, &str); 2] = [
+    ("KEY", "DJgnirZfikN3zr2pW9yTFM39t8EbTPZ9oSZjf3pRYHEa"),
+    ("T", "528a2303c4a2a72d0c76e2d1c0a9e5b6d0c3b1f5a6b7c8d9e0f1a2b3c4d5f8ba"),
+];
+
 /// A command's name alone names the command; what it needs need not stand there.
 fn refusal(words: &[&str]) -> Option<String> {
-    let words_of_all = std::iter::once("blockcast").chain(words.iter().copied());
+    let filled = words.iter().map(|word| {
+        let value = PLACEHOLDERS.iter().find(|(name, _)| name == word);
+        value.map_or(*word, |(_, value)| value)
+    });
+    let words_of_all = std::iter::once("blockcast").chain(filled);
     let error = command().try_get_matches_from(words_of_all).err()?;
     let is_name = words.len() == 1 && error.kind() == ErrorKind::MissingRequiredArgument;
     let message = error.to_string();

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::super::heights::{self, FIRST, FirstHeight, TipSearch};
 use super::super::node::Wake;
-use super::{Follower, Look};
+use super::{Follower, TipLook};
 
 impl Follower {
     /// Looks where the node's tip is and says from where to where it goes. Returns how many blocks
@@ -54,14 +54,14 @@ impl Follower {
     }
 
     /// Looks whether the node has a block above the next height.
-    pub(super) async fn look_above(&mut self, look: Look) -> Result<()> {
+    pub(super) async fn look_above(&mut self, look: TipLook) -> Result<()> {
         if let Some(latest) = self.latest().await? {
             self.holes.saw(latest);
             return Ok(());
         }
         let mut power = match look {
-            Look::Passing => self.looks,
-            Look::Whole => 0,
+            TipLook::Passing => self.looks,
+            TipLook::Whole => 0,
         };
         self.looks += 1;
         while let Some(height) = heights::beyond(self.next_height, power) {
@@ -69,7 +69,7 @@ impl Follower {
                 self.holes.saw(height);
                 return Ok(());
             }
-            if look == Look::Passing {
+            if look == TipLook::Passing {
                 return Ok(());
             }
             power += 1;

@@ -15,7 +15,7 @@ pub struct Listing<'a> {
 }
 
 #[derive(Deserialize)]
-struct Block<'a> {
+struct NodeBlock<'a> {
     #[serde(borrow, default)]
     app_hash: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -30,7 +30,7 @@ struct Id<'a>(#[serde(borrow)] Cow<'a, str>);
 impl<'a> Listing<'a> {
     /// `None` for anything else: a whole block is one with `transactions`.
     pub fn of(body: &'a [u8]) -> Option<Self> {
-        let block: Block<'a> = serde_json::from_slice(body).ok()?;
+        let block: NodeBlock<'a> = serde_json::from_slice(body).ok()?;
         if block.transactions.is_some() {
             return None;
         }

@@ -29,7 +29,7 @@ const NAME_CHARACTERS_MAX: usize = 64;
 const UNCOMPRESSED_POINT: u8 = 4;
 
 /// A key that is believed.
-pub struct Key {
+pub struct JwtKey {
     /// None: it has no name, and is tried with every token.
     pub id: Option<String>,
     pub key: DecodingKey,
@@ -37,7 +37,7 @@ pub struct Key {
 
 /// What is believed of a set.
 pub struct KeySet {
-    pub keys: Vec<Key>,
+    pub keys: Vec<JwtKey>,
     /// Names of those that are meant for the algorithm and cannot be used, and why; in words.
     pub faulty: Vec<String>,
 }
@@ -122,7 +122,7 @@ fn name(member: &Value, at: usize) -> String {
     }
 }
 
-fn of_set(member: &Value, wanted: JwtAlgorithm) -> Result<Key, NotUsed> {
+fn of_set(member: &Value, wanted: JwtAlgorithm) -> Result<JwtKey, NotUsed> {
     let faulty = |reason: &str| NotUsed::Faulty(reason.to_owned());
     let foreign = |reason: String| Err(NotUsed::Foreign(reason));
     let text = |name: &str| member[name].as_str();
@@ -191,7 +191,7 @@ fn of_set(member: &Value, wanted: JwtAlgorithm) -> Result<Key, NotUsed> {
         }
         JwtAlgorithm::EdDSA => DecodingKey::from_ed_der(&coordinate("x")?),
     };
-    Ok(Key { id, key })
+    Ok(JwtKey { id, key })
 }
 
 /// Text of a file, so that no message grows with it.

@@ -24,10 +24,10 @@ fn hs256(claims: &Value) -> String {
     signed(json!({ "alg": "HS256" }), claims, |message| hmac::sign(&key, message).as_ref().to_vec())
 }
 
-fn keys(bytes: &[u8], algorithm: JwtAlgorithm, is_set: bool) -> Result<Keys, String> {
+fn keys(bytes: &[u8], algorithm: JwtAlgorithm, is_set: bool) -> Result<JwtKeys, String> {
     let file = Some("unread".into());
     let (key, jwks) = if is_set { (None, file) } else { (file, None) };
-    Keys::parse(bytes, &Jwt { algorithm, key, jwks, ..Jwt::default() })
+    JwtKeys::parse(bytes, &Jwt { algorithm, key, jwks, ..Jwt::default() })
 }
 
 /// Seconds since 1970, so many from now.
@@ -41,7 +41,7 @@ fn claims_are_looked_at_behind_the_signature() {
     let keys_of = |audience: Option<&str>| {
         let audience = audience.map(str::to_owned);
         let jwt = Jwt { algorithm: JwtAlgorithm::HS256, audience, ..Jwt::default() };
-        Keys::parse(SECRET, &jwt).expect("a secret")
+        JwtKeys::parse(SECRET, &jwt).expect("a secret")
     };
     let check = |audience, claims: Value, expected: Result<(), NotAuthorized>| {
         let found = keys_of(audience).verify(&hs256(&claims)).map(drop);
@@ -177,7 +177,7 @@ fn the_leeway_is_the_configured_one() {
     ] {
         let leeway = Duration::from_secs(leeway);
         let jwt = Jwt { algorithm: JwtAlgorithm::HS256, leeway, ..Jwt::default() };
-        let keys = Keys::parse(SECRET, &jwt).expect("a secret");
+        let keys = JwtKeys::parse(SECRET, &jwt).expect("a secret");
         let found = keys.verify(&hs256(&json!({ "exp": at(-passed) })));
         assert_eq!(found.map(drop), expected, "{leeway:?} {passed}");
     }

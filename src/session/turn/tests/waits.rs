@@ -163,7 +163,7 @@ impl Transport for Unread {
 async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_of_a_message() {
     let (tickets, mut requests) = Tickets::new();
     let around = Surroundings {
-        limits: config::Server::default(),
+        limits: config::ServerConfig::default(),
         history: chain(10..=20),
         tickets: Arc::new(tickets),
         metrics: Arc::new(Metrics::new()),
