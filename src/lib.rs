@@ -56,6 +56,10 @@
 //! - **drain**: The end of a replica in good order: it turns unready, then closes its sessions over a while.
 //!
 //! Imports run downwards in the list below, and the edges never import each other.
+//!
+//! Programs of others build on `client`, and may run a replica by `bridge`: both deny missing documentation. The
+//! other modules are public for this package's own tests and benchmarks, and may change at any time. What a
+//! configuration means is documented where operators read it, in `deploy/blockcast.toml`.
 
 #![cfg_attr(
     test,

@@ -52,6 +52,7 @@ impl Cursor {
         Self { height, within }
     }
 
+    /// The block that it is behind, or in.
     pub fn height(&self) -> u64 {
         self.height
     }
