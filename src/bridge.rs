@@ -2,6 +2,8 @@
 //!
 //! `bind` takes the addresses. `run` does the work until it is told to stop. No task outlives `run`.
 
+#![deny(missing_docs, reason = "programs of others may run a replica by this")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,22 +60,29 @@ struct ReadBack {
 /// Where a replica listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
+    /// The address of `server.listen`.
     pub server: SocketAddr,
     /// The same in IPv6, for `localhost`.
     pub server_ipv6: Option<SocketAddr>,
+    /// The address of `admin.listen`.
     pub admin: Option<SocketAddr>,
+    /// The same in IPv6, for `localhost`.
     pub admin_ipv6: Option<SocketAddr>,
 }
 
 /// Why a replica could not be set up.
 #[derive(Debug, Error)]
 pub enum SetupError {
+    /// An address cannot be had: choose another.
     #[error(transparent)]
     Listen(#[from] server::BindError),
+    /// A file of `server` is of no use: mend it.
     #[error(transparent)]
     Tls(#[from] server::TlsError),
+    /// A file of `amqp.tls` is of no use: mend it.
     #[error(transparent)]
     BrokerTls(#[from] amqp::BrokerTlsError),
+    /// The system does not say which address it bound.
     #[error("cannot tell the bound address: {0}")]
     Address(#[from] std::io::Error),
 }
@@ -81,6 +90,7 @@ pub enum SetupError {
 /// Why a replica ended by itself.
 #[derive(Debug, Error)]
 pub enum BridgeError {
+    /// The broker has no queue that this replica could ever read.
     #[error(transparent)]
     Source(#[from] SourceError),
 }
@@ -165,6 +175,7 @@ impl Bridge {
         Ok(Self { server, addresses, reload, source, pipeline, history, read_back })
     }
 
+    /// Where it listens.
     pub fn addresses(&self) -> Addresses {
         self.addresses
     }

@@ -1,6 +1,7 @@
 //! A client of the streams: follows one over cuts and restarts, yields every event once and in
 //! order, and always knows the position to go on from.
 #![doc = include_str!("client/README.md")]
+#![deny(missing_docs, reason = "programs of others are built on this")]
 
 mod address;
 mod connection;

@@ -4,6 +4,7 @@
 //! A key that is not named here is refused. Connects to nothing.
 
 mod auth;
+mod bounds;
 mod broker_uri;
 mod brokers;
 mod environment;

@@ -59,6 +59,10 @@
 //!
 //! The feature `client` alone builds `client` and what that needs: `protocol` and a few leaves. The
 //! feature `server`, the default, builds everything.
+//!
+//! Programs of others build on `client`, and may run a replica by `bridge`: both deny missing documentation. The
+//! other modules are public for this package's own tests and benchmarks, and may change at any time. What a
+//! configuration means is documented where operators read it, in `deploy/blockcast.toml`.
 
 #![cfg_attr(
     test,

@@ -20,33 +20,60 @@ pub enum StreamMessage {
     Connected,
     /// Where this connection's messages begin: at the stream's position. `None`: the server holds no
     /// block. Never comes from a server that cannot resume.
-    Position { first_height: Option<u64>, tip_height: Option<u64> },
+    Position {
+        /// The oldest block that can be had.
+        first_height: Option<u64>,
+        /// The newest block that there is.
+        tip_height: Option<u64>,
+    },
     /// A transaction was committed.
     Event(Event),
     /// A block was committed; on `valid_blocks`.
     Summary(BlockSummary),
     /// A block's events in one; with [`Builder::batch`](super::Builder::batch).
     Batch(Batch),
-    /// All of a block has been yielded, whether the filter matched or not; `events` is how many it
-    /// has in all.
-    BlockEnd { height: u64, events: u64 },
+    /// All of a block has been yielded, whether the filter matched or not.
+    BlockEnd {
+        /// The block's.
+        height: u64,
+        /// How many the block has in all.
+        events: u64,
+    },
     /// These blocks, both included, never came; the stream goes on behind them.
-    Gap { from_height: u64, to_height: u64 },
+    Gap {
+        /// The first that is missing.
+        from_height: u64,
+        /// The last that is missing.
+        to_height: u64,
+    },
     /// A block told missing before is there now. It is not yielded: a stream from its height on has
     /// it.
-    Filled { height: u64 },
+    Filled {
+        /// The block's.
+        height: u64,
+    },
     /// Nothing was sent for a while; all up to this height has been. `None`: there is no block yet.
-    Heartbeat { height: Option<u64> },
+    Heartbeat {
+        /// The last block that was sent whole.
+        height: Option<u64>,
+    },
     /// The connection is gone. The stream connects again after `again_in`, when it is asked for its
     /// next message, and goes on where it was; if it does not
     /// [resume](super::Subscriber::resumes), what is committed until then is not yielded.
-    Disconnected { why: String, again_in: Duration },
+    Disconnected {
+        /// What ended it, in words.
+        why: String,
+        /// How long the stream waits.
+        again_in: Duration,
+    },
 }
 
 /// A committed transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
+    /// Its block's.
     pub height: u64,
+    /// The transaction's `id`.
     pub transaction_id: String,
     /// One from BigchainDB's dialect; any number from Planetmint's.
     pub asset_ids: Vec<String>,
@@ -57,9 +84,11 @@ pub struct Event {
 /// A committed block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockSummary {
+    /// The block's.
     pub height: u64,
     /// None where the producer tells none.
     pub hash: Option<String>,
+    /// Of all of its transactions, in order.
     pub transaction_ids: Vec<String>,
     /// The JSON as it came.
     pub text: String,
@@ -68,9 +97,11 @@ pub struct BlockSummary {
 /// A block's events that match, in order; behind a place inside a block, those that are left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
+    /// The block's.
     pub height: u64,
     /// None where the producer tells none.
     pub hash: Option<String>,
+    /// At least one with a filter; perhaps none without.
     pub events: Vec<Event>,
     /// The JSON as it came.
     pub text: String,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::AmqpUri;
+use crate::config::Hold;
 
 fn load(environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let owned = |pairs: &[(&str, &str)]| {
