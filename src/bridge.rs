@@ -25,7 +25,7 @@ use crate::operator_status::OperatorStatus;
 use crate::pipeline::{Pipeline, PipelineContext};
 use crate::readiness::Readiness;
 use crate::reload::Reload;
-use crate::server::{self, Server, Sources};
+use crate::server::{self, Server, ServerParts};
 use crate::shutdown::Drain;
 use crate::telemetry;
 use crate::tickets::Tickets;
@@ -120,7 +120,7 @@ impl Bridge {
         };
 
         let reload = Arc::new(Reload::default());
-        let sources = Sources {
+        let sources = ServerParts {
             history: Arc::clone(&history),
             tickets: Arc::clone(&tickets),
             metrics: Arc::clone(&metrics),

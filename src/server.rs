@@ -7,8 +7,8 @@ mod answer;
 mod api;
 mod auth;
 mod connection;
+mod context;
 mod cors;
-mod door;
 mod extensions;
 #[cfg(fuzzing)]
 pub mod fuzzed;
@@ -16,6 +16,7 @@ mod handshake;
 mod listener;
 mod origin;
 mod path;
+mod peer;
 mod proxy;
 mod rate;
 mod route;
@@ -23,7 +24,6 @@ mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tls;
-mod visit;
 
 use std::io;
 use std::sync::{Arc, Once};
@@ -40,7 +40,7 @@ use crate::metrics::Metrics;
 use crate::operator_status::OperatorStatus;
 use crate::readiness::Readiness;
 use crate::reload::Reload;
-use crate::session::{self, Surroundings};
+use crate::session::{self, SessionContext};
 use crate::shutdown::Drain;
 use crate::tickets::Tickets;
 use admission::Admission;
@@ -48,7 +48,7 @@ pub use api::unreachable_host;
 pub use auth::AuthError;
 use auth::Guard;
 pub use auth::check as check_credentials;
-use door::Door;
+use context::ServerContext;
 use listener::Listeners;
 pub use listener::{Bound, CannotListen, PLAIN_CONNECTIONS_MAX};
 use rate::Rate;
@@ -58,7 +58,7 @@ pub use tls::{Tls, TlsError, check as check_certificate};
 const LAST_GRACE: Duration = Duration::from_secs(1);
 
 /// What the server reads and tells; all of it shared.
-pub struct Sources {
+pub struct ServerParts {
     pub history: Arc<History>,
     pub tickets: Arc<Tickets>,
     pub metrics: Arc<Metrics>,
@@ -76,7 +76,7 @@ pub struct Server {
     admin: Option<Listeners>,
     tls: Option<Arc<Tls>>,
     reload: Arc<Reload>,
-    door: Arc<Door>,
+    context: Arc<ServerContext>,
 }
 
 impl Server {
@@ -88,7 +88,7 @@ impl Server {
     pub fn bind(
         limits: &config::ServerConfig,
         admin: &config::Admin,
-        sources: Sources,
+        sources: ServerParts,
     ) -> Result<Self, BindError> {
         let guard = Arc::new(Guard::load(&limits.auth)?);
         let send_buffer_bytes =
@@ -102,14 +102,14 @@ impl Server {
         if let Some(warning) = unreachable_host(limits) {
             warn!("{warning}");
         }
-        let around = Surroundings {
+        let session = SessionContext {
             limits: limits.clone(),
             history: sources.history,
             tickets: sources.tickets,
             metrics: sources.metrics,
             drain: sources.drain,
         };
-        let door = Door {
+        let context = ServerContext {
             admission: Arc::new(Admission::new(
                 limits.max_connections,
                 limits.max_connections_per_address,
@@ -119,7 +119,7 @@ impl Server {
             rate: Rate::new(limits.handshakes_per_second),
             told_of_stranger: Once::new(),
             told_of_header: Once::new(),
-            around: Arc::new(around),
+            session: Arc::new(session),
             readiness: sources.readiness,
             operator_status: sources.operator_status,
             has_admin: admin.is_some(),
@@ -128,7 +128,7 @@ impl Server {
             tasks: TaskTracker::new(),
         };
         let tls = sources.tls.map(Arc::new);
-        Ok(Self { listeners, admin, tls, reload: sources.reload, door: Arc::new(door) })
+        Ok(Self { listeners, admin, tls, reload: sources.reload, context: Arc::new(context) })
     }
 
     pub fn bound(&self) -> io::Result<Bound> {
@@ -144,9 +144,9 @@ impl Server {
     ///
     /// When it returns, no task of a connection is left.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { listeners, admin, tls, reload, door } = self;
+        let Self { listeners, admin, tls, reload, context } = self;
         let accepting = {
-            let (public, private) = (Arc::clone(&door), Arc::clone(&door));
+            let (public, private) = (Arc::clone(&context), Arc::clone(&context));
             async move {
                 let admin = async move {
                     match admin {
@@ -155,9 +155,9 @@ impl Server {
                     }
                 };
                 let watching = {
-                    let Door { guard, around, .. } = &*public;
+                    let ServerContext { guard, session, .. } = &*public;
                     let (metrics, history) =
-                        (Arc::clone(&around.metrics), Arc::clone(&around.history));
+                        (Arc::clone(&session.metrics), Arc::clone(&session.history));
                     auth::watch(Arc::clone(guard), reload.subscribe(), metrics, history)
                 };
                 let renewing = renew(tls.clone(), reload, Arc::clone(&public));
@@ -167,44 +167,44 @@ impl Server {
         };
         tokio::select! {
             () = accepting => {}
-            () = drain(&door, &shutdown) => {}
+            () = drain(&context, &shutdown) => {}
         }
         // Only now: a connection told to close before its first byte gets no answer, and until
         // here probes and refused clients must get theirs.
-        door.closing.cancel();
-        door.tasks.close();
-        if timeout(LAST_GRACE, door.tasks.wait()).await.is_err() {
-            door.ending.cancel();
-            door.around.drain.end();
-            door.around.history.wake_readers();
-            door.tasks.wait().await;
+        context.closing.cancel();
+        context.tasks.close();
+        if timeout(LAST_GRACE, context.tasks.wait()).await.is_err() {
+            context.ending.cancel();
+            context.session.drain.end();
+            context.session.history.wake_readers();
+            context.tasks.wait().await;
         }
     }
 }
 
 /// Keeps the certificate as its files are, as long as it is polled.
-async fn renew(tls: Option<Arc<Tls>>, reload: Arc<Reload>, door: Arc<Door>) {
+async fn renew(tls: Option<Arc<Tls>>, reload: Arc<Reload>, context: Arc<ServerContext>) {
     match tls {
-        Some(tls) => match tls.renew(reload.subscribe(), &door.around.metrics).await {},
+        Some(tls) => match tls.renew(reload.subscribe(), &context.session.metrics).await {},
         None => std::future::pending().await,
     }
 }
 
 /// Returns when no session is left, or when the time for that is over.
-async fn drain(door: &Door, shutdown: &CancellationToken) {
+async fn drain(context: &ServerContext, shutdown: &CancellationToken) {
     shutdown.cancelled().await;
-    let limits = &door.around.limits;
-    door.readiness.set_draining();
-    info!(sessions = door.admission.inside(), "draining: unready, still accepting");
+    let limits = &context.session.limits;
+    context.readiness.set_draining();
+    info!(sessions = context.admission.inside(), "draining: unready, still accepting");
     tokio::time::sleep(limits.drain_delay).await;
-    door.readiness.set_refusing();
+    context.readiness.set_refusing();
     // A client that does not answer its close takes so long. A short drain is spread all the same.
     let spread = limits.drain.saturating_sub(session::CLOSE_TIMEOUT).max(limits.drain / 2);
-    door.around.drain.begin(spread);
-    door.around.history.wake_readers();
-    info!(sessions = door.admission.inside(), "draining: closing the sessions");
+    context.session.drain.begin(spread);
+    context.session.history.wake_readers();
+    info!(sessions = context.admission.inside(), "draining: closing the sessions");
     let emptied = async {
-        while door.admission.inside() > 0 {
+        while context.admission.inside() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

@@ -19,7 +19,7 @@ mod view;
 mod writer;
 
 pub use pass::{Over, Pass};
-pub use sessions::{Listed, Seen, Sessions};
+pub use sessions::{SessionListing, SessionStatus, Sessions};
 pub use subscription::Subscription;
 pub use transport::Transport;
-pub use turn::{CLOSE_TIMEOUT, Head, Session, SessionRequest, StreamHead, Surroundings};
+pub use turn::{CLOSE_TIMEOUT, Head, Session, SessionContext, SessionRequest, StreamHead};

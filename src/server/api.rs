@@ -5,25 +5,25 @@ use hyper::http::uri::Authority;
 use hyper::{Request, header};
 use serde_json::{Value, json};
 
-use super::door::Door;
+use super::context::ServerContext;
+use super::peer::Peer;
 use super::proxy;
-use super::visit::Visit;
 use crate::config;
 use crate::protocol::{ApiRoot, STATUS_PATH, Stream};
 
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
-pub fn root(request: &Request<Incoming>, door: &Door, visit: &Visit) -> Value {
+pub fn root(request: &Request<Incoming>, context: &ServerContext, peer: &Peer) -> Value {
     json!({
-        "api": { "v1": api_root(request, door, visit) },
+        "api": { "v1": api_root(request, context, peer) },
         "software": "Blockcast",
         "version": env!("CARGO_PKG_VERSION"),
     })
 }
 
-pub fn api_root(request: &Request<Incoming>, door: &Door, visit: &Visit) -> Value {
-    let Advertised { base, prefix } = advertised(request, &door.around.limits, visit);
+pub fn api_root(request: &Request<Incoming>, context: &ServerContext, peer: &Peer) -> Value {
+    let Advertised { base, prefix } = advertised(request, &context.session.limits, peer);
     let address = |stream: Stream| format!("{base}{prefix}{}", stream.path());
     let root = ApiRoot {
         status: format!("{prefix}{STATUS_PATH}"),
@@ -43,19 +43,19 @@ struct Advertised {
 }
 
 /// The advertised address; what it does not say, the request's own, as a trusted proxy tells it.
-fn advertised<B>(request: &Request<B>, limits: &config::ServerConfig, visit: &Visit) -> Advertised {
+fn advertised<B>(request: &Request<B>, limits: &config::ServerConfig, peer: &Peer) -> Advertised {
     let headers = request.headers();
     // Without a list every proxy's word of its scheme is taken: the worst is an address that its asker
     // cannot use.
-    let is_believed = visit.is_proxied || limits.trusted_proxies.is_empty();
-    let is_tls = proxy::is_tls(headers).filter(|_| is_believed).unwrap_or(visit.is_tls);
+    let is_believed = peer.is_proxied || limits.trusted_proxies.is_empty();
+    let is_tls = proxy::is_tls(headers).filter(|_| is_believed).unwrap_or(peer.is_tls);
     let own_scheme = if is_tls { "wss" } else { "ws" };
     let scheme = limits.advertised_scheme.as_deref().unwrap_or(own_scheme);
     let told = |told: fn(&header::HeaderMap) -> Option<Authority>| {
-        visit.is_proxied.then(|| told(headers)).flatten()
+        peer.is_proxied.then(|| told(headers)).flatten()
     };
     let host = told(proxy::host).or_else(|| asked(request));
-    let (host, host_port) = match (&host, visit.local) {
+    let (host, host_port) = match (&host, peer.local) {
         // Clients elsewhere cannot use it, and this one has come to an address of ours.
         (Some(host), Some(local)) if is_unspecified(host.host()) => {
             (local.ip().to_string(), host.port_u16())
@@ -64,13 +64,13 @@ fn advertised<B>(request: &Request<B>, limits: &config::ServerConfig, visit: &Vi
         (None, Some(local)) => (local.ip().to_string(), Some(local.port())),
         (None, None) => ("localhost".to_owned(), None),
     };
-    let proxy_port = visit.is_proxied.then(|| proxy::port(headers)).flatten();
+    let proxy_port = peer.is_proxied.then(|| proxy::port(headers)).flatten();
     // Of two proxies the one behind says its own port, where nobody speaks TLS.
     let proxy_port = proxy_port.filter(|port| !(scheme == "wss" && *port == HTTP_PORT));
     let advertised_host = limits.advertised_host.as_deref().filter(|host| !is_unspecified(host));
     let port = match (advertised_host, limits.advertised_port) {
         (_, Some(port)) => Some(port),
-        (Some(_), None) => proxy_port.or_else(|| visit.local.map(|local| local.port())),
+        (Some(_), None) => proxy_port.or_else(|| peer.local.map(|local| local.port())),
         // A proxy's port is its scheme's own when the request named none.
         (None, None) => match proxy_port {
             Some(port) => Some(port).filter(|port| *port != own_port(scheme)),
@@ -86,7 +86,7 @@ fn advertised<B>(request: &Request<B>, limits: &config::ServerConfig, visit: &Vi
         Some(port) => format!("{scheme}://{host}:{port}"),
         None => format!("{scheme}://{host}"),
     };
-    let prefix = if visit.is_proxied { proxy::prefix(headers) } else { String::new() };
+    let prefix = if peer.is_proxied { proxy::prefix(headers) } else { String::new() };
     Advertised { base, prefix }
 }
 

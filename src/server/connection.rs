@@ -19,13 +19,13 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::answer::{Answer, refusal_bytes};
+use super::context::ServerContext;
 use super::cors::Readers;
-use super::door::Door;
 use super::handshake::{HandshakeOutcome, Opening};
 use super::origin::Origins;
+use super::peer::Peer;
 use super::proxy::header;
 use super::route;
-use super::visit::Visit;
 use crate::metrics::HandshakeRefusal;
 use crate::session::Transport;
 use spoken::Spoken;
@@ -43,16 +43,16 @@ const REST_TIMEOUT: Duration = Duration::from_secs(2);
 const URI_TOO_LONG: u16 = 414;
 const HEAD_TOO_LARGE: u16 = 431;
 
-pub async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Door>) {
-    let peer = visit.peer;
-    let handshake_timeout = door.around.limits.handshake_timeout;
+pub async fn serve<T: Transport + 'static>(stream: T, peer: Peer, context: Arc<ServerContext>) {
+    let address = peer.address;
+    let handshake_timeout = context.session.limits.handshake_timeout;
     let head_bytes_max =
-        usize::try_from(door.around.limits.head_max_bytes.as_u64()).unwrap_or(usize::MAX);
-    let closing = door.closing.clone();
+        usize::try_from(context.session.limits.head_max_bytes.as_u64()).unwrap_or(usize::MAX);
+    let closing = context.closing.clone();
     let opened = Opened::default();
     let has_answered = AtomicBool::new(false);
     let service = service_fn(|request| {
-        let outcome = route::answer(&request, &door, visit.clone());
+        let outcome = route::answer(&request, &context, peer.clone());
         answered(outcome, &opened, &has_answered)
     });
     let mut connection = http1::Builder::new()
@@ -91,20 +91,20 @@ pub async fn serve<T: Transport + 'static>(stream: T, visit: Visit, door: Arc<Do
     match ended {
         Ok(Ended::Opened(opening)) => {
             let parts = connection.into_parts();
-            opening.begin(parts.io.into_inner().into_transport(), parts.read_buf, &door);
+            opening.begin(parts.io.into_inner().into_transport(), parts.read_buf, &context);
         }
         Ok(Ended::Http(Ok(()))) => {}
         Ok(Ended::Http(Err(error))) => {
-            debug!(%peer, %error, "HTTP connection ended");
+            debug!(peer = %address, %error, "HTTP connection ended");
             let parts = connection.into_parts();
             let failed = Failed {
                 spoken: parts.io.into_inner(),
                 read: parts.read_buf,
                 has_answered: has_answered.load(Ordering::Relaxed),
             };
-            failed.answer(&error, &visit, &door).await;
+            failed.answer(&error, &peer, &context).await;
         }
-        Err(_) => debug!(%peer, "HTTP connection cut: it did not read its answers"),
+        Err(_) => debug!(peer = %address, "HTTP connection cut: it did not read its answers"),
     }
 }
 
@@ -184,8 +184,8 @@ struct Failed<T> {
 }
 
 impl<T: Transport> Failed<T> {
-    async fn answer(self, error: &hyper::Error, visit: &Visit, door: &Door) {
-        let refused = &door.around.metrics.handshakes_refused;
+    async fn answer(self, error: &hyper::Error, peer: &Peer, context: &ServerContext) {
+        let refused = &context.session.metrics.handshakes_refused;
         if error.is_parse() {
             // HTTP has an answer of its own, a bare status; it has none for another protocol.
             let is_too_long = error.is_parse_too_large();
@@ -194,21 +194,21 @@ impl<T: Transport> Failed<T> {
             } else {
                 HandshakeRefusal::BadRequest
             });
-            self.answer_unreadable(error, visit, door).await;
+            self.answer_unreadable(error, peer, context).await;
         // A connection on which nothing was asked, or nothing more, was refused nothing.
         } else if error.is_timeout() && !self.read.is_empty() {
             refused.add(HandshakeRefusal::TooSlow);
             // The rest of an answer before may still be due: this would be taken for it.
             if !self.has_answered {
-                self.refuse(("408 Request Timeout", TOO_SLOW), visit, door).await;
+                self.refuse(("408 Request Timeout", TOO_SLOW), peer, context).await;
             }
         }
     }
 
-    async fn answer_unreadable(self, error: &hyper::Error, visit: &Visit, door: &Door) {
+    async fn answer_unreadable(self, error: &hyper::Error, peer: &Peer, context: &ServerContext) {
         if header::is_begun(&self.read) {
-            door.tell_of_header(visit);
-            return self.refuse(("400 Bad Request", header::NOT_TRUSTED), visit, door).await;
+            context.tell_of_header(peer);
+            return self.refuse(("400 Bad Request", header::NOT_TRUSTED), peer, context).await;
         }
         let message;
         let refusal = match self.spoken.kept_back() {
@@ -217,7 +217,7 @@ impl<T: Transport> Failed<T> {
                 message = format!(
                     "this request's head is too large: {HEAD_LINES_MAX} lines and {} are \
                      read (server.head_max_bytes); mostly cookies or a proxy's headers make it so",
-                    door.around.limits.head_max_bytes
+                    context.session.limits.head_max_bytes
                 );
                 ("431 Request Header Fields Too Large", &*message)
             }
@@ -230,11 +230,11 @@ impl<T: Transport> Failed<T> {
                 return;
             }
         };
-        self.refuse(refusal, visit, door).await;
+        self.refuse(refusal, peer, context).await;
     }
 
-    async fn refuse(self, (status, message): (&str, &str), visit: &Visit, door: &Door) {
-        let readers = Readers::unasked(Origins::new(&door.around.limits, visit));
+    async fn refuse(self, (status, message): (&str, &str), peer: &Peer, context: &ServerContext) {
+        let readers = Readers::unasked(Origins::new(&context.session.limits, peer));
         let answer = refusal_bytes(status, message, &readers.lines());
         say(self.spoken.into_transport(), answer).await;
     }

@@ -55,9 +55,9 @@ impl Agreed {
             return None;
         }
         let mut agreed = Self::default();
-        for (place, Parameter { name, value }) in offer.parameters.iter().enumerate() {
+        for (slot, Parameter { name, value }) in offer.parameters.iter().enumerate() {
             // RFC 7692 section 7.1: once each.
-            if offer.parameters[..place].iter().any(|before| before.name == *name) {
+            if offer.parameters[..slot].iter().any(|before| before.name == *name) {
                 return None;
             }
             match (name.as_str(), value.as_deref()) {

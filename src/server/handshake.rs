@@ -21,16 +21,16 @@ use tracing::debug;
 
 use super::admission::Admitted;
 use super::answer::Answer;
+use super::context::ServerContext;
 use super::cors::Readers;
-use super::door::Door;
 use super::origin::Origins;
+use super::peer::Peer;
 use super::rate::TooOften;
-use super::visit::Visit;
 use crate::config;
 use crate::frame::Framing;
 use crate::metrics::Label;
 use crate::protocol::{Cause, Stream};
-use crate::session::{Listed, Seen, Session, SessionRequest, Transport};
+use crate::session::{Session, SessionListing, SessionRequest, SessionStatus, Transport};
 use head::no_content;
 use refused::Refused;
 pub use request::StreamRequest;
@@ -39,7 +39,7 @@ use request::Upgrade;
 /// A session to be: what HTTP hands the connection over for.
 pub struct Opening {
     purpose: Purpose,
-    visit: Visit,
+    peer: Peer,
 }
 
 /// What becomes of a request.
@@ -50,7 +50,7 @@ pub enum HandshakeOutcome {
 
 /// What the session is to do.
 enum Purpose {
-    Serve { request: SessionRequest, admitted: Admitted, seen: Arc<Seen> },
+    Serve { request: SessionRequest, admitted: Admitted, seen: Arc<SessionStatus> },
     Refuse { cause: Cause, head: Vec<u8> },
 }
 
@@ -58,23 +58,23 @@ enum Purpose {
 pub fn answer<B>(
     request: &Request<B>,
     stream: Stream,
-    door: &Arc<Door>,
-    visit: Visit,
+    context: &Arc<ServerContext>,
+    peer: Peer,
 ) -> HandshakeOutcome {
-    let limits = &door.around.limits;
-    let origins = Origins::new(limits, &visit);
-    if let Err(refused) = may_ask(request, origins, door, &visit) {
-        return refuse(refused, None, door, visit);
+    let limits = &context.session.limits;
+    let origins = Origins::new(limits, &peer);
+    if let Err(refused) = may_ask(request, origins, context, &peer) {
+        return refuse(refused, None, context, peer);
     }
     let asked = StreamRequest::of(request, stream, &limits.ignored_parameters);
     let page_upgrade = asked.page_upgrade();
-    match check(asked, Readers::of(request, origins), door, &visit) {
+    match check(asked, Readers::of(request, origins), context, &peer) {
         Ok(Checked::Serve { request, seen, admitted }) => {
             let purpose = Purpose::Serve { request, admitted, seen };
-            HandshakeOutcome::Open(Opening { purpose, visit })
+            HandshakeOutcome::Open(Opening { purpose, peer })
         }
         Ok(Checked::NothingLeft) => HandshakeOutcome::Answer(no_content()),
-        Err(refused) => refuse(refused, page_upgrade, door, visit),
+        Err(refused) => refuse(refused, page_upgrade, context, peer),
     }
 }
 
@@ -82,7 +82,7 @@ pub fn answer<B>(
 enum Checked {
     Serve {
         request: SessionRequest,
-        seen: Arc<Seen>,
+        seen: Arc<SessionStatus>,
         admitted: Admitted,
     },
     /// A browser that comes back after all that it asked for.
@@ -93,38 +93,39 @@ enum Checked {
 fn may_ask<B>(
     request: &Request<B>,
     origins: Origins<'_>,
-    door: &Door,
-    visit: &Visit,
+    context: &ServerContext,
+    peer: &Peer,
 ) -> Result<(), Refused> {
     if !origins.allow(request) {
         return Err(Refused::other_origin());
     }
-    door.rate.take(visit.peer.ip(), Instant::now()).map_err(|TooOften| Refused::too_often())
+    context.rate.take(peer.address.ip(), Instant::now()).map_err(|TooOften| Refused::too_often())
 }
 
 /// The checks of what was read, cheapest and most telling first.
 fn check(
     request: StreamRequest<'_>,
     readers: Readers,
-    door: &Door,
-    visit: &Visit,
+    context: &ServerContext,
+    peer: &Peer,
 ) -> Result<Checked, Refused> {
-    let pass = match door.guard.is_off() {
+    let pass = match context.guard.is_off() {
         true => None,
         false => {
             let credential = request.credential.map_err(Refused::not_authorized)?;
-            door.guard.admit(credential.as_deref()).map_err(Refused::not_authorized)?
+            context.guard.admit(credential.as_deref()).map_err(Refused::not_authorized)?
         }
     };
     let asked = request.asked.map_err(Refused::bad_query)?;
-    door.readiness.takes_clients().map_err(Refused::not_now)?;
+    context.readiness.takes_clients().map_err(Refused::not_now)?;
     let accepted = request.transport.accept(readers)?;
     if asked.is_over() {
         return Ok(Checked::NothingLeft);
     }
-    let address = visit.peer.ip();
-    let admitted = door.admission.admit(Some(address)).map_err(Refused::not_admitted)?;
-    let seen = Arc::new(Seen::new(address.to_canonical(), asked.stream, &asked.filter_text));
+    let address = peer.address.ip();
+    let admitted = context.admission.admit(Some(address)).map_err(Refused::not_admitted)?;
+    let seen =
+        Arc::new(SessionStatus::new(address.to_canonical(), asked.stream, &asked.filter_text));
     Ok(Checked::Serve { request: asked.session(accepted, pass), seen, admitted })
 }
 
@@ -132,16 +133,16 @@ fn check(
 fn refuse(
     refused: Refused,
     page_upgrade: Option<Upgrade>,
-    door: &Door,
-    visit: Visit,
+    context: &ServerContext,
+    peer: Peer,
 ) -> HandshakeOutcome {
-    door.around.metrics.handshakes_refused.add(refused.label);
-    debug!(peer = %visit.peer, status = refused.status.as_u16(), message = refused.message, "stream refused");
+    context.session.metrics.handshakes_refused.add(refused.label);
+    debug!(peer = %peer.address, status = refused.status.as_u16(), message = refused.message, "stream refused");
     let upgrade = page_upgrade.filter(|_| refused.is_told_in_band);
     match upgrade.and_then(|upgrade| upgrade.refusal_head()) {
         Some(head) => {
             let purpose = Purpose::Refuse { cause: refused.cause(), head };
-            HandshakeOutcome::Open(Opening { purpose, visit })
+            HandshakeOutcome::Open(Opening { purpose, peer })
         }
         None => HandshakeOutcome::Answer(refused.into_answer()),
     }
@@ -150,43 +151,43 @@ fn refuse(
 impl Opening {
     /// Runs the session on its connection, in a task of its own. `early` is what the client sent
     /// behind its request.
-    pub fn begin<T>(self, transport: T, early: Bytes, door: &Arc<Door>)
+    pub fn begin<T>(self, transport: T, early: Bytes, context: &Arc<ServerContext>)
     where
         T: Transport + 'static,
     {
-        let Self { purpose, visit } = self;
-        let around = Arc::clone(&door.around);
+        let Self { purpose, peer } = self;
+        let session_context = Arc::clone(&context.session);
         let (mut session, admitted) = match purpose {
             Purpose::Serve { request, admitted, seen } => {
                 if request.subscription.wire == Framing::EventStream {
-                    find_dead_peer(&transport, &around.limits);
+                    find_dead_peer(&transport, &session_context.limits);
                 }
-                around.metrics.sessions_opened.inc();
-                let listed = door.sessions.list(&seen);
-                let mut session = Session::new(transport, around, request);
+                session_context.metrics.sessions_opened.inc();
+                let listed = context.sessions.list(&seen);
+                let mut session = Session::new(transport, session_context, request);
                 session.show_in(seen);
                 (session, Some((admitted, listed)))
             }
             Purpose::Refuse { cause, head } => {
-                (Session::refused(transport, around, &cause, head), None)
+                (Session::refused(transport, session_context, &cause, head), None)
             }
         };
         session.listen(&early);
         // It shares hyper's whole read buffer, 8 KiB.
         drop(early);
-        let Visit { peer, place, plain_place, .. } = visit;
+        let Peer { address, slot, plain_slot, .. } = peer;
         // One that is only told why it is refused is no session in any other limit.
-        let plain_place = admitted.is_none().then_some(plain_place);
-        door.spawn_session(Served { session, peer, admitted, _places: (place, plain_place) });
+        let plain_slot = admitted.is_none().then_some(plain_slot);
+        context.spawn_session(Served { session, address, admitted, _places: (slot, plain_slot) });
     }
 }
 
 /// A session's task, with what it occupies until it has ended.
 struct Served<T> {
     session: Session<T>,
-    peer: SocketAddr,
+    address: SocketAddr,
     /// None for one that is only told why it is refused.
-    admitted: Option<(Admitted, Listed)>,
+    admitted: Option<(Admitted, SessionListing)>,
     _places: (Arc<Admitted>, Option<Arc<OwnedSemaphorePermit>>),
 }
 
@@ -200,7 +201,7 @@ impl<T: Transport> Future for Served<T> {
         if self.admitted.is_some() {
             self.session.metrics().disconnects.add(disconnect);
         }
-        debug!(peer = %self.peer, reason = disconnect.name(), "session ended");
+        debug!(peer = %self.address, reason = disconnect.name(), "session ended");
         Poll::Ready(())
     }
 }

@@ -20,11 +20,11 @@ use tracing::{debug, warn};
 use super::admission::Admission;
 use super::answer::refusal_bytes;
 use super::connection::{self, serve};
-use super::door::Door;
+use super::context::ServerContext;
+use super::peer::Peer;
 use super::proxy;
 use super::proxy::header::{self, NotTaken};
 use super::tls::{NoTls, Tls};
-use super::visit::Visit;
 use crate::config;
 use crate::metrics::HandshakeRefusal;
 pub use bound::{Bound, CannotListen, Listeners};
@@ -39,56 +39,56 @@ const PLAIN_PLACE_WAIT: Duration = Duration::from_millis(200);
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Accepts until the task is dropped; each connection gets a task on the door's tracker. With `tls`,
+/// Accepts until the task is dropped; each connection gets a task on the server's tracker. With `tls`,
 /// that is where it is spoken: a slow handshake keeps nobody from being accepted.
 pub async fn accept(
     mut listeners: Listeners,
-    door: Arc<Door>,
+    context: Arc<ServerContext>,
     tls: Option<Arc<Tls>>,
     is_admin: bool,
 ) {
-    let open = Arc::new(of_addresses(&door.around.limits, is_admin));
+    let open = Arc::new(of_addresses(&context.session.limits, is_admin));
     let plain = Arc::new(Semaphore::new(PLAIN_CONNECTIONS_MAX));
     loop {
-        let (stream, peer) = accepted(|cx| listeners.poll_accept(cx)).await;
-        let peer = canonical(peer);
-        let refused = &door.around.metrics.handshakes_refused;
-        let is_proxy = proxy::is_trusted(peer.ip(), &door.around.limits.trusted_proxies);
+        let (stream, address) = accepted(|cx| listeners.poll_accept(cx)).await;
+        let address = canonical(address);
+        let refused = &context.session.metrics.handshakes_refused;
+        let is_proxy = proxy::is_trusted(address.ip(), &context.session.limits.trusted_proxies);
         // No room even to say so; the client sees an end and comes back.
-        let Ok(place) = open.admit(Some(peer.ip()).filter(|_| !is_proxy)) else {
+        let Ok(slot) = open.admit(Some(address.ip()).filter(|_| !is_proxy)) else {
             refused.add(HandshakeRefusal::Address);
             continue;
         };
         let waiting = timeout(PLAIN_PLACE_WAIT, Arc::clone(&plain).acquire_owned());
-        let Ok(Ok(plain_place)) = waiting.await else {
+        let Ok(Ok(plain_slot)) = waiting.await else {
             refused.add(HandshakeRefusal::Full);
             continue;
         };
-        let door_inside = Arc::clone(&door);
+        let context_inside = Arc::clone(&context);
         // A block is one write: nothing is gained by waiting for more.
         let _ = stream.set_nodelay(true);
-        let visit = Visit {
-            peer,
+        let peer = Peer {
+            address,
             local: stream.local_addr().ok().map(canonical),
             is_proxied: false,
             is_admin,
             is_tls: tls.is_some(),
-            place: Arc::new(place),
-            plain_place: Arc::new(plain_place),
+            slot: Arc::new(slot),
+            plain_slot: Arc::new(plain_slot),
         };
         // Three kinds of tasks, so that a plain one is no larger for the others.
         match &tls {
             _ if is_proxy => {
                 let open = Arc::clone(&open);
-                door.spawn(serve_proxied(
+                context.spawn(serve_proxied(
                     stream,
-                    visit,
-                    door_inside,
+                    peer,
+                    context_inside,
                     Proxied { tls: tls.clone(), open },
                 ));
             }
-            None => door.spawn(serve(stream, visit, door_inside)),
-            Some(tls) => door.spawn(serve_tls(stream, visit, door_inside, Arc::clone(tls))),
+            None => context.spawn(serve(stream, peer, context_inside)),
+            Some(tls) => context.spawn(serve_tls(stream, peer, context_inside, Arc::clone(tls))),
         }
     }
 }
@@ -101,36 +101,41 @@ struct Proxied {
 }
 
 /// Serves a trusted proxy's connection, which may begin with a PROXY header.
-async fn serve_proxied(mut stream: TcpStream, mut visit: Visit, door: Arc<Door>, proxied: Proxied) {
-    let limits = &door.around.limits;
-    let refused = &door.around.metrics.handshakes_refused;
+async fn serve_proxied(
+    mut stream: TcpStream,
+    mut peer: Peer,
+    context: Arc<ServerContext>,
+    proxied: Proxied,
+) {
+    let limits = &context.session.limits;
+    let refused = &context.session.metrics.handshakes_refused;
     let taken = tokio::select! {
         taken = timeout(limits.handshake_timeout, header::take(&mut stream)) => taken,
-        () = door.closing.cancelled() => return,
+        () = context.closing.cancelled() => return,
     };
     match taken {
         Ok(Ok(None)) => {}
         Ok(Ok(Some(told))) => {
-            visit.peer = told.client;
-            visit.local = Some(told.arrived_at);
-            visit.is_tls |= told.is_tls;
+            peer.address = told.client;
+            peer.local = Some(told.arrived_at);
+            peer.is_tls |= told.is_tls;
             let is_proxy = proxy::is_trusted(told.client.ip(), &limits.trusted_proxies);
             let address = Some(told.client.ip()).filter(|_| !is_proxy);
-            let Ok(place) = proxied.open.admit(address) else {
+            let Ok(slot) = proxied.open.admit(address) else {
                 refused.add(HandshakeRefusal::Address);
                 return;
             };
-            visit.place = Arc::new(place);
+            peer.slot = Arc::new(slot);
         }
         Ok(Err(error @ NotTaken::Bad)) => {
             refused.add(HandshakeRefusal::BadRequest);
-            debug!(peer = %visit.peer, %error, "connection refused");
+            debug!(peer = %peer.address, %error, "connection refused");
             let answer = refusal_bytes("400 Bad Request", header::MALFORMED, b"");
             connection::say(stream, answer).await;
             return;
         }
         Ok(Err(error)) => {
-            debug!(peer = %visit.peer, %error, "connection lost before its first request");
+            debug!(peer = %peer.address, %error, "connection lost before its first request");
             return;
         }
         Err(_) => {
@@ -145,8 +150,8 @@ async fn serve_proxied(mut stream: TcpStream, mut visit: Visit, door: Arc<Door>,
         }
     }
     match proxied.tls {
-        None => Box::pin(serve(stream, visit, door)).await,
-        Some(tls) => Box::pin(serve_tls(stream, visit, door, tls)).await,
+        None => Box::pin(serve(stream, peer, context)).await,
+        Some(tls) => Box::pin(serve_tls(stream, peer, context, tls)).await,
     }
 }
 
@@ -180,23 +185,23 @@ fn of_addresses(limits: &config::ServerConfig, is_admin: bool) -> Admission {
     Admission::new(usize::MAX, per_address_max)
 }
 
-async fn serve_tls(stream: TcpStream, visit: Visit, door: Arc<Door>, tls: Arc<Tls>) {
-    let handshake = tls.accept(stream, door.around.limits.handshake_timeout);
+async fn serve_tls(stream: TcpStream, peer: Peer, context: Arc<ServerContext>, tls: Arc<Tls>) {
+    let handshake = tls.accept(stream, context.session.limits.handshake_timeout);
     let accepted = tokio::select! {
         accepted = handshake => accepted,
-        () = door.closing.cancelled() => return,
+        () = context.closing.cancelled() => return,
     };
     match accepted {
         // What the handshake took is given back before the connection's long part.
-        Ok(transport) => Box::pin(serve(transport, visit, door)).await,
+        Ok(transport) => Box::pin(serve(transport, peer, context)).await,
         Err(NoTls::Nothing) => {}
         Err(NoTls::ProxyHeader) => {
-            door.around.metrics.handshakes_refused.add(HandshakeRefusal::BadRequest);
-            door.tell_of_header(&visit);
+            context.session.metrics.handshakes_refused.add(HandshakeRefusal::BadRequest);
+            context.tell_of_header(&peer);
         }
         Err(reason) => {
-            door.around.metrics.handshakes_refused.add(HandshakeRefusal::Tls);
-            debug!(peer = %visit.peer, %reason, "no TLS");
+            context.session.metrics.handshakes_refused.add(HandshakeRefusal::Tls);
+            debug!(peer = %peer.address, %reason, "no TLS");
         }
     }
 }

@@ -15,7 +15,7 @@ use hyper::Request;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::uri::Authority;
 
-use super::visit::Visit;
+use super::peer::Peer;
 use crate::config::{self, AllowedOrigin, Origin};
 
 /// W3C Fetch Metadata: how the page that asks stands to us. Browsers send it where a connection is
@@ -33,8 +33,8 @@ pub struct Origins<'a> {
 }
 
 impl<'a> Origins<'a> {
-    pub fn new(limits: &'a config::ServerConfig, visit: &Visit) -> Self {
-        Self { limits, local: visit.local, is_tls: visit.is_tls }
+    pub fn new(limits: &'a config::ServerConfig, peer: &Peer) -> Self {
+        Self { limits, local: peer.local, is_tls: peer.is_tls }
     }
 
     /// Whether every page is let in.

@@ -11,11 +11,11 @@ use serde_json::json;
 use tracing::warn;
 
 use super::answer::{Answer, json_answer, preflight, refusal, text_answer};
+use super::context::ServerContext;
 use super::cors::Readers;
-use super::door::Door;
 use super::handshake::HandshakeOutcome;
 use super::origin::Origins;
-use super::visit::Visit;
+use super::peer::Peer;
 use super::{api, handshake, path, proxy, status};
 use crate::metrics::HandshakeRefusal;
 use crate::protocol::{ROOT_PATH, STATUS_PATH, Stream, plain};
@@ -49,23 +49,27 @@ enum Resource {
 }
 
 /// Answers a request. Never waits: what takes time is a session in a task of its own.
-pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> HandshakeOutcome {
+pub fn answer(
+    request: &Request<Incoming>,
+    context: &Arc<ServerContext>,
+    peer: Peer,
+) -> HandshakeOutcome {
     if let Some(message) = ambiguity(request) {
-        door.around.metrics.handshakes_refused.add(HandshakeRefusal::BadRequest);
+        context.session.metrics.handshakes_refused.add(HandshakeRefusal::BadRequest);
         let mut answer = refusal(StatusCode::BAD_REQUEST, message);
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        Readers::of(request, Origins::new(&door.around.limits, &visit)).tell(&mut answer);
+        Readers::of(request, Origins::new(&context.session.limits, &peer)).tell(&mut answer);
         return HandshakeOutcome::Answer(answer);
     }
     let is_stream_method = request.method() == Method::GET || request.method() == Method::HEAD;
-    let visit = behind_proxies(request, door, visit);
-    let readers = Readers::of(request, Origins::new(&door.around.limits, &visit));
+    let peer = behind_proxies(request, context, peer);
+    let readers = Readers::of(request, Origins::new(&context.session.limits, &peer));
     let path = plain(request.uri().path());
-    let mut outcome = match find(&path, request, door, &visit) {
+    let mut outcome = match find(&path, request, context, &peer) {
         Some(Resource::Stream(stream)) if is_stream_method && !is_too_long(request) => {
-            handshake::answer(request, stream, door, visit)
+            handshake::answer(request, stream, context, peer)
         }
-        found => HandshakeOutcome::Answer(plain_answer(request, found, door, &visit)),
+        found => HandshakeOutcome::Answer(plain_answer(request, found, context, &peer)),
     };
     if let HandshakeOutcome::Answer(answer) = &mut outcome {
         readers.tell(answer);
@@ -73,24 +77,24 @@ pub fn answer(request: &Request<Incoming>, door: &Arc<Door>, visit: Visit) -> Ha
     outcome
 }
 
-/// The visit as it is behind the proxies that are trusted.
-fn behind_proxies(request: &Request<Incoming>, door: &Door, visit: Visit) -> Visit {
-    let trusted = &door.around.limits.trusted_proxies;
-    if proxy::is_trusted(visit.peer.ip(), trusted) {
-        let client = proxy::client(visit.peer.ip(), request.headers(), trusted);
-        let is_itself = client == visit.peer.ip().to_canonical();
-        let peer = if is_itself { visit.peer } else { SocketAddr::new(client, 0) };
-        return Visit { peer, is_proxied: true, ..visit };
+/// The peer as it is behind the proxies that are trusted.
+fn behind_proxies(request: &Request<Incoming>, context: &ServerContext, peer: Peer) -> Peer {
+    let trusted = &context.session.limits.trusted_proxies;
+    if proxy::is_trusted(peer.address.ip(), trusted) {
+        let client = proxy::client(peer.address.ip(), request.headers(), trusted);
+        let is_itself = client == peer.address.ip().to_canonical();
+        let address = if is_itself { peer.address } else { SocketAddr::new(client, 0) };
+        return Peer { address, is_proxied: true, ..peer };
     }
     if proxy::is_passed_over(request.headers(), trusted) {
-        door.told_of_stranger.call_once(|| {
+        context.told_of_stranger.call_once(|| {
             warn!(
-                peer = %visit.peer.ip(),
+                peer = %peer.address.ip(),
                 "X-Forwarded-* and Forwarded are passed over: the peer is not among server.trusted_proxies"
             );
         });
     }
-    visit
+    peer
 }
 
 /// What a proxy before us could read in another way than we do: the connection ends behind it.
@@ -117,38 +121,38 @@ fn ambiguity(request: &Request<Incoming>) -> Option<&'static str> {
 fn plain_answer(
     request: &Request<Incoming>,
     found: Option<Resource>,
-    door: &Door,
-    visit: &Visit,
+    context: &ServerContext,
+    peer: &Peer,
 ) -> Answer {
     if is_too_long(request) {
-        door.around.metrics.handshakes_refused.add(HandshakeRefusal::TooLong);
+        context.session.metrics.handshakes_refused.add(HandshakeRefusal::TooLong);
         return refusal(StatusCode::URI_TOO_LONG, "this URL is too long: 8 KiB are read");
     }
     let Some(resource) = found else {
-        return nothing_here(request.uri().path(), door, visit);
+        return nothing_here(request.uri().path(), context, peer);
     };
     if request.method() == Method::OPTIONS {
         return preflight();
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         if matches!(resource, Resource::Stream(_)) {
-            door.around.metrics.handshakes_refused.add(HandshakeRefusal::MethodNotAllowed);
+            context.session.metrics.handshakes_refused.add(HandshakeRefusal::MethodNotAllowed);
         }
         let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET is understood here");
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
         return answer;
     }
     match resource {
-        Resource::Root => json_answer(StatusCode::OK, &api::root(request, door, visit)),
-        Resource::ApiRoot => json_answer(StatusCode::OK, &api::api_root(request, door, visit)),
-        Resource::Status => json_answer(StatusCode::OK, &status::status(door)),
+        Resource::Root => json_answer(StatusCode::OK, &api::root(request, context, peer)),
+        Resource::ApiRoot => json_answer(StatusCode::OK, &api::api_root(request, context, peer)),
+        Resource::Status => json_answer(StatusCode::OK, &status::status(context)),
         Resource::Live => json_answer(StatusCode::OK, &json!({ "status": "live" })),
-        Resource::Ready => status::ready(door),
+        Resource::Ready => status::ready(context),
         Resource::Sessions => {
-            let tip = door.around.history.summary().tip;
-            json_answer(StatusCode::OK, &door.sessions.to_json(tip))
+            let tip = context.session.history.summary().tip;
+            json_answer(StatusCode::OK, &context.sessions.to_json(tip))
         }
-        Resource::Metrics => text_answer(status::metrics(door)),
+        Resource::Metrics => text_answer(status::metrics(context)),
         Resource::Stream(_) => unreachable!("bug: a GET of a stream is a handshake's"),
     }
 }
@@ -158,10 +162,10 @@ fn is_too_long(request: &Request<Incoming>) -> bool {
 }
 
 /// Says what may be meant, if anything is near.
-fn nothing_here(asked: &str, door: &Door, visit: &Visit) -> Answer {
+fn nothing_here(asked: &str, context: &ServerContext, peer: &Peer) -> Answer {
     let known: Vec<&str> = RESOURCES
         .iter()
-        .filter(|(_, resource)| is_here(*resource, door, visit))
+        .filter(|(_, resource)| is_here(*resource, context, peer))
         .map(|(path, _)| *path)
         .collect();
     let hint = path::meant(&plain(asked), &known);
@@ -170,22 +174,27 @@ fn nothing_here(asked: &str, door: &Door, visit: &Visit) -> Answer {
 }
 
 /// What is at `plain`, which is the request's path as it is looked up.
-fn find(plain: &str, request: &Request<Incoming>, door: &Door, visit: &Visit) -> Option<Resource> {
+fn find(
+    plain: &str,
+    request: &Request<Incoming>,
+    context: &ServerContext,
+    peer: &Peer,
+) -> Option<Resource> {
     let found = RESOURCES.iter().find(|(path, _)| *path == plain);
-    let (path, resource) = found.filter(|(_, resource)| is_here(*resource, door, visit))?;
+    let (path, resource) = found.filter(|(_, resource)| is_here(*resource, context, peer))?;
     // Where clients are, a proxy in front may keep this path from them, and only as it is written.
-    let is_kept_away = *resource == Resource::Metrics && !visit.is_admin;
+    let is_kept_away = *resource == Resource::Metrics && !peer.is_admin;
     (!is_kept_away || request.uri().path() == *path).then_some(*resource)
 }
 
 /// Whether it is on the listener that was asked.
-fn is_here(resource: Resource, door: &Door, visit: &Visit) -> bool {
+fn is_here(resource: Resource, context: &ServerContext, peer: &Peer) -> bool {
     match resource {
         Resource::Live | Resource::Ready => true,
-        Resource::Metrics => visit.is_admin || !door.has_admin,
-        Resource::Sessions => visit.is_admin,
+        Resource::Metrics => peer.is_admin || !context.has_admin,
+        Resource::Sessions => peer.is_admin,
         Resource::Root | Resource::ApiRoot | Resource::Status | Resource::Stream(_) => {
-            !visit.is_admin
+            !peer.is_admin
         }
     }
 }

@@ -7,7 +7,7 @@ use hyper::header::{self, HeaderValue};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, json_answer};
-use super::door::Door;
+use super::context::ServerContext;
 use crate::history::HistorySummary;
 use crate::metrics::{Label, Metrics};
 use crate::protocol::RefusalBody;
@@ -18,9 +18,9 @@ const GAPS_MAX: usize = 100;
 /// Seconds after which a refused client may try again.
 pub const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-pub fn status(door: &Door) -> Value {
-    let summary = door.around.history.summary();
-    let recorded = door.operator_status.snapshot();
+pub fn status(context: &ServerContext) -> Value {
+    let summary = context.session.history.summary();
+    let recorded = context.operator_status.snapshot();
     let rejected = recorded
         .last_rejected
         .map(|(reason, at)| json!({ "reason": reason.name(), "at": rfc3339(at) }));
@@ -30,7 +30,7 @@ pub fn status(door: &Door) -> Value {
     let silence = recorded.last_silence.map(
         |(after, end, at)| json!({ "after_offset": after, "end_offset": end, "at": rfc3339(at) }),
     );
-    let gaps = door.around.history.gaps(GAPS_MAX);
+    let gaps = context.session.history.gaps(GAPS_MAX);
     let gaps: Vec<_> = gaps
         .into_iter()
         .map(|(from, to)| json!({ "from_height": from, "to_height": to }))
@@ -38,15 +38,15 @@ pub fn status(door: &Door) -> Value {
     json!({
         "software": "Blockcast",
         "version": env!("CARGO_PKG_VERSION"),
-        "state": name(door.readiness.state()),
-        "broker": if door.readiness.is_connected() { "connected" } else { "lost" },
+        "state": name(context.readiness.state()),
+        "broker": if context.readiness.is_connected() { "connected" } else { "lost" },
         "tip_height": summary.tip,
         "tip_at": summary.tip_time.map(rfc3339),
         "first_height": summary.first_height,
-        "broker_first_height": door.around.tickets.first_height(),
+        "broker_first_height": context.session.tickets.first_height(),
         "gaps": gaps,
         "history": { "blocks": summary.blocks, "bytes": summary.bytes },
-        "sessions": door.admission.inside(),
+        "sessions": context.admission.inside(),
         "last_rejected": rejected,
         "last_unreadable": unreadable,
         "last_silence": silence,
@@ -54,8 +54,8 @@ pub fn status(door: &Door) -> Value {
     })
 }
 
-pub fn ready(door: &Door) -> Answer {
-    let state = door.readiness.state();
+pub fn ready(context: &ServerContext) -> Answer {
+    let state = context.readiness.state();
     let status = match state {
         State::Ready => StatusCode::OK,
         State::Warming | State::BrokerLost | State::Unreadable | State::Draining => {
@@ -73,10 +73,10 @@ pub fn ready(door: &Door) -> Answer {
 }
 
 /// The metrics as text; those that are read off the history are read now.
-pub fn metrics(door: &Door) -> String {
-    let metrics = &door.around.metrics;
-    set_history(metrics, door.around.history.summary());
-    metrics.sessions.set(door.admission.inside() as i64);
+pub fn metrics(context: &ServerContext) -> String {
+    let metrics = &context.session.metrics;
+    set_history(metrics, context.session.history.summary());
+    metrics.sessions.set(context.admission.inside() as i64);
     metrics.to_text()
 }
 

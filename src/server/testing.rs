@@ -11,7 +11,7 @@ pub use crate::frame::Framing;
 use crate::metrics::Disconnect;
 pub use crate::protocol::Stream;
 use crate::session::Session;
-pub use crate::session::{Surroundings, Transport};
+pub use crate::session::{SessionContext, Transport};
 
 /// What a client's request says.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct Asking<'a> {
 /// Opens a session, which is placed in the history now; the future serves it.
 pub fn open<T: Transport + 'static>(
     transport: T,
-    around: Arc<Surroundings>,
+    context: Arc<SessionContext>,
     asking: Asking<'_>,
 ) -> impl Future<Output = Disconnect> + Send + 'static {
     let stream = asking.stream;
@@ -35,7 +35,7 @@ pub fn open<T: Transport + 'static>(
     let request = StreamRequest::of(&head, stream, &[]);
     let accepted = request.transport.accept(Readers::Everyone).ok().expect("a transport");
     let asked = request.asked.expect("a query");
-    Session::new(transport, around, asked.session(accepted, None))
+    Session::new(transport, context, asked.session(accepted, None))
 }
 
 impl Asking<'_> {

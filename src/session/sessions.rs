@@ -20,7 +20,7 @@ const NOWHERE: u64 = u64::MAX;
 #[derive(Debug, Default)]
 pub struct Sessions {
     next_id: AtomicU64,
-    inside: Mutex<BTreeMap<u64, Arc<Seen>>>,
+    inside: Mutex<BTreeMap<u64, Arc<SessionStatus>>>,
 }
 
 /// What is to be seen of one session, which alone writes it.
@@ -29,7 +29,7 @@ pub struct Sessions {
 /// one field, in steps of 32 bytes.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Seen {
+pub struct SessionStatus {
     began_at: Instant,
     next_height: AtomicU64,
     messages: AtomicU64,
@@ -41,37 +41,37 @@ pub struct Seen {
 
 /// A session's place in the list, for as long as it is held.
 #[derive(Debug)]
-pub struct Listed {
+pub struct SessionListing {
     sessions: Arc<Sessions>,
     id: u64,
 }
 
 impl Sessions {
-    pub fn list(self: &Arc<Self>, seen: &Arc<Seen>) -> Listed {
+    pub fn list(self: &Arc<Self>, seen: &Arc<SessionStatus>) -> SessionListing {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(id, Arc::clone(seen));
-        Listed { sessions: Arc::clone(self), id }
+        SessionListing { sessions: Arc::clone(self), id }
     }
 
     /// One object per session, the oldest first; `tip` is what they are behind.
     pub fn to_json(&self, tip: Option<u64>) -> Value {
         // Copied first: whoever begins or ends does not wait for the text.
-        let seen: Vec<Arc<Seen>> = self.lock().values().cloned().collect();
+        let seen: Vec<Arc<SessionStatus>> = self.lock().values().cloned().collect();
         seen.iter().map(|seen| seen.to_json(tip)).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Seen>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<SessionStatus>>> {
         self.inside.lock().expect("bug: nothing panics while it holds this lock")
     }
 }
 
-impl Drop for Listed {
+impl Drop for SessionListing {
     fn drop(&mut self) {
         self.sessions.lock().remove(&self.id);
     }
 }
 
-impl Seen {
+impl SessionStatus {
     /// `filter` is as the client's query says it.
     pub fn new(address: IpAddr, stream: Stream, filter: &str) -> Self {
         let filter = &filter[..filter.floor_char_boundary(FILTER_BYTES_MAX)];
@@ -86,7 +86,7 @@ impl Seen {
         }
     }
 
-    pub fn is_at(&self, next_height: u64) {
+    pub fn set_next_height(&self, next_height: u64) {
         self.next_height.store(next_height, Ordering::Relaxed);
     }
 
@@ -124,10 +124,10 @@ mod tests {
     fn a_session_is_listed_as_long_as_it_lasts() {
         let sessions = Arc::new(Sessions::default());
         let address = "192.0.2.1".parse().expect("an address");
-        let seen = Arc::new(Seen::new(address, Stream::Blocks, ""));
+        let seen = Arc::new(SessionStatus::new(address, Stream::Blocks, ""));
         let listed = sessions.list(&seen);
         assert_eq!(sessions.to_json(None)[0]["next_height"], Value::Null);
-        seen.is_at(8);
+        seen.set_next_height(8);
         seen.sent(2, 300);
         let first = &sessions.to_json(Some(10))[0];
         assert_eq!((&first["next_height"], &first["lag_blocks"]), (&json!(8), &json!(3)));

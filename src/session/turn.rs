@@ -4,8 +4,8 @@
 //! Nothing is queued here. Blocks are borrowed from the history for the length of one write and let
 //! go, so that a client which stops reading keeps no block alive. Never waits on another session.
 
+mod announcing;
 mod clock;
-mod telling;
 mod writing;
 
 use std::hint::black_box;
@@ -23,7 +23,7 @@ use super::close;
 use super::inbound::{Fault, Heard, Inbound};
 use super::liveness::Liveness;
 use super::pass::Pass;
-use super::sessions::Seen;
+use super::sessions::SessionStatus;
 use super::source::BlockSource;
 use super::subscription::{Part, Subscription};
 use super::transport::Transport;
@@ -45,7 +45,7 @@ const TURN_READS_MAX: usize = 16;
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What every session looks at.
-pub struct Surroundings {
+pub struct SessionContext {
     pub limits: config::ServerConfig,
     pub history: Arc<History>,
     pub tickets: Arc<Tickets>,
@@ -93,13 +93,13 @@ pub type Refuse = fn(&Cause, &Start, &[u8]) -> Vec<u8>;
 /// any of it, and each line that is fetched costs as much as a hundred instructions.
 #[repr(C)]
 pub struct Session<T> {
-    around: Arc<Surroundings>,
+    context: Arc<SessionContext>,
     source: BlockSource,
     writer: Writer,
     /// None for a subscription that needs none.
     selection: Option<Box<Selection>>,
     /// Where others see how far it is.
-    seen: Option<Arc<Seen>>,
+    status: Option<Arc<SessionStatus>>,
     pass: Option<Pass>,
     began_at: Instant,
     /// Whether the timer wakes this task when [`Liveness`] is due.
@@ -145,7 +145,7 @@ enum Turn {
 }
 
 impl<T: Transport> Session<T> {
-    pub fn new(transport: T, around: Arc<Surroundings>, wanted: SessionRequest) -> Self {
+    pub fn new(transport: T, context: Arc<SessionContext>, wanted: SessionRequest) -> Self {
         let now = Instant::now();
         let SessionRequest {
             subscription,
@@ -157,7 +157,7 @@ impl<T: Transport> Session<T> {
             head,
         } = wanted;
         let inbound = (subscription.wire == Framing::WebSocket).then(|| {
-            let message_bytes_max = around.limits.max_message_bytes.as_u64();
+            let message_bytes_max = context.limits.max_message_bytes.as_u64();
             Inbound::new(message_bytes_max, subscription.is_compressed)
         });
         let part = Part { first_event: 0, is_limited: messages_max.is_some() };
@@ -166,17 +166,17 @@ impl<T: Transport> Session<T> {
             Head::Now(head) => (head, None),
             Head::WhenBegun(head) => (Vec::new(), Some(head)),
         };
-        let (history, tickets) = (Arc::clone(&around.history), Arc::clone(&around.tickets));
+        let (history, tickets) = (Arc::clone(&context.history), Arc::clone(&context.tickets));
         let is_resumed = start != Start::Live;
         let has_selection = subscription.filter.is_some() || subscription.is_batch;
         let mut source = BlockSource::new(history, tickets, required, until_height);
         source.look_for(start, fallback);
         let mut session = Self {
-            around,
+            context,
             source,
             writer: Writer::new(subscription, messages_max, head_now),
             selection: has_selection.then(Box::default),
-            seen: None,
+            status: None,
             pass,
             began_at: now,
             is_timer_set: false,
@@ -197,7 +197,12 @@ impl<T: Transport> Session<T> {
     }
 
     /// A session that is only opened to tell why it is refused.
-    pub fn refused(transport: T, around: Arc<Surroundings>, cause: &Cause, head: Vec<u8>) -> Self {
+    pub fn refused(
+        transport: T,
+        context: Arc<SessionContext>,
+        cause: &Cause,
+        head: Vec<u8>,
+    ) -> Self {
         let wanted = SessionRequest {
             subscription: Subscription::plain(Stream::Transactions),
             until_height: None,
@@ -207,18 +212,18 @@ impl<T: Transport> Session<T> {
             pass: None,
             head: Head::Now(head),
         };
-        let mut session = Self::new(transport, around, wanted);
+        let mut session = Self::new(transport, context, wanted);
         session.close(cause);
         session
     }
 
     /// Shows in `seen` how far it is, from now on.
-    pub fn show_in(&mut self, seen: Arc<Seen>) {
-        self.seen = Some(seen);
+    pub fn show_in(&mut self, seen: Arc<SessionStatus>) {
+        self.status = Some(seen);
     }
 
     pub fn metrics(&self) -> &Metrics {
-        &self.around.metrics
+        &self.context.metrics
     }
 
     /// One turn: what the client sent, the clock, what there is for it; then it waits for any of these.
@@ -230,8 +235,8 @@ impl<T: Transport> Session<T> {
                 (self.is_timer_set, self.is_read_set) = (false, false);
             }
             let turn = self.turn(cx);
-            if let Some(seen) = self.seen.as_ref().filter(|_| !self.source.is_looking()) {
-                seen.is_at(self.source.cursor().next_height());
+            if let Some(seen) = self.status.as_ref().filter(|_| !self.source.is_looking()) {
+                seen.set_next_height(self.source.cursor().next_height());
             }
             match turn {
                 Turn::Ended(disconnect) => return Poll::Ready(disconnect),
@@ -256,7 +261,7 @@ impl<T: Transport> Session<T> {
 
     /// Asks for the memory of a turn all at once, where one line after the other would be waited for.
     fn fetch(&self) {
-        let seen = self.seen.as_ref().map(|seen| seen.next_height());
+        let seen = self.status.as_ref().map(|seen| seen.next_height());
         let own =
             (self.source.cursor().next(), self.liveness.due_at(), self.began_at, self.is_read_set);
         black_box((own, seen, self.transport.may_be_read()));

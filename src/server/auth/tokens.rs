@@ -75,11 +75,11 @@ impl Tokens {
     /// others. Returns how many that were.
     pub fn take_over(&mut self, old: &Self) -> usize {
         let mut places: HashMap<[u8; 32], usize> =
-            self.0.iter().enumerate().map(|(place, token)| (token.hash, place)).collect();
+            self.0.iter().enumerate().map(|(slot, token)| (token.hash, slot)).collect();
         let mut revoked = 0;
         for token in &old.0 {
             match places.remove(&token.hash) {
-                Some(place) => self.0[place] = Arc::clone(token),
+                Some(slot) => self.0[slot] = Arc::clone(token),
                 None => {
                     token.revoked.store(true, Ordering::Release);
                     revoked += 1;

@@ -15,7 +15,7 @@ impl<T: Transport> Session<T> {
         // Who was let in may be put out, and a drain begin, at any time.
         now >= self.liveness.due_at()
             || self.pass.is_some()
-            || self.around.drain.has_begun()
+            || self.context.drain.has_begun()
             || self.is_owed_a_message_end()
     }
 
@@ -42,22 +42,22 @@ impl<T: Transport> Session<T> {
     }
 
     /// Takes note that the socket takes nothing.
-    pub(super) fn is_blocked(&mut self) {
+    pub(super) fn note_blocked(&mut self) {
         if !self.liveness.is_blocked() {
             let now = Instant::now();
             self.liveness.block(now);
-            self.look_by(now + self.around.limits.write_stall_timeout);
+            self.look_by(now + self.context.limits.write_stall_timeout);
         }
     }
 
     /// Takes note that the socket takes bytes, for which its client must have made room.
-    pub(super) fn is_unblocked(&mut self) {
+    pub(super) fn note_unblocked(&mut self) {
         self.liveness.unblock(Instant::now);
     }
 
     fn do_what_is_due(&mut self, now: Instant) -> Option<Disconnect> {
-        let limits = &self.around.limits;
-        if self.around.drain.is_over() {
+        let limits = &self.context.limits;
+        if self.context.drain.is_over() {
             self.transport.reset_on_drop();
             return Some(self.closing.map_or(Disconnect::Drained, |closing| closing.disconnect));
         }
@@ -73,13 +73,13 @@ impl<T: Transport> Session<T> {
             return Some(Disconnect::Stalled);
         }
         if self.drained_at.is_none() {
-            self.drained_at = self.around.drain.draw_close_time();
+            self.drained_at = self.context.drain.draw_close_time();
         }
         if self.source.deadline().is_some_and(|at| now >= at) {
             self.begin(now);
         }
-        let is_silent = self.liveness.wants_heartbeat(now, &self.around.limits);
-        if is_silent && self.is_told_of_life() {
+        let is_silent = self.liveness.wants_heartbeat(now, &self.context.limits);
+        if is_silent && self.has_heartbeats() {
             self.beat(now);
         }
         if self.is_owed_a_message_end() {
@@ -94,7 +94,7 @@ impl<T: Transport> Session<T> {
         } else if self.inbound.is_none() {
             // Its heartbeats are unanswered; TCP's own timeout finds a peer that is gone.
         } else {
-            let limits = &self.around.limits;
+            let limits = &self.context.limits;
             match self.liveness.silence(now, limits) {
                 ClientSilence::Short => {}
                 ClientSilence::Long => {
@@ -109,12 +109,12 @@ impl<T: Transport> Session<T> {
 
     /// When [`Self::look_at_clock`] has something to do next.
     fn deadline(&self) -> Instant {
-        let limits = &self.around.limits;
+        let limits = &self.context.limits;
         if let Some(closing) = self.closing {
             return closing.until;
         }
         let signs =
-            LifeSigns { has_pings: self.inbound.is_some(), has_heartbeats: self.is_told_of_life() };
+            LifeSigns { has_pings: self.inbound.is_some(), has_heartbeats: self.has_heartbeats() };
         let silent_at = self.liveness.deadline(signs, limits);
         let expires_at = self.pass.as_ref().and_then(|pass| pass.until);
         [silent_at, expires_at, self.drained_at, self.source.deadline()]
@@ -130,7 +130,7 @@ impl<T: Transport> Session<T> {
     }
 
     /// Whether silence towards this client is broken by a heartbeat.
-    pub(super) fn is_told_of_life(&self) -> bool {
+    pub(super) fn has_heartbeats(&self) -> bool {
         self.inbound.is_none() || self.writer.subscription().has_control
     }
 

@@ -61,8 +61,8 @@ fn refuse(cause: &Cause, position: &Start, common_lines: &[u8]) -> Vec<u8> {
     [head.as_bytes(), common_lines, cause.reason(position).as_bytes()].concat()
 }
 
-fn surroundings(history: Arc<History>, tickets: Tickets) -> Arc<Surroundings> {
-    Arc::new(Surroundings {
+fn surroundings(history: Arc<History>, tickets: Tickets) -> Arc<SessionContext> {
+    Arc::new(SessionContext {
         limits: config::ServerConfig::default(),
         history,
         tickets: Arc::new(tickets),
@@ -73,7 +73,7 @@ fn surroundings(history: Arc<History>, tickets: Tickets) -> Arc<Surroundings> {
 
 /// A session over an in-memory pipe that holds `pipe_bytes`, under paused time.
 struct Bench {
-    around: Arc<Surroundings>,
+    context: Arc<SessionContext>,
     session: JoinHandle<Disconnect>,
     client: DuplexStream,
 }
@@ -100,11 +100,11 @@ impl Bench {
         pipe_bytes: usize,
         wanted: SessionRequest,
     ) -> Self {
-        let around = surroundings(history, tickets);
+        let context = surroundings(history, tickets);
         let (client, server) = duplex(pipe_bytes);
-        let session = Session::new(server, Arc::clone(&around), wanted);
+        let session = Session::new(server, Arc::clone(&context), wanted);
         let session = tokio::spawn(session);
-        Self { around, session, client }
+        Self { context, session, client }
     }
 
     /// The next whole frame: its first byte and payload.
@@ -149,12 +149,12 @@ async fn blocks_arrive_as_they_are_appended() {
     for height in 1..=3 {
         let block = block(height, 2);
         let payloads = [block.payload(0).to_vec(), block.payload(1).to_vec()];
-        bench.around.history.append(block);
+        bench.context.history.append(block);
         for payload in payloads {
             assert_eq!(bench.frame().await, (0x81, payload));
         }
     }
-    assert_eq!(bench.around.metrics.sent_messages.get(), 6);
+    assert_eq!(bench.context.metrics.sent_messages.get(), 6);
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,9 +168,9 @@ async fn pings_are_answered_and_messages_ignored() {
 #[tokio::test(start_paused = true)]
 async fn pings_without_end_into_a_blocked_client_are_owed_a_pong_or_two() {
     const PINGS: u32 = 100_000;
-    let Bench { around, session, client } = Bench::new(usize::MAX, 10);
+    let Bench { context, session, client } = Bench::new(usize::MAX, 10);
     let expected = block(1, 1).payload(0).to_vec();
-    around.history.append(block(1, 1));
+    context.history.append(block(1, 1));
     tokio::task::yield_now().await;
     let (mut reader, mut writer) = tokio::io::split(client);
     let ping = |number: u32| [&[0x89, 0x84, 0, 0, 0, 0], &number.to_be_bytes()[..]].concat();
@@ -199,7 +199,7 @@ async fn a_silent_client_is_pinged_and_closed_but_any_sign_of_life_counts() {
     bench.send(0x81, b"not a pong, but alive").await;
     assert_eq!(bench.frame().await, (0x89, vec![]));
     assert_eq!(began.elapsed().as_secs(), 50);
-    bench.around.history.append(block(7, 0));
+    bench.context.history.append(block(7, 0));
     let (code, reason, disconnect) = bench.close().await;
     assert_eq!((code, reason.as_str(), disconnect), (1001, "after=7 no pong", Disconnect::NoPong));
     assert_eq!(began.elapsed().as_secs(), 60, "server.pong_timeout");
@@ -232,7 +232,7 @@ async fn a_client_whose_own_limit_a_message_passes_is_told_apart_from_others() {
 #[tokio::test(start_paused = true)]
 async fn a_close_by_a_client_that_does_not_read_is_heard_at_once() {
     let mut bench = Bench::new(usize::MAX, 10);
-    bench.around.history.append(block(1, 1));
+    bench.context.history.append(block(1, 1));
     tokio::task::yield_now().await;
     let began = Instant::now();
     bench.send(0x88, &3000_u16.to_be_bytes()).await;
@@ -279,12 +279,12 @@ async fn a_client_whose_next_block_has_left_is_closed_as_too_slow() {
     let first = block(1, 1);
     let mut bench = Bench::new(1, first.events.len());
     let payload = first.payload(0).to_vec();
-    bench.around.history.append(first);
-    while bench.around.metrics.sent_messages.get() < 1 {
+    bench.context.history.append(first);
+    while bench.context.metrics.sent_messages.get() < 1 {
         tokio::task::yield_now().await;
     }
-    bench.around.history.append(block(2, 1));
-    bench.around.history.append(block(3, 1));
+    bench.context.history.append(block(2, 1));
+    bench.context.history.append(block(3, 1));
     assert_eq!(bench.frame().await, (0x81, payload));
     let (code, reason, disconnect) = bench.close().await;
     assert_eq!((code, reason.as_str(), disconnect), (4008, "after=1 too slow", Disconnect::Slow));
@@ -293,9 +293,9 @@ async fn a_client_whose_next_block_has_left_is_closed_as_too_slow() {
 #[tokio::test(start_paused = true)]
 async fn a_client_cut_in_mid_frame_sees_the_end_and_no_half_truth() {
     let mut bench = Bench::new(1, 10);
-    bench.around.history.append(block(1, 1));
+    bench.context.history.append(block(1, 1));
     tokio::task::yield_now().await;
-    bench.around.history.append(block(2, 1));
+    bench.context.history.append(block(2, 1));
     let mut seen = Vec::new();
     bench.client.read_to_end(&mut seen).await.expect("the end");
     assert_eq!(seen, block(1, 1).events[..10], "a part of the frame, then nothing");
@@ -306,7 +306,7 @@ async fn a_client_cut_in_mid_frame_sees_the_end_and_no_half_truth() {
 async fn a_write_without_progress_is_cut_after_its_timeout() {
     let bench = Bench::new(usize::MAX, 10);
     let began = Instant::now();
-    bench.around.history.append(block(1, 1));
+    bench.context.history.append(block(1, 1));
     assert_eq!(bench.session.await.expect("ended"), Disconnect::Stalled);
     assert_eq!(began.elapsed().as_secs(), 30, "server.write_stall_timeout");
 }
@@ -314,7 +314,7 @@ async fn a_write_without_progress_is_cut_after_its_timeout() {
 #[tokio::test(start_paused = true)]
 async fn what_a_client_read_while_the_process_stood_still_counts() {
     let mut bench = Bench::new(usize::MAX, 16);
-    bench.around.history.append(block(1, 1));
+    bench.context.history.append(block(1, 1));
     let expected = block(1, 1).events;
     let mut seen = vec![0; expected.len()];
     bench.client.read_exact(&mut seen[..1]).await.expect("the first byte");
@@ -329,7 +329,7 @@ async fn what_a_client_read_while_the_process_stood_still_counts() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_that_makes_progress_is_not_cut() {
     let mut bench = Bench::new(usize::MAX, 10);
-    bench.around.history.append(block(1, 1));
+    bench.context.history.append(block(1, 1));
     let expected = block(1, 1).events;
     for byte in &expected[..expected.len() - 10] {
         tokio::time::sleep(Duration::from_secs(7)).await;
@@ -347,7 +347,7 @@ async fn a_socket_that_takes_a_byte_at_a_time_gets_whole_frames_and_pongs_betwee
         let history = Arc::new(History::new(usize::MAX));
         tokio::spawn(crate::encoder::run(Arc::clone(&history), CancellationToken::new()));
         // A pipe of one byte in either direction.
-        let Bench { around, session, client } =
+        let Bench { context, session, client } =
             Bench::of(history, 1, wanted(query, Way::WebSocket));
         let blocks = [block(1, 4), block(2, 0), block(3, 3), block(4, 1)];
         let payloads = |block: &EncodedBlock| -> Vec<Vec<u8>> {
@@ -356,7 +356,7 @@ async fn a_socket_that_takes_a_byte_at_a_time_gets_whole_frames_and_pongs_betwee
         };
         let expected = blocks.iter().flat_map(payloads).collect::<Vec<_>>();
         for block in blocks {
-            around.history.append(block);
+            context.history.append(block);
         }
         let (mut reader, mut writer) = tokio::io::split(client);
         // As many pings as go through, each with its number.
@@ -384,11 +384,11 @@ async fn a_socket_that_takes_a_byte_at_a_time_gets_whole_frames_and_pongs_betwee
 #[tokio::test(start_paused = true)]
 async fn a_drain_closes_within_its_time_and_tells_the_place() {
     let mut bench = Bench::new(usize::MAX, 1 << 20);
-    bench.around.history.append(block(5, 1));
+    bench.context.history.append(block(5, 1));
     bench.frame().await;
     let began = Instant::now();
-    bench.around.drain.begin(Duration::from_secs(20));
-    bench.around.history.wake_readers();
+    bench.context.drain.begin(Duration::from_secs(20));
+    bench.context.history.wake_readers();
     let (code, reason, disconnect) = bench.close().await;
     assert_eq!(
         (code, reason.as_str(), disconnect),
@@ -400,10 +400,10 @@ async fn a_drain_closes_within_its_time_and_tells_the_place() {
 #[tokio::test(start_paused = true)]
 async fn a_blocked_client_is_still_drained() {
     let bench = Bench::new(usize::MAX, 10);
-    bench.around.history.append(block(1, 1));
+    bench.context.history.append(block(1, 1));
     tokio::task::yield_now().await;
-    bench.around.drain.begin(Duration::from_secs(1));
-    bench.around.history.wake_readers();
+    bench.context.drain.begin(Duration::from_secs(1));
+    bench.context.history.wake_readers();
     let began = Instant::now();
     assert_eq!(bench.session.await.expect("ended"), Disconnect::Drained);
     assert!(began.elapsed() <= Duration::from_secs(1) + CLOSE_TIMEOUT);
@@ -412,9 +412,9 @@ async fn a_blocked_client_is_still_drained() {
 #[tokio::test(start_paused = true)]
 async fn another_chain_is_told() {
     let mut bench = Bench::new(usize::MAX, 1 << 20);
-    bench.around.history.append(block(5, 1));
+    bench.context.history.append(block(5, 1));
     bench.frame().await;
-    bench.around.history.start_over();
+    bench.context.history.start_over();
     let (code, reason, disconnect) = bench.close().await;
     assert_eq!((code, reason.as_str()), (4010, "from_height=oldest another chain"));
     assert_eq!(disconnect, Disconnect::Reset);
@@ -440,12 +440,12 @@ async fn a_client_that_never_stops_sending_still_gets_its_blocks_and_its_close()
     });
     let block = block(3, 1);
     let expected = block.events.clone();
-    bench.around.history.append(block);
+    bench.context.history.append(block);
     let mut seen = vec![0; expected.len()];
     reader.read_exact(&mut seen).await.expect("the block");
     assert_eq!(seen, expected);
-    bench.around.drain.begin(Duration::ZERO);
-    bench.around.history.wake_readers();
+    bench.context.drain.begin(Duration::ZERO);
+    bench.context.history.wake_readers();
     let mut close = [0; 4];
     reader.read_exact(&mut close).await.expect("the close");
     assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, 1001));
@@ -467,10 +467,10 @@ async fn a_close_followed_at_once_by_the_end_is_still_answered() {
 async fn thousands_of_empty_blocks_are_passed_on_the_way_to_one_with_events() {
     let mut bench = Bench::new(usize::MAX, 1 << 20);
     for height in 1..=5_000 {
-        bench.around.history.append(block(height, 0));
+        bench.context.history.append(block(height, 0));
     }
     let last = block(5_001, 1);
     let payload = last.payload(0).to_vec();
-    bench.around.history.append(last);
+    bench.context.history.append(last);
     assert_eq!(bench.frame().await, (0x81, payload));
 }

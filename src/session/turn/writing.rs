@@ -127,10 +127,10 @@ impl<T: Transport> Session<T> {
                     return Poll::Ready(Ok(Look::Nothing));
                 }
                 if self.transport.poll_writable(cx).is_pending() {
-                    self.is_blocked();
+                    self.note_blocked();
                     return Poll::Pending;
                 }
-                self.is_unblocked();
+                self.note_unblocked();
                 self.source.resume();
                 Poll::Ready(Ok(Look::Again))
             }
@@ -180,7 +180,7 @@ impl<T: Transport> Session<T> {
                 }
                 Poll::Ready(_) => return Poll::Ready(Err(self.lost())),
                 Poll::Pending => {
-                    self.is_blocked();
+                    self.note_blocked();
                     return Poll::Pending;
                 }
             }
@@ -208,7 +208,7 @@ impl<T: Transport> Session<T> {
     }
 
     fn take_note(&mut self, views: &mut Views<'_>, written: usize, lag: Lag) {
-        let metrics = &self.around.metrics;
+        let metrics = &self.context.metrics;
         let began_at = self.began_at.into_std();
         // What is read back was appended to a history of its own, and only just.
         let is_shared = self.source.is_shared();
@@ -222,15 +222,15 @@ impl<T: Transport> Session<T> {
         self.source.wrote();
         metrics.sent_messages.inc_by(messages as u64);
         metrics.sent_bytes.inc_by(written as u64);
-        if let Some(seen) = &self.seen {
+        if let Some(seen) = &self.status {
             seen.sent(messages as u64, written as u64);
         }
         if is_shared && lag.blocks_behind > 0 {
             metrics.session_lag_blocks.observe((lag.blocks_behind - 1) as f64);
         }
-        if self.is_told_of_life() && messages > 0 {
+        if self.has_heartbeats() && messages > 0 {
             self.liveness.tell(Instant::now());
         }
-        self.is_unblocked();
+        self.note_unblocked();
     }
 }

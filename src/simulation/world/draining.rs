@@ -18,7 +18,7 @@ impl World {
     pub(super) fn drain(&mut self) {
         self.is_draining = true;
         let spread = Duration::from_millis(self.random.u64(0..SPREAD_MS_MAX));
-        self.replica.around.drain.begin(spread);
+        self.replica.context.drain.begin(spread);
         self.replica.history.wake_readers();
     }
 
@@ -28,7 +28,7 @@ impl World {
         if !is_of_newest || self.queue.iter().any(|it| matches!(it, Queued::Begin)) {
             return;
         }
-        self.replica.around.drain.end();
+        self.replica.context.drain.end();
         self.replica.history.wake_readers();
         for _ in 0..TURNS_MAX {
             yield_now().await;

@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::operator_status::OperatorStatus;
 use crate::pipeline::{Pipeline, PipelineContext};
 use crate::readiness::Readiness;
-use crate::server::testing::Surroundings;
+use crate::server::testing::SessionContext;
 use crate::shutdown::Drain;
 use crate::tickets::Tickets;
 
@@ -28,7 +28,7 @@ pub struct Settings {
 
 pub struct Replica {
     pub history: Arc<History>,
-    pub around: Arc<Surroundings>,
+    pub context: Arc<SessionContext>,
     /// Sender: the world. Receiver: the pipeline. Bound: 1; the world waits in its queue.
     pub inputs: mpsc::Sender<Input>,
     pipeline: JoinHandle<()>,
@@ -45,7 +45,7 @@ impl Replica {
         amqp.dead_letter.exchange = None;
         let history = Arc::new(History::new(history_bytes_max));
         let metrics = Arc::new(Metrics::new());
-        let around = Arc::new(Surroundings {
+        let context = Arc::new(SessionContext {
             limits: config::ServerConfig::default(),
             history: Arc::clone(&history),
             tickets: Arc::new(Tickets::none()),
@@ -76,7 +76,7 @@ impl Replica {
         let (inputs, taken) = mpsc::channel(1);
         let pipeline = tokio::spawn(pipeline.run(taken, shutdown.clone()));
         let encoder = tokio::spawn(encode(Arc::clone(&history), random));
-        Self { history, around, inputs, pipeline, encoder, shutdown, _source: source }
+        Self { history, context, inputs, pipeline, encoder, shutdown, _source: source }
     }
 
     pub fn check_runs(&self) {

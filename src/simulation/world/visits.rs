@@ -92,7 +92,7 @@ impl World {
         let Taste { stream, wire, is_compressed, .. } = self.clients[at].taste;
         let last_event_id = drawn.last_event_id.as_deref();
         let asking = Asking { stream, query: &query, wire, is_compressed, last_event_id };
-        let session = tokio::spawn(open(server_end, self.replica.around.clone(), asking));
+        let session = tokio::spawn(open(server_end, self.replica.context.clone(), asking));
         let now = self.now();
         let events = (wire == Framing::EventStream).then(EventStream::new);
         let has_fallback = drawn.has_fallback;

@@ -9,7 +9,7 @@ use blockcast::history::History;
 use blockcast::metrics::Metrics;
 use blockcast::operator_status::OperatorStatus;
 use blockcast::readiness::Readiness;
-use blockcast::server::{Server, Sources};
+use blockcast::server::{Server, ServerParts};
 use blockcast::shutdown::Drain;
 use blockcast::tickets::Tickets;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,7 +39,7 @@ impl Served {
         (limits.drain_delay, limits.drain) = (Duration::ZERO, Duration::ZERO);
         let readiness = Arc::new(Readiness::new(DEADLINE));
         readiness.set_warm(true);
-        let sources = Sources {
+        let sources = ServerParts {
             history: Arc::new(History::new(usize::MAX)),
             tickets: Arc::new(Tickets::none()),
             metrics: Arc::new(Metrics::new()),

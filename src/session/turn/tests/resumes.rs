@@ -112,11 +112,11 @@ async fn control_messages_stand_where_they_belong() {
     ];
     assert_eq!(bench.texts(expected.len()).await, expected);
     let silent_since = Instant::now();
-    bench.around.history.fill(block(6, 1));
+    bench.context.history.fill(block(6, 1));
     assert_eq!(bench.texts(1).await, ["filled 6"]);
     assert_eq!(bench.texts(1).await, ["heartbeat 8"]);
     assert_eq!(silent_since.elapsed().as_secs(), 15, "server.heartbeat_interval");
-    bench.around.history.append(block(9, 0));
+    bench.context.history.append(block(9, 0));
     assert_eq!(bench.texts(1).await, ["block 9"], "an empty block ends too");
 }
 
@@ -131,8 +131,8 @@ async fn a_filter_lets_through_what_matches_and_its_client_hears_how_far_it_is()
     let query = format!("transaction_id={:064x}&batch=block&limit=2", 1);
     let mut bench = Bench::asked(history_with_gap(3..=4, (0, 0)), Way::WebSocket, &query);
     for size in [1, 2, 5] {
-        let height = bench.around.history.summary().tip.expect("a tip") + 1;
-        bench.around.history.append(block(height, size));
+        let height = bench.context.history.summary().tip.expect("a tip") + 1;
+        bench.context.history.append(block(height, size));
     }
     assert_eq!(bench.texts(2).await, ["batch 6 of 1", "batch 7 of 1"]);
     assert_eq!(bench.close().await.1, "after=7 done");
@@ -142,16 +142,16 @@ async fn a_filter_lets_through_what_matches_and_its_client_hears_how_far_it_is()
 async fn the_next_height_is_waited_for_and_one_further_up_for_a_while() {
     let mut bench = Bench::asked(history_with_gap(3..=9, (5, 6)), Way::WebSocket, "from_height=10");
     tokio::time::sleep(Duration::from_secs(24)).await;
-    bench.around.history.append(block(10, 1));
+    bench.context.history.append(block(10, 1));
     assert_eq!(bench.texts(1).await, ["10.0"]);
 
     let query = "from_height=12&control=true";
     let mut bench = Bench::asked(history_with_gap(3..=9, (5, 6)), Way::WebSocket, query);
     tokio::time::sleep(Duration::from_secs(9)).await;
-    bench.around.history.append(block(10, 1));
-    bench.around.history.append(block(11, 1));
+    bench.context.history.append(block(10, 1));
+    bench.context.history.append(block(11, 1));
     assert_eq!(bench.texts(1).await, ["position 11 3 11"]);
-    bench.around.history.append(block(12, 1));
+    bench.context.history.append(block(12, 1));
     assert_eq!(bench.texts(1).await, ["12.0"]);
 
     let began = Instant::now();
@@ -233,7 +233,7 @@ async fn an_event_stream_whose_start_is_far_off_is_kept_alive() {
     bench.client.read_exact(&mut seen).await.expect("text");
     assert_eq!(String::from_utf8_lossy(&seen), String::from_utf8_lossy(expected));
     assert_eq!(began.elapsed().as_secs(), 30, "twice server.heartbeat_interval");
-    bench.around.history.append(block(7, 1));
+    bench.context.history.append(block(7, 1));
     let expected = "id: 7.0\n";
     let mut seen = vec![0; expected.len()];
     bench.client.read_exact(&mut seen).await.expect("text");
@@ -258,7 +258,7 @@ async fn who_waits_for_the_block_it_begins_in_is_told_of_life_and_not_sent_back(
         let mut bench = Bench::asked(history(), Way::EventStream, query);
         let began = Instant::now();
         tokio::time::sleep(Duration::from_secs(31)).await;
-        bench.around.history.append(block(5, 2));
+        bench.context.history.append(block(5, 2));
         let mut seen = vec![0; expected.len()];
         bench.client.read_exact(&mut seen).await.expect("text");
         assert_eq!(String::from_utf8_lossy(&seen), expected, "{query}");
@@ -266,7 +266,7 @@ async fn who_waits_for_the_block_it_begins_in_is_told_of_life_and_not_sent_back(
     }
     let mut bench = Bench::asked(history(), Way::WebSocket, "after=5.0&control=true");
     assert_eq!(bench.texts(2).await, ["position 5 3 4", "heartbeat 4"]);
-    bench.around.history.append(block(5, 2));
+    bench.context.history.append(block(5, 2));
     assert_eq!(bench.texts(2).await, ["5.1", "block 5"]);
 }
 
@@ -274,7 +274,7 @@ async fn who_waits_for_the_block_it_begins_in_is_told_of_life_and_not_sent_back(
 async fn another_chain_makes_a_browser_forget_its_place() {
     let mut bench = Bench::asked(history_with_gap(3..=4, (0, 0)), Way::EventStream, "");
     tokio::time::sleep(Duration::from_secs(16)).await;
-    bench.around.history.start_over();
+    bench.context.history.start_over();
     let mut text = String::new();
     bench.client.read_to_string(&mut text).await.expect("text");
     let end = "id: \nevent: close\ndata: {\"type\": \"close\", \"code\": 4010, \
@@ -290,7 +290,7 @@ async fn an_end_is_not_reached_while_the_start_is_looked_for() {
     let wanted = wanted("from_height=oldest&until_height=3&control=true", Way::WebSocket);
     let mut bench = Bench::with(history, tickets, 1 << 20, wanted);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    bench.around.tickets.set_first_height(Some(3));
+    bench.context.tickets.set_first_height(Some(3));
     assert_eq!(bench.texts(4).await, ["position 2 3 9", "3.0", "3.1", "block 3"]);
     let (code, reason, _) = bench.close().await;
     assert_eq!((code, reason.as_str()), (1000, "after=3 done"));

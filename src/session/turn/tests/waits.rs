@@ -35,8 +35,8 @@ async fn a_wait_for_a_height_of_a_chain_that_is_gone_is_not_looked_at_all_the_ti
     let bench = Bench::of(chain(3..=9), 1 << 20, wanted("", Way::WebSocket));
     let (_client, server) = duplex(1 << 20);
     let wanted = wanted("from_height=12", Way::WebSocket);
-    let mut session = Session::new(server, Arc::clone(&bench.around), wanted);
-    bench.around.history.start_over();
+    let mut session = Session::new(server, Arc::clone(&bench.context), wanted);
+    bench.context.history.start_over();
     tokio::time::advance(Duration::from_secs(11)).await;
     assert!(session.look_at_clock(Instant::now()).is_none());
     assert!(session.liveness.due_at() > Instant::now(), "else its task never sleeps");
@@ -54,8 +54,8 @@ async fn who_is_closed_before_the_start_is_found_is_told_what_it_asked_for() {
     ] {
         let (bench, _requests) = deep(&query, 1 << 20);
         settle().await;
-        bench.around.drain.begin(Duration::ZERO);
-        bench.around.history.wake_readers();
+        bench.context.drain.begin(Duration::ZERO);
+        bench.context.history.wake_readers();
         let (code, reason, _) = bench.close().await;
         assert_eq!((code, reason), (1001, format!("{place} draining")), "{query}");
     }
@@ -64,9 +64,9 @@ async fn who_is_closed_before_the_start_is_found_is_told_what_it_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn a_start_that_is_not_to_be_had_is_counted_once() {
     let bench = Bench::of(chain(3..=9), 1 << 20, wanted("from_height=2", Way::WebSocket));
-    let around = Arc::clone(&bench.around);
+    let context = Arc::clone(&bench.context);
     assert_eq!(bench.close().await.0, 4009);
-    assert_eq!(around.metrics.resumes.get(ResumeOutcome::NotAvailable), 1);
+    assert_eq!(context.metrics.resumes.get(ResumeOutcome::NotAvailable), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,7 +77,7 @@ async fn new_blocks_are_no_life_of_a_client_that_reads_nothing() {
     request.history().append(block(1, 1));
     let brief = Duration::from_millis(100);
     while tokio::time::timeout(brief, request.progressed()).await.is_ok() {}
-    bench.around.history.append(block(21, 1));
+    bench.context.history.append(block(21, 1));
     assert!(tokio::time::timeout(brief, request.progressed()).await.is_err());
 }
 
@@ -162,7 +162,7 @@ impl Transport for Unread {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_of_a_message() {
     let (tickets, mut requests) = Tickets::new();
-    let around = Surroundings {
+    let context = SessionContext {
         limits: config::ServerConfig::default(),
         history: chain(10..=20),
         tickets: Arc::new(tickets),
@@ -171,7 +171,7 @@ async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_
     };
     let wanted = wanted("from_height=1", Way::WebSocket);
     let transport = Unread { left: 10, turn: None };
-    let mut session = Session::new(transport, Arc::new(around), wanted);
+    let mut session = Session::new(transport, Arc::new(context), wanted);
     let turn = requests.take().expect("a reading");
     turn.history().append(block(1, 1));
     turn.set_state(crate::tickets::TicketState::Reading);
@@ -186,7 +186,7 @@ async fn a_client_that_reads_nothing_is_cut_though_its_turn_ended_in_the_middle_
 async fn who_wants_the_oldest_gets_what_is_the_oldest_when_its_turn_comes() {
     for query in ["from_height=oldest&control=true", "from_height=-1000&control=true"] {
         let (mut bench, mut requests) = deep(query, 1 << 20);
-        bench.around.tickets.set_first_height(Some(1));
+        bench.context.tickets.set_first_height(Some(1));
         settle().await;
         let request = requests.take().expect("a reading");
         assert_eq!(request.from_height(), 1, "{query}");
@@ -216,7 +216,7 @@ async fn what_is_read_back_is_neither_late_nor_near() {
     request.set_state(crate::tickets::TicketState::Reading);
     bench.frame().await;
     settle().await;
-    let text = bench.around.metrics.to_text();
+    let text = bench.context.metrics.to_text();
     for metric in ["append_to_write_seconds", "session_lag_blocks"] {
         assert!(text.contains(&format!("blockcast_{metric}_count 0\n")), "{metric}\n{text}");
     }
@@ -270,7 +270,7 @@ async fn an_idle_session_keeps_no_room_for_a_large_block() {
     let (client, server) = duplex(16 << 20);
     let wanted = wanted("after=4.0&batch=block", Way::WebSocket);
     assert_eq!(wanted.subscription.wire, Framing::WebSocket);
-    let mut session = Session::new(server, Arc::clone(&bench.around), wanted);
+    let mut session = Session::new(server, Arc::clone(&bench.context), wanted);
     // Each poll writes as much as tokio lets a task do in one turn.
     for _ in 0..1_000 {
         let _ = poll_fn(|cx| Poll::Ready(session.turn(cx))).await;

@@ -73,21 +73,21 @@ impl Transport for Counting {
 
 /// Sessions of clients that take all there is.
 struct Crowd {
-    around: Arc<Surroundings>,
+    context: Arc<SessionContext>,
     counts: Vec<Arc<Counts>>,
 }
 
 impl Crowd {
     fn of(sessions: usize) -> Self {
-        let around = surroundings(Arc::new(History::new(usize::MAX)), Tickets::none());
+        let context = surroundings(Arc::new(History::new(usize::MAX)), Tickets::none());
         let counts = (0..sessions).map(|_| {
             let socket = Counting::default();
             let counts = Arc::clone(&socket.0);
-            let session = Session::new(socket, Arc::clone(&around), wanted("", Way::WebSocket));
+            let session = Session::new(socket, Arc::clone(&context), wanted("", Way::WebSocket));
             tokio::spawn(session);
             counts
         });
-        Self { counts: counts.collect(), around }
+        Self { counts: counts.collect(), context }
     }
 
     /// Until everybody has so many bytes in all.
@@ -104,7 +104,7 @@ async fn all_the_blocks_a_client_is_behind_go_out_in_one_write() {
     let blocks = (1..=20).map(|height| block(height, 5)).collect::<Vec<_>>();
     let bytes = blocks.iter().map(|block| block.events.len()).sum();
     for block in blocks {
-        crowd.around.history.append(block);
+        crowd.context.history.append(block);
     }
     crowd.have(bytes).await;
     for counts in &crowd.counts {
@@ -123,13 +123,13 @@ fn a_block_takes_no_memory_per_session() {
     // What is made once, by the first block.
     let first = block(1, 5);
     let mut bytes = first.events.len();
-    crowd.around.history.append(first);
+    crowd.context.history.append(first);
     runtime.block_on(crowd.have(bytes));
     let blocks = (2..2 + BLOCKS).map(|height| block(height, 5)).collect::<Vec<_>>();
     let allocations = allocation_counter::measure(|| {
         for block in blocks {
             bytes += block.events.len();
-            crowd.around.history.append(block);
+            crowd.context.history.append(block);
             runtime.block_on(crowd.have(bytes));
         }
     });

@@ -30,14 +30,14 @@ impl<T: Transport> Session<T> {
             Ok(Some(begun)) => begun,
             Err(end) => {
                 if self.is_resumed {
-                    self.around.metrics.resumes.add(ResumeOutcome::NotAvailable);
+                    self.context.metrics.resumes.add(ResumeOutcome::NotAvailable);
                 }
                 return self.close(&cause_of(end));
             }
         };
         if self.is_resumed {
             let outcome = if begun.is_deep { ResumeOutcome::Deep } else { ResumeOutcome::Served };
-            self.around.metrics.resumes.add(outcome);
+            self.context.metrics.resumes.add(outcome);
         }
         self.liveness.tell(now);
         if let Some(head) = self.head.take() {
@@ -47,12 +47,12 @@ impl<T: Transport> Session<T> {
             self.writer.tell(&ControlMessage::Gap { from_height, to_height }.into());
         }
         if self.writer.subscription().has_control {
-            let around = &self.around;
+            let context = &self.context;
             // The client is in that block already; the gap that is told next names it.
             let next_height = self.source.cursor().next_height() + u64::from(begun.is_within_gap);
             let beginning = Beginning {
-                first_height: start::oldest(&around.history, &around.tickets),
-                tip_height: around.history.summary().tip,
+                first_height: start::oldest(&context.history, &context.tickets),
+                tip_height: context.history.summary().tip,
                 ..Beginning::before(next_height, self.source.cursor().events_before_start())
             };
             self.writer.tell(&ControlMessage::Position(beginning).into());

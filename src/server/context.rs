@@ -8,15 +8,15 @@ use tracing::warn;
 
 use super::admission::Admission;
 use super::auth::Guard;
+use super::peer::Peer;
 use super::rate::Rate;
-use super::visit::Visit;
 use crate::operator_status::OperatorStatus;
 use crate::readiness::Readiness;
-use crate::session::{Sessions, Surroundings};
+use crate::session::{SessionContext, Sessions};
 
 /// What every connection needs: limits, sources, and where its tasks are kept.
-pub struct Door {
-    pub around: Arc<Surroundings>,
+pub struct ServerContext {
+    pub session: Arc<SessionContext>,
     pub readiness: Arc<Readiness>,
     pub operator_status: Arc<OperatorStatus>,
     pub admission: Arc<Admission>,
@@ -35,17 +35,17 @@ pub struct Door {
     pub tasks: TaskTracker,
 }
 
-impl Door {
+impl ServerContext {
     /// Runs a session's task, which sees for itself when everything must end.
     pub fn spawn_session(&self, session: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(session);
     }
 
     /// Says once that a connection was refused for its PROXY header: mostly a list that lacks a balancer.
-    pub fn tell_of_header(&self, visit: &Visit) {
+    pub fn tell_of_header(&self, peer: &Peer) {
         self.told_of_header.call_once(|| {
             warn!(
-                peer = %visit.peer.ip(),
+                peer = %peer.address.ip(),
                 "a PROXY header is refused: the peer is not among server.trusted_proxies"
             );
         });

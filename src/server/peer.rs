@@ -1,4 +1,4 @@
-//! Where a request comes from, and its connection's places among the open ones.
+//! The peer of a connection: where its requests come from, and the slots that the connection takes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use super::admission::Admitted;
 
 /// Where a request came from and arrived.
 #[derive(Clone)]
-pub struct Visit {
+pub struct Peer {
     /// The client, as far as is known; behind a trusted proxy its port is not, and 0.
-    pub peer: SocketAddr,
+    pub address: SocketAddr,
     /// Whether a trusted proxy asks for it.
     pub is_proxied: bool,
     /// Where the client connected to, as far as is known.
@@ -19,8 +19,8 @@ pub struct Visit {
     pub is_admin: bool,
     /// The connection speaks TLS here, or with the balancer whose PROXY header says so.
     pub is_tls: bool,
-    /// Its connection's place among its address's: kept by whatever outlives the request on it.
-    pub place: Arc<Admitted>,
-    /// Its connection's place among those that are no sessions: kept until it is one.
-    pub plain_place: Arc<OwnedSemaphorePermit>,
+    /// Its connection's slot among its address's: kept by whatever outlives the request on it.
+    pub slot: Arc<Admitted>,
+    /// Its connection's slot among those that are no sessions: kept until it is one.
+    pub plain_slot: Arc<OwnedSemaphorePermit>,
 }
