@@ -1,6 +1,9 @@
 #!/bin/bash
 # Builds a program against the client alone, and looks at what it depends on: none of the service's
 # crates may be among it.
+#
+# Its lock has the service's versions. When what the client depends on has changed:
+#   cp Cargo.lock tests/client/ && cargo tree --manifest-path tests/client/Cargo.toml
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

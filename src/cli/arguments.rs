@@ -218,26 +218,31 @@ pub struct Tail {
 #[command(next_help_heading = "Filters (each may repeat; values of one are alternatives)")]
 pub struct Filters {
     /// Owner of an output
-    #[arg(long, value_name = "KEY", value_parser = of(FilterName::PublicKey))]
-    pub public_key: Vec<FilterParameter>,
+    #[arg(long, value_name = "KEY")]
+    pub public_key: Vec<String>,
     /// Owner that an input spends from
-    #[arg(long, value_name = "KEY", value_parser = of(FilterName::OwnerBefore))]
-    pub owner_before: Vec<FilterParameter>,
+    #[arg(long, value_name = "KEY")]
+    pub owner_before: Vec<String>,
     /// The asset's id
-    #[arg(long, value_name = "ID", value_parser = of(FilterName::AssetId))]
-    pub asset_id: Vec<FilterParameter>,
+    #[arg(long, value_name = "ID")]
+    pub asset_id: Vec<String>,
     /// The transaction itself
-    #[arg(long, value_name = "ID", value_parser = of(FilterName::TransactionId))]
-    pub transaction_id: Vec<FilterParameter>,
+    #[arg(long, value_name = "ID")]
+    pub transaction_id: Vec<String>,
     /// CREATE, TRANSFER, or what else the chain has
-    #[arg(long, value_name = "NAME", value_parser = of(FilterName::Operation))]
-    pub operation: Vec<FilterParameter>,
+    #[arg(long, value_name = "NAME")]
+    pub operation: Vec<String>,
 }
 
 impl Filters {
-    pub fn into_filters(self) -> impl Iterator<Item = FilterParameter> {
+    /// # Errors
+    /// A value that no transaction could have.
+    pub fn into_filters(self) -> Result<Vec<FilterParameter>, FilterError> {
         let Self { public_key, owner_before, asset_id, transaction_id, operation } = self;
-        [public_key, owner_before, asset_id, transaction_id, operation].into_iter().flatten()
+        let values = [public_key, owner_before, asset_id, transaction_id, operation];
+        let named = FilterName::ALL.into_iter().zip(values);
+        let each = named.flat_map(|(name, values)| values.into_iter().map(move |it| (name, it)));
+        each.map(|(name, value)| FilterParameter::new(name, &value)).collect()
     }
 }
 
@@ -298,10 +303,6 @@ fn assignment(text: &str) -> Result<(String, String), String> {
         return Err(format!("{key:?} names no section; write SECTION.KEY=VALUE"));
     }
     Ok((key.trim().to_owned(), value.to_owned()))
-}
-
-fn of(name: FilterName) -> impl Fn(&str) -> Result<FilterParameter, FilterError> + Clone {
-    move |value| FilterParameter::new(name, value)
 }
 
 /// The bounds keep a node from being asked without a pause, and a typing error from being forever.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::arguments::Tail;
 use super::signals::Signals;
 use super::{Failure, Outcome, say};
-use crate::client::{Builder, Error, Position, Start, StreamMessage, Subscriber};
+use crate::client::{Builder, Error, FilterError, Position, Start, StreamMessage, Subscriber};
 use output::{Form, Output};
 
 /// The state file is written at block ends, but not for every one of a thousand a second.
@@ -40,7 +40,7 @@ pub async fn run(options: Tail) -> Outcome {
     let mut signals = Signals::new()?;
     let form = if options.json { Form::Json } else { Form::Raw };
     let state = options.state.clone();
-    let builder = asked(options);
+    let builder = asked(options).map_err(|error| Failure::Usage(error.into()))?;
     let address = builder.address();
     let stream = builder.build().map_err(|error| Failure::Usage(error.into()))?;
     let mut tailing = Tailing {
@@ -73,14 +73,14 @@ pub async fn run(options: Tail) -> Outcome {
     }
 }
 
-fn asked(options: Tail) -> Builder {
+fn asked(options: Tail) -> Result<Builder, FilterError> {
     let Tail { url, from, after, state, ca, until_height, limit, batch, json: _, filters } =
         options;
     let mut builder = url;
     if let Some(path) = ca {
         builder = builder.ca_file(path);
     }
-    for filter in filters.into_filters() {
+    for filter in filters.into_filters()? {
         builder = builder.filter(filter);
     }
     if let Some(start) = after.map(Start::After).or(from) {
@@ -95,10 +95,10 @@ fn asked(options: Tail) -> Builder {
     if batch {
         builder = builder.batch();
     }
-    match state {
+    Ok(match state {
         Some(path) => builder.state_file(path),
         None => builder,
-    }
+    })
 }
 
 struct Tailing {
