@@ -12,7 +12,7 @@ use crate::support::client::Client;
 use crate::support::load::{Pace, Producer, all_have_the_chain, followers};
 use crate::support::process::Process;
 use crate::support::program::Program;
-use crate::support::proxy::{NOWHERE, behind_proxy};
+use crate::support::proxy::{NOWHERE, Proxy, behind_proxy};
 use crate::support::replica::config;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,7 +27,7 @@ async fn alarms_that_block_publishers_and_a_revoked_password_cost_no_block() {
 
 async fn alarm_blocks_publishers_only(broker: &Broker, alarm: &Alarm) {
     let config = config(broker);
-    let (replica, mut client) = consumers_go_on(broker, &config, alarm).await;
+    let (_proxy, replica, mut client) = consumers_go_on(broker, &config, alarm).await;
     let newcomer = Process::start_ready(&config).await;
     newcomer.reaches(3).await;
 
@@ -47,8 +47,12 @@ async fn alarm_blocks_publishers_only(broker: &Broker, alarm: &Alarm) {
     }
 }
 
-/// Raises the alarm: a replica and its client, who have three blocks.
-async fn consumers_go_on(broker: &Broker, config: &Config, alarm: &Alarm) -> (Process, Client) {
+/// Raises the alarm: a replica behind a proxy, and its client, who have three blocks.
+async fn consumers_go_on(
+    broker: &Broker,
+    config: &Config,
+    alarm: &Alarm,
+) -> (Proxy, Process, Client) {
     let (proxy, through) = behind_proxy(broker, config).await;
     let replica = Process::start_ready(&through).await;
     let mut client = Client::connect(&replica.url("valid_transactions")).await;
@@ -64,7 +68,7 @@ async fn consumers_go_on(broker: &Broker, config: &Config, alarm: &Alarm) -> (Pr
     // The letter is given up, so that the feed is not.
     assert_eq!(replica.metric("blockcast_dead_letters_failed_total").await, 1.0);
     replica.logs("it could not be dead-lettered").await;
-    (replica, client)
+    (proxy, replica, client)
 }
 
 /// A person, elsewhere at this broker, until the alarm is cleared.
