@@ -21,7 +21,7 @@ pub use path::{ROOT_PATH, STATUS_PATH, plain};
 pub use position::{Position, PositionError, Within};
 pub use query::{
     ACCESS_TOKEN, AFTER, BATCH, BATCH_BLOCK, CONTROL, FROM_HEIGHT, LIMIT, Query, QueryError,
-    UNTIL_HEIGHT, YES, filter_text, messages, unknown_parameter,
+    QueryPair, UNTIL_HEIGHT, YES, messages, unknown_parameter,
 };
 pub use refusal::RefusalBody;
 pub use root::ApiRoot;

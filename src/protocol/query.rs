@@ -1,6 +1,7 @@
 //! What a stream's URL asks for: parsed whole or refused by name, so that nobody believes a parameter
 //! was understood which was not. Pure.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 
 use super::filter::{FilterError, FilterName, FilterParameter};
@@ -43,6 +44,9 @@ pub struct Query {
     pub control: bool,
 }
 
+/// A parameter's name and value, percent-decoded.
+pub type QueryPair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// A query that cannot be served, in a sentence that names the parameter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -56,20 +60,33 @@ impl Query {
     /// An unknown parameter, one given twice that may stand once, a bad value, or two that exclude
     /// each other: the client mends its URL.
     pub fn parse(query: &str, stream: Stream, ignored: &[String]) -> Result<Self, QueryError> {
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+        Self::of(&pairs, stream, ignored)
+    }
+
+    /// As [`Query::parse`], of names and values that are decoded already.
+    ///
+    /// # Errors
+    /// As [`Query::parse`].
+    pub fn of(
+        pairs: &[QueryPair<'_>],
+        stream: Stream,
+        ignored: &[String],
+    ) -> Result<Self, QueryError> {
         let mut values: [Option<String>; SINGLE.len()] = Default::default();
         let mut filters = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if let Some(place) = SINGLE.iter().position(|single| *single == name) {
-                if values[place].replace(value.into_owned()).is_some() {
+        for (name, value) in pairs {
+            if let Some(place) = SINGLE.iter().position(|single| single == name) {
+                if values[place].replace(value.clone().into_owned()).is_some() {
                     return Err(QueryError(format!("`{name}` is given twice")));
                 }
-            } else if let Some(filter) = FilterName::of(&name) {
+            } else if let Some(filter) = FilterName::of(name) {
                 if stream == Stream::Blocks {
-                    return Err(transactions_only(&name));
+                    return Err(transactions_only(name));
                 }
-                FilterParameter::new(filter, &value)?.add_to(&mut filters)?;
-            } else if name != ACCESS_TOKEN && !ignored.iter().any(|ignored| *ignored == name) {
-                return Err(unknown(&name, &value));
+                FilterParameter::new(filter, value)?.add_to(&mut filters)?;
+            } else if name != ACCESS_TOKEN && !ignored.iter().any(|ignored| ignored == name) {
+                return Err(unknown(name, value));
             }
         }
         let [from_height, after, until_height, limit, batch, control] = values;
@@ -105,6 +122,11 @@ impl Query {
         Ok(Self { start, filters, until_height, limit, batch, control })
     }
 
+    /// The filters alone, as they stand in a URL.
+    pub fn filter_text(&self) -> String {
+        self.filters.iter().map(ToString::to_string).collect::<Vec<_>>().join("&")
+    }
+
     /// What [`Query::parse`] reads, one parameter each; none of a value that says nothing.
     pub fn parameters(&self) -> Vec<String> {
         let Self { start, filters, until_height, limit, batch, control } = self;
@@ -128,13 +150,6 @@ impl Display for Query {
 /// The value of `limit`: at least 1.
 pub fn messages(text: &str) -> Option<u64> {
     number(text).filter(|messages| *messages > 0)
-}
-
-/// The filters of a URL's query, as they stand there.
-pub fn filter_text(query: &str) -> String {
-    let pairs = form_urlencoded::parse(query.as_bytes());
-    let filters = pairs.filter(|(name, _)| FilterName::of(name).is_some());
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(filters).finish()
 }
 
 /// The parameter that a refusal says is not known there.
@@ -206,7 +221,7 @@ mod tests {
             let text = query.to_string();
             prop_assert_eq!(Query::parse(&text, Stream::Transactions, &[]), Ok(query.clone()));
             let filters: Vec<String> = query.filters.iter().map(ToString::to_string).collect();
-            prop_assert_eq!(filter_text(&text), filters.join("&"));
+            prop_assert_eq!(query.filter_text(), filters.join("&"));
         }
 
         #[test]

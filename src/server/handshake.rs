@@ -124,8 +124,11 @@ fn check(
     }
     let address = peer.address.ip();
     let admitted = context.admission.admit(Some(address)).map_err(Refused::not_admitted)?;
-    let seen =
-        Arc::new(SessionStatus::new(address.to_canonical(), asked.stream, &asked.filter_text));
+    let seen = Arc::new(SessionStatus::new(
+        address.to_canonical(),
+        asked.stream,
+        &asked.query.filter_text(),
+    ));
     Ok(Checked::Serve { request: asked.session(accepted, pass), seen, admitted })
 }
 

@@ -12,7 +12,7 @@ use super::head::{Accepted, switching_head};
 use super::refused::{Refused, WEBSOCKET_VERSION};
 use crate::filter::Filter;
 use crate::frame::Framing;
-use crate::protocol::{ACCESS_TOKEN, Query, QueryError, Start, Stream, filter_text};
+use crate::protocol::{ACCESS_TOKEN, Query, QueryError, QueryPair, Start, Stream};
 use crate::server::auth::NotAuthorized;
 use crate::server::cors::Readers;
 use crate::server::extensions;
@@ -34,11 +34,9 @@ pub struct StreamRequest<'r> {
 /// What is asked for, over whatever transport.
 pub struct Asked {
     pub stream: Stream,
-    query: Query,
+    pub query: Query,
     /// Where a browser's `EventSource` goes on by itself; it wins over the query.
     last_event_id: Option<Start>,
-    /// The query's filters, as they stand there.
-    pub filter_text: String,
 }
 
 /// What the stream is to go over.
@@ -72,12 +70,15 @@ pub enum BadUpgrade {
 impl<'r> StreamRequest<'r> {
     /// Reads a request's head. Query parameters in `ignored` are passed over.
     pub fn of<B>(request: &'r Request<B>, stream: Stream, ignored: &[String]) -> Self {
+        let text = request.uri().query().unwrap_or("");
+        let pairs: Vec<QueryPair<'r>> = form_urlencoded::parse(text.as_bytes()).collect();
         let transport = WantedTransport::of(request);
         let is_event_stream = matches!(transport, WantedTransport::EventStream { .. });
         Self {
             is_of_page: request.headers().contains_key(header::ORIGIN),
-            credential: credential(request),
-            asked: Asked::of(request, stream, is_event_stream, ignored),
+            credential: credential(request, &pairs),
+            asked: Query::of(&pairs, stream, ignored)
+                .and_then(|query| Asked::of(request, stream, query, is_event_stream)),
             transport,
         }
     }
@@ -95,15 +96,13 @@ impl Asked {
     fn of<B>(
         request: &Request<B>,
         stream: Stream,
+        query: Query,
         is_event_stream: bool,
-        ignored: &[String],
     ) -> Result<Self, QueryError> {
-        let text = request.uri().query().unwrap_or("");
-        let query = Query::parse(text, stream, ignored)?;
         let id = request.headers().get("last-event-id").filter(|id| !id.is_empty());
         let id = id.filter(|_| is_event_stream).map(|id| id.to_str().unwrap_or("not text"));
         let last_event_id = id.map(|id| Start::of_last_event_id(id, stream)).transpose()?;
-        Ok(Self { stream, query, last_event_id, filter_text: filter_text(text) })
+        Ok(Self { stream, query, last_event_id })
     }
 
     /// Whether it is of a browser that comes back after all that it asked for.
@@ -114,7 +113,7 @@ impl Asked {
 
     /// What its session is to do.
     pub fn session(self, accepted: Accepted, pass: Option<Pass>) -> SessionRequest {
-        let Self { stream, query, last_event_id, filter_text: _ } = self;
+        let Self { stream, query, last_event_id } = self;
         let (start, fallback) = match (last_event_id, query.start) {
             (Some(last), start @ (Start::Oldest | Start::Latest)) => (last, Some(start)),
             (Some(last), _) => (last, None),
@@ -232,7 +231,10 @@ fn is_key(key: &[u8]) -> bool {
 ///
 /// # Errors
 /// A subprotocol that cannot be read.
-fn credential<B>(request: &Request<B>) -> Result<Option<Cow<'_, str>>, NotAuthorized> {
+fn credential<'r, B>(
+    request: &'r Request<B>,
+    pairs: &[QueryPair<'r>],
+) -> Result<Option<Cow<'r, str>>, NotAuthorized> {
     let authorization = request.headers().get(header::AUTHORIZATION);
     let bearer = authorization.and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
@@ -244,9 +246,8 @@ fn credential<B>(request: &Request<B>) -> Result<Option<Cow<'_, str>>, NotAuthor
     if let Some(offered) = protocols(request).find_map(offered_token) {
         return offered.map(Some);
     }
-    let query = request.uri().query().unwrap_or("");
-    let mut pairs = form_urlencoded::parse(query.as_bytes());
-    Ok(pairs.find_map(|(name, value)| (name == ACCESS_TOKEN).then_some(value)))
+    let named = pairs.iter().find(|(name, _)| name == ACCESS_TOKEN);
+    Ok(named.map(|(_, value)| value.clone()))
 }
 
 /// A token in a subprotocol: `bearer.TOKEN`, or `bearer64.` and the token in base64url, since `=`, `/`
