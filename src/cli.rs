@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod outcome;
 mod publish;
 mod serve;
 mod signals;
@@ -16,24 +17,14 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use tracing::error;
 
-use crate::config::Config;
 use crate::{secret, telemetry};
 use arguments::{Arguments, Command};
+use outcome::{Failure, Outcome, say, told};
 
 /// Bad usage or configuration: `EX_USAGE` of BSD's sysexits.h.
 const EXIT_USAGE: u8 = 64;
 /// A failure at run time.
 const EXIT_FAILURE: u8 = 1;
-
-/// Why a command ends other than with 0, by the exit code it ends with.
-#[derive(Debug)]
-enum Failure {
-    /// The arguments or the configuration: starting again as it is cannot help.
-    Usage(anyhow::Error),
-    Runtime(anyhow::Error),
-}
-
-type Outcome = Result<(), Failure>;
 
 /// Runs the command that the arguments name, the program's own name first, and yields the code to
 /// exit with: 0 done or drained, 1 failed, 64 bad usage or configuration.
@@ -95,18 +86,6 @@ fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
     outcome
 }
 
-/// An error with its causes, outermost first. A cause that an error quotes is not said again.
-fn told(error: &anyhow::Error) -> String {
-    let mut told = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !told.contains(&cause) {
-            told.push_str(": ");
-            told.push_str(&cause);
-        }
-    }
-    told
-}
-
 /// Prints what is wrong with the arguments, or the help that they ask for. An argument may hold a
 /// password, and is quoted in many places.
 fn print(error: &clap::Error, typed: &[OsString]) {
@@ -129,58 +108,4 @@ fn concealed(message: String, typed: &[OsString]) -> String {
     let typed: Vec<_> = typed.map(|text| text.to_string_lossy().into_owned()).collect();
     let values = typed.iter().filter_map(|argument| Some(argument.split_once('=')?.1));
     secret::concealed(message, typed.iter().map(String::as_str).chain(values))
-}
-
-/// What may not be meant, a line each on stderr.
-fn say_warnings(config: &Config) {
-    for warning in config.warnings() {
-        say(&format!("blockcast: warning: {warning}"));
-    }
-}
-
-/// A line on stderr for the person at the terminal; lost if stderr is closed.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Runtime(error)
-    }
-}
-
-/// Chance for a wait of a command: half of it to all. A person is watching, so never none.
-fn half_jitter() -> f64 {
-    1.0 - fastrand::f64() / 2.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backoff::Backoff;
-    use std::time::Duration;
-
-    #[test]
-    fn a_commands_waits_grow_to_a_bound_and_are_never_none() {
-        const FIRST: Duration = Duration::from_millis(250);
-        const LONGEST: Duration = Duration::from_secs(15);
-        let mut backoff = Backoff::default();
-        let mut next_wait = || backoff.next(half_jitter());
-        assert!(next_wait() <= FIRST);
-        for _ in 0..100 {
-            let wait = next_wait();
-            assert!(FIRST <= wait && wait <= LONGEST, "{wait:?}");
-        }
-        assert!(next_wait() >= LONGEST / 2);
-        backoff.reset();
-        assert!(backoff.next(half_jitter()) <= FIRST);
-    }
-
-    #[test]
-    fn a_cause_is_told_once_whether_or_not_it_is_quoted() {
-        let error = anyhow::anyhow!("no route").context("cannot connect").context("cannot start");
-        assert_eq!(told(&error), "cannot start: cannot connect: no route");
-        let error = anyhow::anyhow!("no route").context("cannot connect: no route");
-        assert_eq!(told(&error), "cannot connect: no route");
-    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
 
-use super::Failure;
+use super::outcome::Failure;
 use super::publish::{self, Heights, NodeText};
 use crate::client::{Builder, FilterError, FilterName, FilterParameter, Position, Start};
 use crate::config::{Config, Layers, Listen};

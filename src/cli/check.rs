@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{Failure, Outcome, say, say_warnings};
+use super::outcome::{Failure, Outcome, say, say_warnings};
 use crate::amqp;
 use crate::block::{self, DecodeError, DecodeRules, Decoded, Near, SMALLEST};
 use crate::config::{Config, Dialect};

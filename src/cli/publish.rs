@@ -20,8 +20,8 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 
 use super::arguments::{NodeOptions, PublishOptions};
+use super::outcome::{Failure, Outcome, say_warnings};
 use super::signals::Signals;
-use super::{Failure, Outcome, say_warnings};
 use crate::block::DecodeRules;
 use crate::client::Trust;
 use crate::config::Config;

@@ -7,8 +7,8 @@ use anyhow::{Context, anyhow};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::outcome::{Failure, Outcome};
 use super::signals::{HangUps, Signals};
-use super::{Failure, Outcome};
 use crate::bridge::{Bridge, SetupError};
 use crate::config::Config;
 use crate::reload::Reload;

@@ -13,8 +13,8 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::arguments::Tail;
+use super::outcome::{Failure, Outcome, say};
 use super::signals::Signals;
-use super::{Failure, Outcome, say};
 use crate::client::{Builder, Error, FilterError, Position, Start, StreamMessage, Subscriber};
 use output::{Form, Output};
 

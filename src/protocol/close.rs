@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::number::height;
-use super::query::FROM_HEIGHT;
+use super::parameter::FROM_HEIGHT;
 use super::start::Start;
 
 const DONE: u16 = 1000;

@@ -4,31 +4,14 @@
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 
-use super::filter::{FilterError, FilterName, FilterParameter};
+use super::filter::{FilterName, FilterParameter};
 use super::number::{height, number};
+use super::parameter::{
+    ACCESS_TOKEN, AFTER, BATCH, BATCH_BLOCK, CONTROL, FROM_HEIGHT, LIMIT, NO, QueryError, SINGLE,
+    UNTIL_HEIGHT, YES,
+};
 use super::start::Start;
 use super::stream::Stream;
-use crate::secret;
-
-pub const FROM_HEIGHT: &str = "from_height";
-pub const AFTER: &str = "after";
-pub const UNTIL_HEIGHT: &str = "until_height";
-pub const LIMIT: &str = "limit";
-pub const BATCH: &str = "batch";
-pub const CONTROL: &str = "control";
-/// A credential, which is read elsewhere; passed over here, and where nobody is asked for one.
-pub const ACCESS_TOKEN: &str = "access_token";
-/// Parameters beside the filters.
-const SINGLE: [&str; 6] = [FROM_HEIGHT, AFTER, UNTIL_HEIGHT, LIMIT, BATCH, CONTROL];
-/// The value of `batch`.
-pub const BATCH_BLOCK: &str = "block";
-/// The values of `control`.
-pub const YES: &str = "true";
-const NO: &str = "false";
-const UNKNOWN: &str = "unknown parameter ";
-const IGNORED: &str = "server.ignored_parameters lists what is passed over";
-/// Names further off than this are not taken for a slip of the pen.
-const SIMILARITY_MIN: f64 = 0.75;
 
 /// A stream's parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,11 +29,6 @@ pub struct Query {
 
 /// A parameter's name and value, percent-decoded.
 pub type QueryPair<'a> = (Cow<'a, str>, Cow<'a, str>);
-
-/// A query that cannot be served, in a sentence that names the parameter.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct QueryError(String);
 
 impl Query {
     /// Reads a URL's query, percent-encoded, without the question mark. Parameters in `ignored` are
@@ -78,15 +56,15 @@ impl Query {
         for (name, value) in pairs {
             if let Some(place) = SINGLE.iter().position(|single| single == name) {
                 if values[place].replace(value.clone().into_owned()).is_some() {
-                    return Err(QueryError(format!("`{name}` is given twice")));
+                    return Err(QueryError::twice(name));
                 }
             } else if let Some(filter) = FilterName::of(name) {
                 if stream == Stream::Blocks {
-                    return Err(transactions_only(name));
+                    return Err(QueryError::transactions_only(name));
                 }
                 FilterParameter::new(filter, value)?.add_to(&mut filters)?;
             } else if name != ACCESS_TOKEN && !ignored.iter().any(|ignored| ignored == name) {
-                return Err(unknown(name, value));
+                return Err(QueryError::unknown(name, value));
             }
         }
         let [from_height, after, until_height, limit, batch, control] = values;
@@ -95,14 +73,14 @@ impl Query {
             (Some(from), None) => Start::from_height(&from)?,
             (None, Some(after)) => Start::after(&after, stream)?,
             (Some(_), Some(_)) => {
-                return Err(QueryError(format!(
-                    "`{FROM_HEIGHT}` and `{AFTER}` exclude each other"
-                )));
+                return Err(QueryError::exclusive(FROM_HEIGHT, AFTER));
             }
         };
         let batch = match batch.as_deref() {
             None => false,
-            Some(_) if stream == Stream::Blocks => return Err(transactions_only(BATCH)),
+            Some(_) if stream == Stream::Blocks => {
+                return Err(QueryError::transactions_only(BATCH));
+            }
             Some(BATCH_BLOCK) => true,
             Some(other) => return Err(QueryError::bad(BATCH, other, "`block`")),
         };
@@ -152,51 +130,11 @@ pub fn messages(text: &str) -> Option<u64> {
     number(text).filter(|messages| *messages > 0)
 }
 
-/// The parameter that a refusal says is not known there.
-pub fn unknown_parameter(message: &str) -> Option<&str> {
-    let (name, _) = message.strip_prefix(UNKNOWN)?.strip_prefix('`')?.split_once('`')?;
-    Some(name)
-}
-
-impl QueryError {
-    pub(super) fn bad(name: &str, value: &str, wanted: &str) -> Self {
-        Self(format!("`{name}`: {:?} is not {wanted}", secret::excerpt(value)))
-    }
-}
-
-impl From<FilterError> for QueryError {
-    fn from(error: FilterError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-fn transactions_only(name: &str) -> QueryError {
-    QueryError(format!("`{name}` is for `valid_transactions`; `valid_blocks` sends every block"))
-}
-
-/// A token may stand in a name's place: `?TOKEN`, or `?access_token%3DTOKEN`. The client is told without it,
-/// since what it is told is logged, here and on the way.
-fn unknown(name: &str, value: &str) -> QueryError {
-    let filters = FilterName::ALL.map(FilterName::as_str);
-    let known = SINGLE.into_iter().chain(filters).chain([ACCESS_TOKEN]);
-    let nearest = known
-        .map(|known| (strsim::jaro_winkler(known, name), known))
-        .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    let hint = nearest.map_or("; ".to_owned(), |(_, known)| format!("; is `{known}` meant? "));
-    // Short enough for a close frame to hold what follows, too.
-    let quoted = match secret::parameter_name(name, value) {
-        Some(name) => format!("`{name}`"),
-        None => "(not shown: it may be a token)".to_owned(),
-    };
-    QueryError(format!("{UNKNOWN}{quoted}{hint}{IGNORED}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::filter::tests::any_filter;
     use super::super::start::tests::any_start;
-    use super::super::{HEIGHT_MAX, Position, Within};
+    use super::super::{HEIGHT_MAX, Position, Within, unknown_parameter};
     use super::*;
     use proptest::option;
     use proptest::prelude::*;

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use super::number::{height, number};
+use super::parameter::{AFTER, FROM_HEIGHT, QueryError};
 use super::position::{Position, Within};
-use super::query::{AFTER, FROM_HEIGHT, QueryError};
 use super::stream::Stream;
 
 const LAST_EVENT_ID: &str = "Last-Event-ID";

@@ -4,13 +4,14 @@
 //! an expiry. The files are read again when they change; what is wrong with a new one leaves the old
 //! one in force.
 
+mod error;
 mod jwt;
 mod signature;
 mod tokens;
 mod watch;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tracing::warn;
@@ -19,6 +20,7 @@ use crate::config;
 use crate::file_name::UnreadableFile;
 use crate::session::Pass;
 use crate::watched::{FileSet, Watched};
+pub use error::{AuthError, NotAuthorized};
 use jwt::JwtKeys;
 use tokens::Tokens;
 pub use watch::watch;
@@ -27,39 +29,6 @@ pub use watch::watch;
 pub struct Guard {
     files: Arc<Watched<config::Auth>>,
     is_off: bool,
-}
-
-/// What is wrong with a request's credential, in words that hold nothing of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotAuthorized {
-    #[error(
-        "a token is needed: `Authorization: Bearer TOKEN`, the subprotocols `blockcast` and \
-         `bearer.TOKEN` (or `bearer64.` and the token in base64url), or `?access_token=TOKEN`"
-    )]
-    Missing,
-    #[error("what follows `bearer64.` is no text in base64url")]
-    NotBase64,
-    #[error("this token is not known here")]
-    Unknown,
-    #[error("this token has expired")]
-    Expired,
-    #[error("this token is not valid yet")]
-    NotYet,
-    #[error("this token is meant for others (`aud`)")]
-    Audience,
-    #[error("this token has no `exp`, or another of its claims is not what it must be")]
-    Claims,
-}
-
-/// A file of credentials that cannot be used: mend it.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthError {
-    #[error("{key}: {source}")]
-    Unreadable { key: &'static str, source: UnreadableFile },
-    #[error("{path}, line {line}: {fault}")]
-    BadLine { path: PathBuf, line: usize, fault: &'static str },
-    #[error("{path}: {fault}")]
-    BadFile { path: PathBuf, fault: String },
 }
 
 /// What the files say.
@@ -168,6 +137,8 @@ pub fn check(files: &config::Auth) -> Result<(), AuthError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use tokio::time::Instant;
 
     use super::*;

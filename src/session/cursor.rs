@@ -1,7 +1,6 @@
 //! A client's place in the chain: the block that comes next for it, what it has of the block that it began
 //! in, and where it has enough. Pure.
 
-use super::view::Told;
 use crate::history::Cursor;
 use crate::protocol::{Position, Start};
 
@@ -14,6 +13,15 @@ pub struct SessionCursor {
     begun: (u64, u32),
     /// The last block that is wanted.
     until_height: Option<u64>,
+}
+
+/// What the first messages of a block have told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    Nothing,
+    /// All that is wanted up to this event.
+    To(u32),
+    All,
 }
 
 impl SessionCursor {

@@ -9,7 +9,7 @@ mod selection;
 
 use arrayvec::ArrayVec;
 
-use super::cursor::SessionCursor;
+use super::cursor::{SessionCursor, Told};
 use super::subscription::{Part, Subscription};
 use crate::history::{CachedBlock, ENTRIES_MAX, Entry};
 pub use data::Slices;
@@ -43,15 +43,6 @@ pub struct BlockView<'a> {
     pub is_last: bool,
     /// Data of the block is left out at its end.
     is_cut: bool,
-}
-
-/// What the first messages of a block have told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    Nothing,
-    /// All that is wanted up to this event.
-    To(u32),
-    All,
 }
 
 impl<'a> Views<'a> {

@@ -9,13 +9,14 @@ mod control_queue;
 
 use std::io::IoSlice;
 
-use super::cursor::SessionCursor;
+use super::cursor::{SessionCursor, Told};
 use super::subscription::{Part, Subscription};
-use super::view::{BlockView, Selection, Slices, Told, View, Views};
+use super::view::{BlockView, Selection, Slices, View, Views};
 use crate::history::{CachedBlock, Entry, RequiredEncodings};
+use crate::protocol::Start;
 use crate::protocol::control::{ControlMessage, Notice};
-use crate::protocol::{Cause, Start};
 use control_queue::ControlQueue;
+pub use control_queue::Ending;
 
 /// How far a client is in the block under way, to the byte, and the messages of its own that wait.
 #[derive(Debug)]
@@ -32,14 +33,6 @@ pub struct Writer {
     /// Set when they are out.
     is_done: bool,
     queue: ControlQueue,
-}
-
-/// What goes out last.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Why it ends, and where the client goes on: its place when this goes out.
-    Cause(Cause),
-    Bytes(Vec<u8>),
 }
 
 impl Writer {

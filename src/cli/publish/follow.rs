@@ -20,6 +20,7 @@ use super::hole::{Holes, Missing};
 use super::node::{Node, NodeError, Wake};
 use super::progress::Voice;
 use crate::backoff::Backoff;
+use crate::cli::outcome::half_jitter;
 
 /// Heights asked for at once, where as many were there in a row: enough to hide a node's answer
 /// time, few enough not to weigh on it.
@@ -360,7 +361,7 @@ impl Follower {
             self.voice.say(&format!("{told}; asking again"));
             self.trouble = Some(told);
         }
-        Ok(self.backoff.next(super::super::half_jitter()))
+        Ok(self.backoff.next(half_jitter()))
     }
 }
 

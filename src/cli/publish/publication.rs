@@ -20,6 +20,7 @@ use super::state::PublishState;
 use super::stoppage::Stoppage;
 use crate::amqp::{Keeper, KeeperFailure, Message, PublishError, Publisher};
 use crate::block;
+use crate::cli::outcome::half_jitter;
 use crate::config;
 
 /// Confirms awaited at once: enough to hide a round trip, few enough to publish again.
@@ -329,7 +330,7 @@ impl Publication {
             return Err(explain(error, &self.amqp));
         }
         let failure = if was_attached { KeeperFailure::Lost } else { KeeperFailure::Unfit };
-        let wait = self.keeper.failed(failure, super::super::half_jitter());
+        let wait = self.keeper.failed(failure, half_jitter());
         self.progress.say(&format!("{error}; again in {:.1} s", wait.as_secs_f64()));
         tokio::time::sleep(wait).await;
         Ok(())

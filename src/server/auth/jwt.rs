@@ -13,7 +13,8 @@ use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{NotAuthorized, signature};
+use super::error::NotAuthorized;
+use super::signature;
 use crate::config::{Jwt, JwtAlgorithm};
 use keys::{JwtKey, KeySet};
 

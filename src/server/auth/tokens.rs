@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::AuthError;
+use super::error::AuthError;
 
 /// All are compared with for every handshake: some 300 kB of hashes.
 const TOKENS_MAX: usize = 10_000;

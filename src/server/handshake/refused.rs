@@ -3,7 +3,6 @@
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 
-use super::request::BadUpgrade;
 use crate::metrics::HandshakeRefusal;
 use crate::protocol::{Cause, QueryError};
 use crate::readiness::State;
@@ -29,6 +28,13 @@ pub struct Refused {
     pub message: String,
     /// Whether a browser is told in-band, where it can read it.
     pub is_told_in_band: bool,
+}
+
+/// What is wrong with a WebSocket handshake.
+#[derive(Debug, Clone, Copy)]
+pub enum BadUpgrade {
+    Version,
+    Key,
 }
 
 impl Refused {

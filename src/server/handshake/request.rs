@@ -9,7 +9,7 @@ use hyper::{Method, Request, Version};
 use hyper_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::head::{Accepted, switching_head};
-use super::refused::{Refused, WEBSOCKET_VERSION};
+use super::refused::{BadUpgrade, Refused, WEBSOCKET_VERSION};
 use crate::filter::Filter;
 use crate::frame::Framing;
 use crate::protocol::{ACCESS_TOKEN, Query, QueryError, QueryPair, Start, Stream};
@@ -58,13 +58,6 @@ pub struct Upgrade {
     /// What is to be used beside RFC 6455, as the answer says it.
     extension: Option<String>,
     subprotocol: Option<&'static str>,
-}
-
-/// What is wrong with a WebSocket handshake.
-#[derive(Debug, Clone, Copy)]
-pub enum BadUpgrade {
-    Version,
-    Key,
 }
 
 impl<'r> StreamRequest<'r> {

@@ -1,7 +1,7 @@
 //! The queue of what goes to a client beside blocks: control frames, control messages, the close. Looks at
 //! no block, and takes no memory while it is empty.
 
-use super::Ending;
+use crate::protocol::Cause;
 
 const FIN_PING: u8 = 0x89;
 pub(super) const FIN_PONG: u8 = 0x8a;
@@ -21,6 +21,14 @@ struct Queued {
     /// Since data last went out: another waits for more of that.
     has_ponged: bool,
     close: Close,
+}
+
+/// What goes out last.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Why it ends, and where the client goes on: its place when this goes out.
+    Cause(Cause),
+    Bytes(Vec<u8>),
 }
 
 /// How far the server's own end of the stream is.

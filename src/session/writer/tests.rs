@@ -4,7 +4,7 @@ use super::control_queue::FIN_PONG;
 use super::*;
 use crate::frame::testing::block;
 use crate::history::{Entries, History};
-use crate::protocol::Stream;
+use crate::protocol::{Cause, Stream};
 
 /// A client's view of a byte stream: whole unmasked frames, or a panic.
 pub fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {

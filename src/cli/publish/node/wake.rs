@@ -22,12 +22,12 @@ use tokio_tungstenite::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::super::{half_jitter, told};
 use super::super::progress::Voice;
 use super::Node;
 use super::address::StreamAddress;
 use super::http::Budget;
 use crate::backoff::Backoff;
+use crate::cli::outcome::{half_jitter, told};
 use crate::protocol::ApiRoot;
 use crate::secret;
 

@@ -10,7 +10,7 @@ use crate::filter::Filter;
 use crate::frame::testing::block;
 use crate::frame::{Framing, GZIP_HEADER};
 use crate::history::History;
-use crate::protocol::{Query, Start, Stream};
+use crate::protocol::{Cause, Query, Start, Stream};
 use crate::session::start::{self, Found, Seek};
 use crate::tickets::Tickets;
 
