@@ -46,17 +46,25 @@ pub struct BlockView<'a> {
 }
 
 impl<'a> Views<'a> {
-    /// What a client at `cursor` is sent of `entries`, which begin there and have what
+    /// Room for a portion's views. It is some kilobytes on the stack, and is filled where it lies: moving it
+    /// costs as much as a write.
+    #[inline]
+    pub fn new() -> Self {
+        Self { views: ArrayVec::new_const(), passed: 0, next_height: 0 }
+    }
+
+    /// Adds what a client at `cursor` is sent of `entries`, which begin there and have what
     /// [`Subscription::required_encodings`] says, in `messages_max` data messages at most.
     ///
     /// `selection` takes what is this client's own.
-    pub fn of(
+    pub fn fill(
+        &mut self,
         subscription: &Subscription,
         entries: &'a [Entry],
         cursor: &SessionCursor,
         messages_max: Option<u64>,
         selection: &'a mut Selection,
-    ) -> Self {
+    ) {
         let part = |height| Part {
             first_event: cursor.events_before(height),
             is_limited: messages_max.is_some(),
@@ -64,13 +72,13 @@ impl<'a> Views<'a> {
         selection.select(subscription, entries, part);
         let selection = &*selection;
         let next_height = cursor.next_height();
-        let mut views = Self { views: ArrayVec::new(), passed: 0, next_height };
+        self.next_height = next_height;
         let mut messages_left = messages_max;
         for (at, entry) in entries.iter().enumerate() {
             let cached = match entry {
                 Entry::Block(cached) => cached,
                 Entry::Gap { from_height, to_height } => {
-                    views.views.push(View::Gap {
+                    self.views.push(View::Gap {
                         from_height: next_height.max(*from_height),
                         to_height: cursor
                             .until_height()
@@ -84,12 +92,11 @@ impl<'a> Views<'a> {
             messages_left =
                 messages_left.map(|left| left.saturating_sub(view.data_messages() as u64));
             let is_last = view.is_last;
-            views.views.push(View::Block(view));
+            self.views.push(View::Block(view));
             if is_last {
                 break;
             }
         }
-        views
     }
 
     /// Those that are not behind the client.

@@ -126,15 +126,16 @@ impl Writer {
         self.subscription.required_encodings(part)
     }
 
-    /// What the client is sent of `entries`, which are its source's from `cursor` on, and have what
+    /// Fills `views` with what the client is sent of `entries`, which are its source's from `cursor` on, and have what
     /// [`Writer::required_encodings`] says.
-    pub fn views<'a>(
+    pub fn view<'a>(
         &self,
+        views: &mut Views<'a>,
         entries: &'a [Entry],
         cursor: &SessionCursor,
         selection: &'a mut Selection,
-    ) -> Views<'a> {
-        Views::of(&self.subscription, entries, cursor, self.messages_max, selection)
+    ) {
+        views.fill(&self.subscription, entries, cursor, self.messages_max, selection);
     }
 
     /// Whether the block under way goes on in these. It does not when the broker gave up its first copy

@@ -76,7 +76,8 @@ impl<T: Transport> Session<T> {
                 }
                 Err(disconnect) => return Poll::Ready(Err(disconnect)),
             };
-            let mut views = self.writer.views(&entries, self.source.cursor(), selection);
+            let mut views = Views::new();
+            self.writer.view(&mut views, &entries, self.source.cursor(), selection);
             if let Some(lag) = lag {
                 if !self.writer.goes_on_in(&views) {
                     return Poll::Ready(Err(self.break_off()));

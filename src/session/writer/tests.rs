@@ -61,7 +61,8 @@ impl Client {
                 cached.make(self.writer.required_encodings(events_before));
             }
         }
-        let mut views = self.writer.views(&entries, &self.cursor, &mut selection);
+        let mut views = Views::new();
+        self.writer.view(&mut views, &entries, &self.cursor, &mut selection);
         assert!(self.writer.goes_on_in(&views));
         self.writer.pass_empty(&mut views);
         self.cursor.move_to(views.next_height());
