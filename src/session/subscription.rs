@@ -92,6 +92,11 @@ impl Subscription {
         }
     }
 
+    /// Whether something of a block may be picked out, or put together, for this client alone.
+    pub fn has_selection(&self) -> bool {
+        self.filter.is_some() || self.is_batch
+    }
+
     /// What a part of a block is taken from.
     pub fn shape(&self, part: Part) -> Shape {
         if self.stream == Stream::Blocks {

@@ -168,7 +168,7 @@ impl<T: Transport> Session<T> {
         };
         let (history, tickets) = (Arc::clone(&context.history), Arc::clone(&context.tickets));
         let is_resumed = start != Start::Live;
-        let has_selection = subscription.filter.is_some() || subscription.is_batch;
+        let has_selection = subscription.has_selection();
         let mut source = BlockSource::new(history, tickets, required, until_height);
         source.look_for(start, fallback);
         let mut session = Self {

@@ -25,7 +25,7 @@ const SUBPROTOCOL: &str = "blockcast";
 pub struct StreamRequest<'r> {
     /// Whether a web page sent it.
     is_of_page: bool,
-    /// A subprotocol that holds no token may be no text.
+    /// The token that the request brings, if it brings one. An error: it cannot be read.
     pub credential: Result<Option<Cow<'r, str>>, NotAuthorized>,
     pub asked: Result<Asked, QueryError>,
     pub transport: WantedTransport,

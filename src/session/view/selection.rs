@@ -39,7 +39,7 @@ impl Selection {
         self.picked.clear();
         self.heads.clear();
         self.ends.clear();
-        if subscription.filter.is_none() && !subscription.is_batch {
+        if !subscription.has_selection() {
             return;
         }
         for entry in entries {
