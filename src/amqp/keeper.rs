@@ -153,6 +153,12 @@ impl Keeper {
         self.attempts().backoff.reset();
     }
 
+    /// Has the next attempt begin with the address behind the one of this connection.
+    pub fn move_on(&self) {
+        let mut attempts = self.attempts();
+        attempts.turn = attempts.turn.wrapping_add(1);
+    }
+
     /// Has the next attempt begin with the address that the other keeper's next one begins with.
     pub fn follow(&self, other: &Self) {
         let turn = other.attempts().turn;

@@ -199,7 +199,7 @@ impl Reader {
     /// first begins at that.
     pub async fn read_from(&self, offset: u64) -> Result<Messages, ReadError> {
         if self.link.unreadable.is_suspect() {
-            return Ok(Messages(Way::Apart(Apart::from(&self.link, offset))));
+            return Ok(Messages(Way::Apart(Apart::from(&self.link, offset)?)));
         }
         Ok(Messages(Way::Shared(Box::new(Shared::from(self, offset).await?))))
     }

@@ -23,6 +23,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Messages from a place on, over what cannot be read.
 pub struct Apart {
     link: Arc<Link>,
+    /// Of each consumer, one after the other.
+    keeper: Arc<Keeper>,
     next_offset: u64,
     /// The offset that was told to be readable, until it has been read.
     told: Option<u64>,
@@ -30,7 +32,7 @@ pub struct Apart {
 }
 
 enum ApartState {
-    ApartOpening(ApartOpening),
+    Opening(ApartOpening),
     Open(Box<Open>),
     /// For the proof of what lies at the next offset.
     Waiting(oneshot::Receiver<ProverAnswer>),
@@ -40,29 +42,30 @@ enum ApartState {
 }
 
 /// Kept from one call to the next, since a caller may wait for less time than a broker takes.
-type ApartOpening = Pin<Box<dyn Future<Output = Result<Open, ReadError>> + Send>>;
+type ApartOpening = Pin<Box<dyn Future<Output = Result<Open, ProbeError>> + Send>>;
 
 struct Open {
-    keeper: Keeper,
+    keeper: Arc<Keeper>,
     consumer: Consumer,
     /// The last message not acked.
     unacked: Option<Acker>,
 }
 
 impl Apart {
-    pub fn from(link: &Arc<Link>, offset: u64) -> Self {
+    pub fn from(link: &Arc<Link>, offset: u64) -> Result<Self, ReadError> {
         let next_offset = link.unreadable.behind(offset).unwrap_or(offset);
-        let state = ApartState::ApartOpening(open(link, next_offset));
-        Self { link: Arc::clone(link), next_offset, told: None, state }
+        let keeper = Arc::new(link.keeper_apart()?);
+        let state = ApartState::Opening(open(link, &keeper, next_offset));
+        Ok(Self { link: Arc::clone(link), keeper, next_offset, told: None, state })
     }
 
     /// As [`super::Messages::next`].
     pub async fn next(&mut self) -> Result<Message, ReadError> {
         loop {
             match &mut self.state {
-                ApartState::ApartOpening(opening) => match opening.await {
+                ApartState::Opening(opening) => match opening.await {
                     Ok(open) => self.state = ApartState::Open(Box::new(open)),
-                    Err(error) => return Err(self.failed(error)),
+                    Err(error) => self.meet(&error)?,
                 },
                 ApartState::Open(open) => match open.next(&self.link).await {
                     Ok(message) => {
@@ -70,21 +73,13 @@ impl Apart {
                         self.next_offset = message.offset + 1;
                         return Ok(message);
                     }
-                    Err(ProbeError::ConsumerEnd(ended)) if ended.is_unreadable() => {
-                        self.link.unreadable.set_met();
-                        if self.told.is_some() {
-                            // What was just seen is not there now.
-                            return Err(self.failed(ReadError::of(&ended.into())));
-                        }
-                        self.ask()?;
-                    }
-                    Err(error) => return Err(self.failed(ReadError::of(&error))),
+                    Err(error) => self.meet(&error)?,
                 },
                 ApartState::Waiting(answer) => match answer.await {
                     Ok(ProverAnswer::Readable(offset)) => {
                         self.told = Some(offset);
                         self.next_offset = offset;
-                        self.state = ApartState::ApartOpening(open(&self.link, offset));
+                        self.open();
                     }
                     Ok(ProverAnswer::Silent) => {
                         self.state = ApartState::Resting { until: Instant::now() + AGAIN_AFTER };
@@ -102,6 +97,24 @@ impl Apart {
         }
     }
 
+    fn open(&mut self) {
+        self.state = ApartState::Opening(open(&self.link, &self.keeper, self.next_offset));
+    }
+
+    /// What one broker cannot hand over, the next may, so that comes next, whatever the proof says.
+    fn meet(&mut self, error: &ProbeError) -> Result<(), ReadError> {
+        if !error.is_unreadable() {
+            return Err(self.failed(ReadError::of(error)));
+        }
+        self.link.unreadable.set_met();
+        self.keeper.move_on();
+        if self.told.is_some() {
+            // What was just seen is not there now.
+            return Err(self.failed(ReadError::of(error)));
+        }
+        self.ask()
+    }
+
     fn ask(&mut self) -> Result<(), ReadError> {
         let (answer, answered) = oneshot::channel();
         let question = Question { from: self.next_offset, answer };
@@ -115,7 +128,7 @@ impl Apart {
     /// Begins again where it was, should anybody ask for more.
     fn failed(&mut self, error: ReadError) -> ReadError {
         self.told = None;
-        self.state = ApartState::ApartOpening(open(&self.link, self.next_offset));
+        self.open();
         error
     }
 }
@@ -167,7 +180,7 @@ pub async fn bounds(link: &Arc<Link>) -> Result<Option<Bounds>, ReadError> {
     }
     let first = match first {
         Ok(first) => first,
-        Err(unreadable) => Apart::from(link, unreadable).next().await?.offset,
+        Err(unreadable) => Apart::from(link, unreadable)?.next().await?.offset,
     };
     let last = match last {
         ProofLook::Read(last) => last,
@@ -177,17 +190,15 @@ pub async fn bounds(link: &Arc<Link>) -> Result<Option<Bounds>, ReadError> {
     Ok(Some(Bounds { first, last: last.max(first) }))
 }
 
-fn open(link: &Arc<Link>, offset: u64) -> ApartOpening {
-    let link = Arc::clone(link);
+/// A consumer at this offset, over another connection than the last one.
+fn open(link: &Arc<Link>, keeper: &Arc<Keeper>, offset: u64) -> ApartOpening {
+    let (link, keeper) = (Arc::clone(link), Arc::clone(keeper));
     Box::pin(async move {
-        let keeper = link.keeper_apart()?;
-        let opened = async {
-            let connection = keeper.connection().await?;
-            let start = Some(ConsumerStart::Offset(offset));
-            let consuming = Consuming { queue: &link.queue, prefetch: 1, start };
-            Ok(Consumer::open(&connection, consuming).await?)
-        };
-        let consumer = opened.await.map_err(|error: ProbeError| ReadError::of(&error))?;
+        drop(keeper.take());
+        let connection = keeper.connection().await?;
+        let start = Some(ConsumerStart::Offset(offset));
+        let consuming = Consuming { queue: &link.queue, prefetch: 1, start };
+        let consumer = Consumer::open(&connection, consuming).await?;
         Ok(Open { keeper, consumer, unacked: None })
     })
 }

@@ -64,7 +64,7 @@ impl Lanes {
 
     /// Looks at the next offsets of a proof and tells it what is there, in order, up to the first that
     /// does not answer 541; looks at nothing where it is known already what can be read. Returns what is
-    /// known then, and the last look. What is proven is kept.
+    /// known then, and the last look. What is proven is kept. The next broker is asked the second time.
     ///
     /// # Errors
     /// Nothing is proven: the proof begins again.
@@ -89,6 +89,7 @@ impl Lanes {
             looks.map(|(offset, on)| look(on, queue, ConsumerStart::Offset(offset), within));
         let mut looks: FuturesOrdered<_> = looks.collect();
         let mut last = (Conclusion::Open, ProofLook::Unreadable);
+        let was_second_pass = proof.is_second_pass();
         while let Some(seen) = looks.next().await {
             let seen = seen.inspect_err(|_| {
                 self.width_max = 1;
@@ -98,6 +99,10 @@ impl Lanes {
             if seen != ProofLook::Unreadable || last.0 != Conclusion::Open {
                 break;
             }
+        }
+        drop(looks);
+        if proof.is_second_pass() && !was_second_pass {
+            self.keepers.iter().for_each(Keeper::move_on);
         }
         match &last {
             (Conclusion::Open, ProofLook::Unreadable) => {

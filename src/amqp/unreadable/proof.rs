@@ -2,8 +2,9 @@
 //!
 //! A broker that crashes, is overloaded or is cut off can answer 541 too, so one answer proves nothing.
 //! A run is proven when each of its offsets, attached to alone, answered 541, the first offset behind
-//! it answered with a delivery, and both held a second time. Whoever looks begins the proof again after
-//! anything else came between: a lost connection, a timeout, another error.
+//! it answered with a delivery, and both held a second time. Whoever looks asks the next broker the
+//! second time, if there is one, since RabbitMQ's nodes need not agree. Whoever looks begins the proof
+//! again after anything else came between: a lost connection, a timeout, another error.
 
 use std::ops::RangeInclusive;
 

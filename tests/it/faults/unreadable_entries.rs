@@ -138,6 +138,27 @@ async fn what_one_broker_cannot_hand_over_is_asked_of_the_next() {
     replica.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_broker_cannot_hand_over_to_who_reads_back_is_asked_of_the_next() {
+    let (broker, _) = broker();
+    let config = config(broker);
+    let (bad, mut through) = behind_proxy(broker, &config).await;
+    let (_good, second) = behind_proxy(broker, &config).await;
+    through.amqp.uris.extend(second.amqp.uris);
+    through.amqp.queue.warm_up = 100;
+    for first in (1..=300).step_by(20) {
+        publish(&config, (first..first + 20).map(|height| body(height, "x"))).await;
+    }
+    bad.harm_each(Harm::Whole, Harm::Unreadable("\"height\":12,"));
+    let replica = Process::start_ready(&through).await;
+    let url = format!("{}?from_height=10", replica.url("valid_transactions"));
+    let expected = Vec::from_iter((10..=300).map(|height| event(height, "x")));
+    assert_eq!(Client::connect(&url).await.texts(291).await, expected);
+    assert_ne!(bad.harmed(), 0, "it is asked");
+    assert_eq!(replica.metric(PASSED_OVER).await, 0.0);
+    replica.stop().await;
+}
+
 /// A queue has no offsets: there is no place behind an entry to begin at.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_waits_before_what_cannot_be_handed_over_and_says_so_once() {
