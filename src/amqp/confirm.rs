@@ -4,7 +4,7 @@ use lapin::Confirmation;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 
 use super::connection::Connection;
-use super::{BrokerError, Request, request};
+use super::request::{BrokerError, Request, request};
 
 /// A message that no queue is bound for comes back, and is not dropped.
 pub const MANDATORY: BasicPublishOptions =

@@ -14,8 +14,9 @@ use lapin::uri::{
 use socket2::{SockRef, Socket};
 use tokio::time::timeout;
 
+use super::request::reply;
 use super::wire::{self, Tally, Wire};
-use super::{port, reply, tls};
+use super::{port, tls};
 use crate::config::{self, BrokerUri, Mechanism, UriError};
 use crate::metrics::Metrics;
 
@@ -192,8 +193,8 @@ impl Connection {
         self.received_bytes.load(Ordering::Relaxed)
     }
 
-    pub async fn channel(&self) -> Result<lapin::Channel, super::BrokerError> {
-        super::request(|| "opening a channel".into(), self.inner.create_channel()).await
+    pub async fn channel(&self) -> Result<lapin::Channel, super::request::BrokerError> {
+        super::request::request(|| "opening a channel".into(), self.inner.create_channel()).await
     }
 
     /// Whether the broker has said that it takes no messages, since it is short of memory or disk.

@@ -13,7 +13,9 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::{ConnectError, Connection};
-use super::{BrokerError, INTERNAL_ERROR, Request, code, request, settle};
+use super::request::{
+    BrokerError, INTERNAL_ERROR, REQUEST_DEADLINE, Request, code, request, settle,
+};
 
 /// A tail that is quiet for this long has been read to its end: a chunk's messages follow each
 /// other within a millisecond on a local network.
@@ -71,7 +73,7 @@ struct OwnChannel(lapin::Channel);
 pub enum ConsumerEnd {
     #[error("the broker cancelled the consumer: the queue was deleted or its node is going down")]
     Cancelled,
-    #[error("{}", super::reply(.0))]
+    #[error("{}", super::request::reply(.0))]
     Lost(lapin::Error),
 }
 
@@ -177,7 +179,7 @@ impl Consumer {
     /// Ends consuming; what is under way goes back.
     pub async fn close(self) {
         let closing = self.channel.0.close(CLOSED_CODE, CLOSED_TEXT.into());
-        let _closed_already = timeout(super::REQUEST_DEADLINE, closing).await;
+        let _closed_already = timeout(REQUEST_DEADLINE, closing).await;
     }
 }
 
@@ -300,7 +302,6 @@ pub async fn count(connection: &Connection, queue: &ShortString) -> Result<u32, 
     };
     let answer = channel.queue_declare(queue.clone(), options, FieldTable::default());
     let count = request(asked, answer).await?.message_count();
-    let _closed_already =
-        timeout(super::REQUEST_DEADLINE, channel.close(200, "looked up".into())).await;
+    let _closed_already = timeout(REQUEST_DEADLINE, channel.close(200, "looked up".into())).await;
     Ok(count)
 }

@@ -15,10 +15,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::confirm::{self, Unpublished, publishing};
 use super::connection::ConnectError;
+use super::delivery::Delivery;
 use super::keeper::{Keeper, KeeperFailure};
 use super::precedence::Precedence;
+use super::request::{BrokerError, INTERNAL_ERROR, request};
 use super::source::SourceLink;
-use super::{BrokerError, Delivery, INTERNAL_ERROR, request};
 use crate::config;
 use crate::packing::Packing;
 

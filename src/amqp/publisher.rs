@@ -15,9 +15,10 @@ use super::confirm::{self, Unpublished, publishing};
 use super::connection::{ConnectError, Connection};
 use super::consumer::{self, Consuming, ProbeError};
 use super::keeper::Keeper;
+use super::reader::Message;
+use super::request::{BrokerError, REQUEST_DEADLINE, Request, request};
 use super::topology::{NameError, Topology, TopologyError};
 use super::unreadable::tail;
-use super::{BrokerError, Message, REQUEST_DEADLINE, Request, request};
 use crate::config::{self, QueueMode};
 
 /// What producers of blocks use; see `amqp.binding_keys`.

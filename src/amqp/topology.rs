@@ -14,8 +14,8 @@ use lapin::ExchangeKind;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tracing::warn;
 
-use super::BrokerError;
 use super::connection::Connection;
+use super::request::BrokerError;
 use crate::config::{self, Argument, ExchangeType, QueueMode};
 use declare::{Binding, bind, declare_exchange, declare_queue, delete_queue};
 

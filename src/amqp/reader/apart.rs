@@ -10,9 +10,10 @@ use lapin::Acker;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Bounds, Link, MESSAGE_WITHIN, Message, ReadError};
+use super::link::{Bounds, Link, MESSAGE_WITHIN, Message, ReadError};
 use crate::amqp::consumer::{self, Consumer, ConsumerEnd, ConsumerStart, Consuming, ProbeError};
 use crate::amqp::keeper::Keeper;
+use crate::amqp::request::settle_up_to;
 use crate::amqp::unreadable::look::{first_unreadable, look};
 use crate::amqp::unreadable::proof::ProofLook;
 use crate::amqp::unreadable::prover::{ProverAnswer, Question};
@@ -139,7 +140,7 @@ impl Open {
             Some(next) => next,
             None => {
                 if let Some(acker) = self.unacked.take() {
-                    crate::amqp::settle_up_to(&acker).await;
+                    settle_up_to(&acker).await;
                 }
                 tokio::select! {
                     next = self.consumer.next() => next,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use futures_lite::future::poll_once;
 use lapin::Acker;
 
-use super::{Message, ReadError, Reader};
+use super::link::{Link, Message, ReadError};
 use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{Consumer, ConsumerStart, ProbeError};
+use crate::amqp::request::settle_up_to;
 
 /// Messages under way to one reading. Fewer than a live consumer has, since there are several
 /// readings and each message may be as large as a block can be; enough for thousands a second from a
@@ -20,15 +21,16 @@ pub struct Shared {
     /// The last message not acked, and how many there are.
     unacked: Option<Acker>,
     unacked_len: u16,
-    reader: Reader,
+    link: Arc<Link>,
     connection: Arc<Connection>,
 }
+
 impl Shared {
-    pub async fn from(reader: &Reader, offset: u64) -> Result<Self, ReadError> {
-        let connection = reader.connection().await;
-        let opened = reader.consumer(&connection, ConsumerStart::Offset(offset), PREFETCH).await;
-        let consumer = opened.map_err(|error| reader.failed(&connection, error.into()))?;
-        Ok(Self { consumer, unacked: None, unacked_len: 0, reader: reader.clone(), connection })
+    pub async fn from(link: &Arc<Link>, offset: u64) -> Result<Self, ReadError> {
+        let connection = link.connection().await;
+        let opened = link.consumer(&connection, ConsumerStart::Offset(offset), PREFETCH).await;
+        let consumer = opened.map_err(|error| link.failed(&connection, error.into()))?;
+        Ok(Self { consumer, unacked: None, unacked_len: 0, link: Arc::clone(link), connection })
     }
 
     /// As [`super::Messages::next`].
@@ -43,9 +45,8 @@ impl Shared {
                 self.consumer.next().await
             }
         };
-        let message = next.map_err(|ended| {
-            self.reader.failed(&self.connection, ProbeError::ConsumerEnd(ended))
-        })?;
+        let message = next
+            .map_err(|ended| self.link.failed(&self.connection, ProbeError::ConsumerEnd(ended)))?;
         let acker = message.acker.clone();
         let message = Message::of(message).ok_or(ReadError::NotAStream)?;
         self.unacked = Some(acker);
@@ -56,7 +57,7 @@ impl Shared {
     async fn ack(&mut self) {
         self.unacked_len = 0;
         if let Some(acker) = self.unacked.take() {
-            crate::amqp::settle_up_to(&acker).await;
+            settle_up_to(&acker).await;
         }
     }
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::feed::{Feed, SourcePlace};
-use super::interruption::{Interruption, SourceError};
-use super::silence::Finding;
+use super::interruption::{Finding, Interruption, SourceError};
 use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{self, Consumer, ConsumerStart, Consuming, ProbeError};
 use crate::amqp::topology::{TopologyError, is_node_down};

@@ -11,8 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use super::interruption::{Interruption, SourceError};
-use super::silence::Silence;
+use super::interruption::{Interruption, Silence, SourceError};
 use crate::amqp::Input;
 use crate::amqp::connection::Connection;
 use crate::amqp::keeper::{Keeper, KeeperFailure};

@@ -1,10 +1,11 @@
 //! Reasons for which an attachment to the queue does not come about, or ends, and of those for which
 //! consuming ends with it.
 
-use super::silence::Silence;
-use crate::amqp::BrokerError;
+use std::fmt;
+
 use crate::amqp::connection::ConnectError;
 use crate::amqp::consumer::ConsumerEnd;
+use crate::amqp::request::BrokerError;
 use crate::amqp::topology::{NameError, TopologyError};
 
 /// Why consuming cannot go on. Nothing but the operator heals these.
@@ -53,6 +54,33 @@ pub enum Interruption {
     Fatal(SourceError),
 }
 
+/// What shows that a consumer is silent.
+#[derive(Debug)]
+pub struct Silence {
+    pub taken: Option<u64>,
+    pub finding: Finding,
+}
+
+/// What a look at the queue found.
+#[derive(Debug)]
+pub enum Finding {
+    /// The stream goes on behind what was taken, up to this offset at least.
+    GoesOn {
+        end: u64,
+    },
+    /// The last message that came is not there any more, or none of those that the broker counts.
+    NotGivenBack,
+    /// So many messages wait in the queue.
+    Waiting {
+        messages: u32,
+    },
+    /// Nobody can read the queue here any more, in the broker's words.
+    Refused {
+        reply: String,
+    },
+    NoAnswer,
+}
+
 impl Interruption {
     /// Whether the broker said 541.
     pub fn is_unreadable(&self) -> bool {
@@ -68,6 +96,39 @@ impl Interruption {
         match self {
             Self::Silent(silence) => Some(silence),
             _ => None,
+        }
+    }
+}
+
+impl Silence {
+    /// Offset of the last message that came, if there is one.
+    pub fn taken(&self) -> Option<u64> {
+        self.taken
+    }
+
+    /// Offset that the stream goes on to, if that is known.
+    pub fn end(&self) -> Option<u64> {
+        match self.finding {
+            Finding::GoesOn { end } => Some(end),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.taken {
+            Some(offset) => write!(f, "nothing comes behind offset {offset}")?,
+            None => write!(f, "nothing comes")?,
+        }
+        match &self.finding {
+            Finding::GoesOn { end } => write!(f, ", and the stream goes on to offset {end}"),
+            Finding::NotGivenBack => write!(f, ", and what the stream has is not given back"),
+            Finding::Waiting { messages } => write!(f, ", and {messages} messages wait"),
+            Finding::Refused { reply } => {
+                write!(f, ", and nobody can read the queue at this broker: {reply}")
+            }
+            Finding::NoAnswer => write!(f, ", and the broker does not answer"),
         }
     }
 }

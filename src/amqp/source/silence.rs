@@ -4,49 +4,22 @@
 //! it lasts for ever. A chain without blocks looks the same, so after a quiet while the queue is looked
 //! at on another channel. While messages flow this costs nothing, and a look never holds one up.
 
-use std::fmt;
 use std::time::Duration;
 
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::feed::{Feed, SourcePlace};
-use super::interruption::Interruption;
+use super::interruption::{Finding, Interruption, Silence};
+use crate::amqp::Delivery;
 use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{self, Consumer, ConsumerStart, ProbeError, offset_of};
+use crate::amqp::request::settle;
 use crate::amqp::window::Window;
-use crate::amqp::{Delivery, settle};
 use crate::config::QueueMode;
 
 /// How long a message may take that is there; the broker may have to read its disk.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(5);
-
-/// What shows that a consumer is silent.
-#[derive(Debug)]
-pub struct Silence {
-    taken: Option<u64>,
-    finding: Finding,
-}
-
-/// What a look at the queue found.
-#[derive(Debug)]
-pub enum Finding {
-    /// The stream goes on behind what was taken, up to this offset at least.
-    GoesOn {
-        end: u64,
-    },
-    /// The last message that came is not there any more, or none of those that the broker counts.
-    NotGivenBack,
-    /// So many messages wait in the queue.
-    Waiting {
-        messages: u32,
-    },
-    /// Nobody can read the queue here any more, in the broker's words.
-    Refused {
-        reply: String,
-    },
-    NoAnswer,
-}
 
 impl Feed {
     /// The next message.
@@ -154,38 +127,5 @@ impl Feed {
             SourcePlace::Fresh | SourcePlace::Anew | SourcePlace::Queue => None,
         };
         Silence { taken, finding }
-    }
-}
-
-impl Silence {
-    /// Offset of the last message that came, if there is one.
-    pub fn taken(&self) -> Option<u64> {
-        self.taken
-    }
-
-    /// Offset that the stream goes on to, if that is known.
-    pub fn end(&self) -> Option<u64> {
-        match self.finding {
-            Finding::GoesOn { end } => Some(end),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Silence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.taken {
-            Some(offset) => write!(f, "nothing comes behind offset {offset}")?,
-            None => write!(f, "nothing comes")?,
-        }
-        match &self.finding {
-            Finding::GoesOn { end } => write!(f, ", and the stream goes on to offset {end}"),
-            Finding::NotGivenBack => write!(f, ", and what the stream has is not given back"),
-            Finding::Waiting { messages } => write!(f, ", and {messages} messages wait"),
-            Finding::Refused { reply } => {
-                write!(f, ", and nobody can read the queue at this broker: {reply}")
-            }
-            Finding::NoAnswer => write!(f, ", and the broker does not answer"),
-        }
     }
 }

@@ -10,9 +10,9 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::declare::{Binding, bind, declare_exchange, declare_queue};
-use crate::amqp::BrokerError;
 use crate::amqp::connection::Connection;
 use crate::amqp::precedence::Precedence;
+use crate::amqp::request::BrokerError;
 
 /// The queue's bound, in messages; the oldest are dropped.
 const LETTERS_MAX: i64 = 1_000;

@@ -7,7 +7,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
 
 use crate::amqp::connection::Connection;
-use crate::amqp::{BrokerError, Request, request};
+use crate::amqp::request::{BrokerError, Request, request};
 
 pub struct Binding<'a> {
     pub queue: &'a ShortString,

@@ -1,6 +1,6 @@
 //! Refusals of a declaration, told apart by what an operator does about each.
 
-use crate::amqp::BrokerError;
+use crate::amqp::request::BrokerError;
 
 /// Reason for which something that is needed is not there.
 #[derive(Debug, thiserror::Error)]
