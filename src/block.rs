@@ -12,6 +12,7 @@
 //! so do Python's `NaN`, `Infinity` and `-Infinity`, which are no JSON at all.
 
 mod bare;
+mod committed;
 mod content;
 mod encoded;
 mod envelope;
@@ -22,15 +23,16 @@ mod key;
 mod lenient;
 mod near;
 mod renumber;
+mod text;
 mod transaction;
 
 use std::borrow::Cow;
 
-use crate::byte_order_mark;
 use crate::config::{Blocks, Dialect};
 use crate::metrics::DecodeErrorKind;
 use crate::packing::Packing;
 
+pub use committed::Block;
 pub use content::BlockContent;
 pub(crate) use encoded::is_plain;
 pub use encoded::{EncodedLen, event_len};
@@ -40,16 +42,13 @@ pub use near::{Near, SMALLEST};
 pub use renumber::{height_of, with_height};
 
 use envelope::{Envelope, Marked};
+use text::text_of;
 
 /// The largest body whatever the rules say: places in it are kept in 29 bits. RabbitMQ takes less.
 const BODY_BYTES_MAX: usize = (1 << 29) - 1;
 /// The most that a block's frames may take whatever the rules say: offsets have 32 bits, also in what is
 /// made of the frames, and an event stream of them can be nearly twice as long.
 const ENCODED_BYTES_MAX: u64 = (1 << 31) - 1;
-
-/// What a gzip file begins with; see RFC 1952.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-const GZIP_HINT: &str = "; it begins like gzip, which its message's content_encoding must say";
 
 /// What a body must keep to.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,15 +68,6 @@ pub enum Decoded {
     Block(Block),
     /// BigchainDB's event for a block that did not pass its vote. Its data was not looked at.
     MarkedInvalid,
-}
-
-/// A committed block, as far as events and filters need it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Block {
-    /// At most [`HEIGHT_MAX`](crate::protocol::HEIGHT_MAX).
-    pub height: u64,
-    pub hash: Option<Box<str>>,
-    pub fields: Fields,
 }
 
 /// A body as [`decode`] and [`height_of`] want it, unpacked as its message's properties say.
@@ -131,19 +121,6 @@ impl DecodeRules {
     }
 }
 
-impl Block {
-    /// Enough to tell a duplicate from a conflict.
-    pub fn content(&self) -> BlockContent {
-        let ids = (0..self.fields.len()).map(|index| self.fields.transaction_id(index));
-        BlockContent::from_ids(ids, self.hash.as_deref())
-    }
-
-    /// The memory it takes, itself included.
-    pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.hash.as_ref().map_or(0, |hash| hash.len()) + self.fields.bytes()
-    }
-}
-
 /// The block in a text; none when it is marked invalid.
 fn read_block(text: &str, dialect: Dialect) -> Result<Option<Block>, DecodeError> {
     let mut fields = fields::FieldsBuilder::default();
@@ -163,18 +140,6 @@ fn check_len(body: &[u8], bytes_max: usize) -> Result<(), DecodeError> {
     }
     let what = format!("the body has {} bytes, more than {bytes_max}", body.len());
     Err(DecodeError::new(DecodeErrorKind::TooLarge, what))
-}
-
-/// A body's text without its byte order mark, and the byte at which that begins.
-fn text_of(body: &[u8]) -> Result<(&str, usize), DecodeError> {
-    let text = byte_order_mark::skipped(body);
-    let at = body.len() - text.len();
-    let text = std::str::from_utf8(text).map_err(|error| {
-        let hint = if body.starts_with(&GZIP_MAGIC) { GZIP_HINT } else { "" };
-        let what = format!("not UTF-8 at byte {}{hint}", at + error.valid_up_to());
-        DecodeError::new(DecodeErrorKind::NotUtf8, what)
-    })?;
-    Ok((text, at))
 }
 
 #[cfg(test)]

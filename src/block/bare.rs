@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::metrics::DecodeErrorKind;
 
-use super::DecodeError;
+use super::error::DecodeError;
 
 /// Each with the number that it is spelled as. No two words begin alike. The numbers are out of a
 /// double's range: skipped like any number, refused by whoever reads them.
@@ -38,9 +38,10 @@ pub(super) fn read<T>(
         Err(error) if error.kind == DecodeErrorKind::NotJson && words(text).next().is_some() => {
             let spelled = spelled(text, number);
             let places = Places { at, original: Some(text) };
-            read(&spelled, places).map_err(|error| error.placed(places).of_spelled(text))
+            read(&spelled, places)
+                .map_err(|error| error.placed(|byte| places.of(byte)).of_spelled(text, &WORDS))
         }
-        Err(error) => Err(error.placed(plain)),
+        Err(error) => Err(error.placed(|byte| plain.of(byte))),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::config::Dialect;
 
-use super::Block;
+use super::committed::Block;
 
 /// Bytes of the payloads but for heights, ids and hash.
 const EVENT: u64 = r#"{"height": , "asset_id": , "transaction_id": }"#.len() as u64;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::config::Dialect;
 use crate::metrics::DecodeErrorKind;
 
-use super::DecodeError;
+use super::error::DecodeError;
 use super::fields::FieldsBuilder;
 use super::height::{self, Raw};
 use super::key::KeyReading;

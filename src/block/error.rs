@@ -5,8 +5,6 @@ use serde_json::error::Category;
 use crate::metrics::DecodeErrorKind;
 use crate::packing::UnpackError;
 
-use super::bare::{self, Places};
-
 /// Of a message at most this many characters are kept: a value quoted in it may be the whole body.
 const MESSAGE_CHARS_MAX: usize = 200;
 
@@ -43,16 +41,16 @@ impl DecodeError {
         Self { byte: Some(byte), ..Self::new(kind, format!("{place}{what}")) }
     }
 
-    /// The same with its byte counted from the body's first.
-    pub(super) fn placed(self, places: Places<'_>) -> Self {
-        Self { byte: self.byte.map(|byte| places.of(byte)), ..self }
+    /// The same with its byte counted from the body's first: what `place` makes of it.
+    pub(super) fn placed(self, place: impl FnOnce(usize) -> usize) -> Self {
+        Self { byte: self.byte.map(place), ..self }
     }
 
     /// The same, for a text that has words of Python's for numbers: with the word where the message
-    /// quotes what it was spelled as.
-    pub(super) fn of_spelled(self, original: &str) -> Self {
+    /// quotes the number that it was spelled as. `words` has each word with that number.
+    pub(super) fn of_spelled(self, original: &str, words: &[(&str, &str)]) -> Self {
         let is_quoted = |number| self.message.contains(number) && !original.contains(number);
-        let message = match bare::WORDS.iter().find(|(_, number)| is_quoted(*number)) {
+        let message = match words.iter().find(|(_, number)| is_quoted(*number)) {
             Some((word, number)) => self.message.replace(number, word),
             None => {
                 format!("{} (NaN and Infinity are read as numbers out of range)", self.message)

@@ -3,7 +3,7 @@
 use crate::metrics::DecodeErrorKind;
 use crate::protocol::HEIGHT_MAX;
 
-use super::DecodeError;
+use super::error::DecodeError;
 
 /// A value as it stands in a message.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use super::{bare, text_of};
+use super::bare;
+use super::text::text_of;
 
 /// The smallest message with an event that passes.
 pub const SMALLEST: &str = r#"{"height": 7, "transactions": [{"id": "an id"}]}"#;

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use super::bare;
 use super::envelope::{Envelope, Marked};
+use super::error::DecodeError;
 use super::height::{Raw, bad, parse};
-use super::{DecodeError, bare, text_of};
+use super::text::text_of;
 use crate::protocol::HEIGHT_MAX;
 
 /// A message's height where it stands.

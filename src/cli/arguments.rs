@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
 
 use super::outcome::Failure;
-use super::publish::{self, Heights, NodeText};
+use super::publish::{FirstHeight, HeightRange, NodeText};
 use crate::client::{Builder, FilterError, FilterName, FilterParameter, Position, Start};
 use crate::config::{Config, Layers, Listen};
 use crate::secret;
@@ -124,7 +124,7 @@ pub struct NodeOptions {
     /// Begin with this height, or with the node's tip. Else above the state's, else above the newest
     /// height in the RabbitMQ stream, else with the node's tip
     #[arg(long, value_name = "HEIGHT|latest", requires = "node", conflicts_with = "file")]
-    pub from_height: Option<publish::FirstHeight>,
+    pub from_height: Option<FirstHeight>,
     /// Publish these heights (again) and end, such as 50 or 50..51 (both ends are meant): repairs a gap
     #[arg(
         long,
@@ -132,7 +132,7 @@ pub struct NodeOptions {
         requires = "node",
         conflicts_with_all = ["file", "state", "from_height"]
     )]
-    pub heights: Option<Heights>,
+    pub heights: Option<HeightRange>,
     /// Go on without heights that the node does not have below one that it has (it was pruned, or
     /// has lost some); each such range is told. Clients are told of a gap, unless blocks.heights is
     /// "sparse"

@@ -34,7 +34,7 @@ use publication::Publication;
 use source::BlockSupply;
 use state::PublishState;
 
-pub use heights::{FirstHeight, Heights};
+pub use heights::{FirstHeight, HeightRange};
 pub use node::NodeText;
 
 /// How long an interrupted run waits for the confirms under way.
@@ -112,7 +112,7 @@ fn follower(
         skip_missing: options.node.skip_missing,
         voice: publication.progress().voice(),
     });
-    if let Some(Heights(heights)) = &options.node.heights {
+    if let Some(HeightRange(heights)) = &options.node.heights {
         follower.only(*heights.start(), *heights.end());
     }
     Ok(follower)
@@ -133,7 +133,7 @@ async fn begin(
             }
             blocks.bytes_total().map_or(Extent::Unknown, Extent::Bytes)
         }
-        (BlockSupply::Node(_), Some(Heights(heights))) => {
+        (BlockSupply::Node(_), Some(HeightRange(heights))) => {
             Extent::BlockReader((heights.end() - heights.start()).saturating_add(1))
         }
         (BlockSupply::Node(follower), None) => {

@@ -4,17 +4,19 @@
 //! that can be read in two ways is refused: a password with a raw `/` would else be cut in two, and
 //! its second half taken for a host's.
 
+mod error;
 mod parameter;
+mod percent;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, Serializer};
 
+pub use error::{UriDoubt, UriError};
 pub use parameter::Mechanism;
 use parameter::Parameters;
+use percent::decoded;
 
 const PORT: u16 = 5672;
 const TLS_PORT: u16 = 5671;
@@ -43,62 +45,6 @@ pub struct BrokerUri {
     pub vhost: String,
     pub parameters: Parameters,
     pub doubts: Vec<UriDoubt>,
-}
-
-/// Why a text is no URI of a broker. Holds nothing of the text but a parameter's name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UriError {
-    #[error("a broker's URI begins with amqp:// or amqps://")]
-    Scheme,
-    #[error(
-        "a user or a password with one of / ? # @ must be percent-encoded: / is %2F, ? is %3F, # is %23, @ is %40"
-    )]
-    Raw,
-    #[error("a # must be written %23")]
-    Fragment,
-    #[error("a % that means itself must be written %25")]
-    Percent,
-    #[error("white space must be written %20")]
-    Space,
-    #[error("it is not UTF-8 with its percent-encoded bytes decoded")]
-    NotUtf8,
-    #[error("%00 cannot be sent to a broker")]
-    Nul,
-    #[error("it names no host: amqp://USER:PASSWORD@HOST:PORT/VHOST")]
-    NoHost,
-    #[error(
-        "its host is no name and no address (commas separate whole URIs, each with its amqp:// or amqps://)"
-    )]
-    Host,
-    #[error("an IPv6 address stands in brackets: amqp://[::1]:5672")]
-    Brackets,
-    #[error("its port is no number from 1 to 65535")]
-    Port,
-    #[error("its vhost is longer than 255 bytes")]
-    LongVhost,
-    #[error("its parameter {name} is not {wanted}")]
-    Parameter { name: &'static str, wanted: &'static str },
-    #[error("its parameter {name} stands there twice")]
-    Repeated { name: &'static str },
-}
-
-/// What a URI says that is probably not meant, although it can be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UriDoubt {
-    #[error(
-        "it ends with a slash, which names the vhost with the empty name; the vhost \"/\" is used: leave the slash out or write /%2f"
-    )]
-    EmptyVhost,
-    #[error("port 5671 is that of AMQP over TLS: write amqps://")]
-    TlsPort,
-    #[error("port 5672 is that of AMQP without TLS: write amqp://, or port 5671")]
-    PlainPort,
-    #[error(
-        "port {0} is that of RabbitMQ's management, which is no AMQP port: 5672, or 5671 with amqps://"
-    )]
-    HttpPort(u16),
-    #[error("its parameter {name} has no effect: {way_out}")]
-    Parameter { name: String, way_out: &'static str },
 }
 
 impl AmqpUri {
@@ -245,24 +191,6 @@ fn doubt_of_port(is_tls: bool, port: u16) -> Option<UriDoubt> {
         (true, PORT) => Some(UriDoubt::PlainPort),
         (_, port) if HTTP_PORTS.contains(&port) => Some(UriDoubt::HttpPort(port)),
         _ => None,
-    }
-}
-
-/// Every `%` begins two hex digits, unlike what the decoder itself takes.
-fn decoded(text: &str) -> Result<Cow<'_, str>, UriError> {
-    let is_escape = |rest: &str| {
-        let digits = rest.as_bytes().get(..2);
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    if text.split('%').skip(1).any(|rest| !is_escape(rest)) {
-        return Err(UriError::Percent);
-    }
-    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| UriError::NotUtf8)?;
-    match decoded.contains('\0') {
-        true => Err(UriError::Nul),
-        // What a source that is not UTF-8 leaves in a text.
-        false if decoded.contains(char::REPLACEMENT_CHARACTER) => Err(UriError::NotUtf8),
-        false => Ok(decoded),
     }
 }
 

@@ -17,7 +17,7 @@ const READ_BYTES: usize = 64 << 10;
 
 /// One message, as it is to be published.
 #[derive(Debug)]
-pub struct Block {
+pub struct BlockMessage {
     pub body: Vec<u8>,
     /// Looked at only when the file repeats, or a node gave it.
     pub height: Option<u64>,
@@ -102,7 +102,7 @@ impl BlockReader {
     ///
     /// # Cancel safety
     /// What was read of a line is kept for the next call.
-    pub async fn next(&mut self) -> Result<Option<Block>> {
+    pub async fn next(&mut self) -> Result<Option<BlockMessage>> {
         loop {
             let ended = !self.read_line().await?;
             let line = std::mem::take(&mut self.line);
@@ -113,7 +113,7 @@ impl BlockReader {
                 self.blocks_in_pass += 1;
                 let (body, height) = self.placed(body.to_vec())?;
                 let line = Some(self.line_number);
-                return Ok(Some(Block { body, height, line, read_bytes }));
+                return Ok(Some(BlockMessage { body, height, line, read_bytes }));
             }
             if ended {
                 if !self.repeats {

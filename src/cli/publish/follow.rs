@@ -14,13 +14,13 @@ use anyhow::{Result, anyhow};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::blocks::Block;
+use super::blocks::BlockMessage;
 use super::heights::FIRST;
 use super::hole::{Holes, Missing};
 use super::node::{Node, NodeError, Wake};
 use super::progress::Voice;
 use crate::backoff::Backoff;
-use crate::cli::outcome::half_jitter;
+use crate::cli::outcome::{half_jitter, told};
 
 /// Heights asked for at once, where as many were there in a row: enough to hide a node's answer
 /// time, few enough not to weigh on it.
@@ -139,7 +139,7 @@ impl Follower {
     ///
     /// # Cancel safety
     /// What was asked for is kept for the next call.
-    pub async fn next(&mut self) -> Result<Option<Block>> {
+    pub async fn next(&mut self) -> Result<Option<BlockMessage>> {
         let bytes_max = self.node.block_bytes_max();
         loop {
             self.rest().await;
@@ -215,7 +215,7 @@ impl Follower {
         Fetch { bytes_max, seen: self.holes.seen(), answer: AbortOnDropHandle::new(answer) }
     }
 
-    fn took(&mut self, body: Vec<u8>) -> Block {
+    fn took(&mut self, body: Vec<u8>) -> BlockMessage {
         self.answered();
         self.in_a_row += 1;
         self.is_behind |= self.in_a_row >= AHEAD_MAX;
@@ -234,7 +234,7 @@ impl Follower {
                 range(first, height - 1)
             ));
         }
-        Block { read_bytes: body.len() as u64, height: Some(height), line: None, body }
+        BlockMessage { read_bytes: body.len() as u64, height: Some(height), line: None, body }
     }
 
     fn missing(&mut self, seen: u64) -> Result<()> {
@@ -356,7 +356,7 @@ impl Follower {
         if !self.retry {
             return Err(error);
         }
-        let told = super::super::told(&error);
+        let told = told(&error);
         if self.trouble.as_ref() != Some(&told) {
             self.voice.say(&format!("{told}; asking again"));
             self.trouble = Some(told);

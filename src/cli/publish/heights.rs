@@ -14,7 +14,7 @@ const BEYOND_POWER_MAX: u32 = 24;
 
 /// `--heights`: both ends are meant.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Heights(pub RangeInclusive<u64>);
+pub struct HeightRange(pub RangeInclusive<u64>);
 
 /// Where following begins.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,7 +37,7 @@ pub struct TipSearch {
     beyond: u32,
 }
 
-impl FromStr for Heights {
+impl FromStr for HeightRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn heights_are_one_or_a_range_with_both_ends() {
         for (text, expected) in [("50", 50..=50), ("50..51", 50..=51), ("7..7", 7..=7)] {
-            assert_eq!(text.parse(), Ok(Heights(expected)), "{text}");
+            assert_eq!(text.parse(), Ok(HeightRange(expected)), "{text}");
         }
         for (text, told) in [
             ("51..50", "write 50..51"),
@@ -130,7 +130,7 @@ mod tests {
             ("+5", "no height"),
             ("9223372036854775808", "no height"),
         ] {
-            let error = text.parse::<Heights>().expect_err("refused");
+            let error = text.parse::<HeightRange>().expect_err("refused");
             assert!(error.contains(told), "{text}: {error}");
         }
         assert_eq!("latest".parse(), Ok(FirstHeight::Latest));

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::blocks::Block;
+use super::blocks::BlockMessage;
+use crate::cli::outcome::say;
 
 /// Between lines about a long catch-up where there is no terminal for a bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
@@ -60,7 +61,7 @@ impl Progress {
         self.bar.set_style(ProgressStyle::with_template(template).expect("bug: it is ours"));
     }
 
-    pub fn confirmed(&mut self, block: &Block) {
+    pub fn confirmed(&mut self, block: &BlockMessage) {
         self.blocks += 1;
         self.bytes += block.body.len() as u64;
         if let Some(height) = block.height {
@@ -103,7 +104,7 @@ impl Progress {
             0 => String::new(),
             more => format!("; {more} more were not confirmed"),
         };
-        super::super::say(&format!(
+        say(&format!(
             "published and confirmed: {} blocks{heights}, {} in {seconds:.1} s{rest}",
             self.blocks,
             HumanBytes(self.bytes),
@@ -120,6 +121,6 @@ impl Progress {
 
 impl Voice {
     pub fn say(&self, line: &str) {
-        self.0.suspend(|| super::super::say(line));
+        self.0.suspend(|| say(line));
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 
 use super::advice::explain;
-use super::blocks::{BODY_BYTES_MAX, Block};
+use super::blocks::{BODY_BYTES_MAX, BlockMessage};
 use super::pace::Pace;
 use super::progress::{Extent, Progress};
 use super::source::BlockSupply;
@@ -20,7 +20,7 @@ use super::state::PublishState;
 use super::stoppage::Stoppage;
 use crate::amqp::{Keeper, KeeperFailure, Message, PublishError, Publisher};
 use crate::block;
-use crate::cli::outcome::half_jitter;
+use crate::cli::outcome::{half_jitter, told};
 use crate::config;
 
 /// Confirms awaited at once: enough to hide a round trip, few enough to publish again.
@@ -61,7 +61,7 @@ pub struct Publication {
 type Confirming = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send>>;
 
 struct Unconfirmed {
-    block: Block,
+    block: BlockMessage,
     /// None while it is to be published (again).
     confirm: Option<Confirming>,
 }
@@ -160,7 +160,7 @@ impl Publication {
         Ok(messages)
     }
 
-    async fn take(&mut self, block: Block) -> Result<()> {
+    async fn take(&mut self, block: BlockMessage) -> Result<()> {
         self.unconfirmed_bytes += block.body.len();
         self.unconfirmed.push_back(Unconfirmed { block, confirm: None });
         self.publish_waiting().await
@@ -222,7 +222,7 @@ impl Publication {
         if let Err(error) = &written
             && !self.has_complained
         {
-            self.progress.say(&format!("{}; trying again", super::super::told(error)));
+            self.progress.say(&format!("{}; trying again", told(error)));
         }
         self.has_complained = written.is_err();
     }
@@ -338,7 +338,7 @@ impl Publication {
 }
 
 /// Where a block comes from, for a person.
-fn place(block: &Block) -> String {
+fn place(block: &BlockMessage) -> String {
     let height = block.height.or_else(|| block::height_of(&block.body));
     match (block.line, height) {
         (Some(line), Some(height)) => format!("line {line}, height {height}"),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::blocks::{Block, BlockReader};
+use super::blocks::{BlockMessage, BlockReader};
 use super::follow::Follower;
 
 pub enum BlockSupply {
@@ -18,7 +18,7 @@ impl BlockSupply {
     ///
     /// # Cancel safety
     /// Nothing is lost: what was begun is kept for the next call.
-    pub async fn next(&mut self) -> Result<Option<Block>> {
+    pub async fn next(&mut self) -> Result<Option<BlockMessage>> {
         match self {
             Self::Lines(blocks) => blocks.next().await,
             Self::Node(follower) => follower.next().await,

@@ -1,6 +1,7 @@
 //! The parameters of a broker's URI: those that are honoured, and what to use instead of the others.
 
-use super::{UriDoubt, UriError, decoded};
+use super::error::{UriDoubt, UriError};
+use super::percent::decoded;
 use crate::secret;
 
 /// AMQP 0-9-1 section 4.2.3: no frame limit below it may be agreed on.

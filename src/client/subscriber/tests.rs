@@ -1,5 +1,6 @@
-use super::message::Said;
+use super::super::message::Said;
 use super::*;
+use crate::client::Builder;
 use crate::protocol::ControlMessage;
 use crate::protocol::control::Beginning;
 
