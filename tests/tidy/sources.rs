@@ -1,6 +1,7 @@
 //! Rules about the sources that a reader relies on: which room may import which, where untrusted
 //! bytes are parsed, which crates stay at the edges. Nothing is compiled; words are looked at.
 
+mod file_imports;
 mod for_tests;
 mod pure;
 mod room;
@@ -11,6 +12,7 @@ use std::collections::BTreeSet;
 use std::io::{Write, stderr};
 use std::process::Command;
 
+use file_imports::file_imports;
 use for_tests::{name_rules, support_rules};
 use pure::pure_rules;
 use room::{cycles, import_rules};
@@ -105,7 +107,14 @@ fn violations(sources: &[Source]) -> Vec<Violation> {
         }
         imports.extend(import_rules(source, tokens, &mut found));
     }
-    found.extend(cycles(&imports));
+    let of_program =
+        cut.iter().filter(|(source, _)| !test_modules.iter().any(|module| source.is_under(module)));
+    let of_program: Vec<(&Source, Vec<Token>)> =
+        of_program.map(|(source, tokens)| (*source, without_tests(tokens))).collect();
+    // Roofs that import each other do so as rooms and as files.
+    let cycles: BTreeSet<Violation> =
+        cycles(&imports).into_iter().chain(cycles(&file_imports(&of_program))).collect();
+    found.extend(cycles);
     found.sort();
     found
 }
@@ -321,6 +330,41 @@ fn a_cycle_is_found() {
             "src/telemetry.rs:2: `telemetry` and `config` import each other, in a cycle",
         ],
     );
+}
+
+#[test]
+fn a_cycle_of_files_is_found() {
+    let cycle = |path: &str, line: usize, from: &str, to: &str| {
+        format!("{path}:{line}: `{from}` and `{to}` import each other, in a cycle")
+    };
+    let (a, b) = ("src/frame/a.rs", "src/frame/b.rs");
+    let found = |files: &[(&str, &str)], expected: &[String]| {
+        check(files, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    let both = [cycle(a, 1, "frame::a", "frame::b"), cycle(b, 1, "frame::b", "frame::a")];
+    let roof = ("src/frame.rs", "mod a; mod b; pub use a::X as Y; pub use b::Z;");
+    for (in_a, in_b) in [
+        ("use super::b::Z;", "use super::a::X;"),
+        ("use super::Z;", "use crate::frame::Y;"),
+        ("use super::{b::{Z as W, z}, c};", "fn f() { super::a::g() }"),
+        ("mod inner { use super::super::b::Z; }", "mod inner { fn f(x: crate::frame::Y) {} }"),
+    ] {
+        found(&[roof, (a, in_a), (b, in_b)], &both);
+    }
+    for (in_a, in_b) in [
+        ("use super::b::Z;", "use super::W;"),
+        ("use super::b::Z;", "// super::a::X\nuse other::a::X;"),
+        ("use super::b::Z;", "#[cfg(test)] mod tests { use super::super::a::X; }"),
+        ("#[cfg(test)] mod tests { use super::*; } mod c { use super::X; }", "use super::a;"),
+    ] {
+        found(&[roof, (a, in_a), (b, in_b)], &[]);
+    }
+    // A roof that works with what it hands on imports it.
+    let working = ("src/frame.rs", "mod a;\npub use a::X;\nfn f(x: X) {} pub struct W;");
+    let (up, down) =
+        (cycle(a, 1, "frame::a", "frame"), cycle("src/frame.rs", 2, "frame", "frame::a"));
+    found(&[working, (a, "use super::W;")], &[down, up]);
+    found(&[("src/frame.rs", "mod a; pub use a::X; pub struct W;"), (a, "use super::W;")], &[]);
 }
 
 #[test]

@@ -45,12 +45,18 @@ const LEAVES: &[&str] = &[
     "web_address",
 ];
 
-/// An import of room `to` in a file of room `from`.
+/// An import of room or file `to` in room or file `from`.
 pub struct Import<'a> {
     source: &'a Source,
     line: usize,
-    from: &'a str,
+    from: String,
     to: String,
+}
+
+impl<'a> Import<'a> {
+    pub fn new(source: &'a Source, line: usize, from: String, to: String) -> Self {
+        Self { source, line, from, to }
+    }
 }
 
 /// Returns the imports between rooms; those that do not run downwards are added to `found`.
@@ -76,8 +82,7 @@ pub fn import_rules<'a>(
                 let rule = format!("`{from}` must not import `{}`: imports run down", room.text);
                 found.push(source.violation(room.line, rule));
             }
-            let (line, to) = (room.line, room.text.clone());
-            imports.push(Import { source, line, from, to });
+            imports.push(Import::new(source, room.line, from.to_owned(), room.text.clone()));
         }
     }
     imports
@@ -113,11 +118,11 @@ fn roots(source: &Source, tokens: &[Token]) -> Vec<usize> {
     roots
 }
 
-/// One violation per import that leads back to the room it is in.
+/// One violation per import that leads back to the room or file it is in.
 pub fn cycles(imports: &[Import<'_>]) -> Vec<Violation> {
     let mut below: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for import in imports {
-        below.entry(import.from).or_default().insert(&import.to);
+        below.entry(&import.from).or_default().insert(&import.to);
     }
     let reaches = |from: &str, to: &str| {
         let (mut seen, mut left) = (BTreeSet::new(), vec![from]);
@@ -128,7 +133,7 @@ pub fn cycles(imports: &[Import<'_>]) -> Vec<Violation> {
         }
         seen.contains(to)
     };
-    let closing = imports.iter().filter(|import| reaches(&import.to, import.from));
+    let closing = imports.iter().filter(|import| reaches(&import.to, &import.from));
     closing
         .map(|Import { source, line, from, to }| {
             source.violation(*line, format!("`{from}` and `{to}` import each other, in a cycle"))
