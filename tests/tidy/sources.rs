@@ -15,7 +15,7 @@ use std::process::Command;
 use file_imports::file_imports;
 use for_tests::{name_rules, support_rules};
 use pure::pure_rules;
-use room::{cycles, import_rules};
+use room::{cycles, declaration_rules, import_rules};
 use source::{Source, Violation, test_modules, without_tests};
 use token::{Token, follow, tokens};
 
@@ -216,8 +216,10 @@ fn the_sources_keep_the_rules() {
     let mut sources = Vec::new();
     Source::read_below("src", &mut sources);
     Source::read_below("tests", &mut sources);
-    assert!(sources.iter().any(|source| source.path == "src/lib.rs"), "this looks elsewhere");
-    let found: Vec<String> = violations(&sources).iter().map(Violation::to_string).collect();
+    let root = sources.iter().find(|source| source.path == "src/lib.rs").expect("it looks here");
+    let mut found = violations(&sources);
+    found.extend(declaration_rules(root, &tokens(&root.text)));
+    let found: Vec<String> = found.iter().map(Violation::to_string).collect();
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
@@ -313,6 +315,21 @@ fn an_import_that_runs_up_is_found() {
         &[("src/block.rs", "//! See [`crate::server`].\nuse crate::config; pub(crate) fn f() {}")],
         &[],
     );
+}
+
+#[test]
+fn a_room_out_of_its_place_is_found() {
+    let root = include_str!("../../src/lib.rs");
+    let find = |text: &str| {
+        let root = Source::new("src/lib.rs", text);
+        let found = declaration_rules(&root, &tokens(&root.text));
+        found.iter().map(|violation| violation.rule.clone()).collect::<Vec<_>>()
+    };
+    assert!(find(root).is_empty());
+    assert_eq!(find(&root.replace("mod tickets;", "")), ["there is no room `tickets`"]);
+    let swapped = root.replace("mod frame;", "mod _;").replace("mod event;", "mod frame;");
+    let swapped = swapped.replace("mod _;", "mod event;");
+    assert_eq!(find(&swapped), ["`frame` stands too low"]);
 }
 
 #[test]

@@ -59,6 +59,25 @@ impl<'a> Import<'a> {
     }
 }
 
+/// Whether the crate's root declares the rooms, all of them and nothing else, from the top down.
+pub fn declaration_rules(root: &Source, tokens: &[Token]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut left: BTreeSet<&str> = ROOMS.iter().copied().flatten().copied().collect();
+    left.remove("main");
+    let mut rank_before = 0;
+    let names = tokens.windows(2).filter(|pair| pair[0].text == "mod").map(|pair| &pair[1]);
+    for name in names {
+        let Some(rank) = rank(&name.text) else { continue };
+        if rank < rank_before {
+            found.push(root.violation(name.line, format!("`{}` stands too low", name.text)));
+        }
+        rank_before = rank_before.max(rank);
+        left.remove(name.text.as_str());
+    }
+    found.extend(left.iter().map(|room| root.violation(1, format!("there is no room `{room}`"))));
+    found
+}
+
 /// Returns the imports between rooms; those that do not run downwards are added to `found`.
 pub fn import_rules<'a>(
     source: &'a Source,
