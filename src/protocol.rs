@@ -1,4 +1,5 @@
 #![doc = include_str!("protocol/README.md")]
+#![deny(missing_docs, reason = "the client hands these words on to programs of others")]
 
 pub mod control;
 

@@ -48,9 +48,15 @@ pub enum Cause {
     /// 4008: its next block has left the history.
     TooSlow,
     /// 4009: where the client wants to begin is older than all there is.
-    NotAvailable { first_height: Option<u64> },
+    NotAvailable {
+        /// The oldest height that could be had.
+        first_height: Option<u64>,
+    },
     /// 4009: the chain did not get to where the client wants to begin.
-    Ahead { tip: u64 },
+    Ahead {
+        /// The newest height.
+        tip: u64,
+    },
     /// 4010: another chain took the place of this one.
     AnotherChain,
 }
@@ -58,12 +64,14 @@ pub enum Cause {
 /// What a close says, as its reader finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloseReason {
+    /// Why the connection ends.
     pub cause: Cause,
     /// Where the client goes on, if the reason says it.
     pub start: Option<Start>,
 }
 
 impl Cause {
+    /// The close code: RFC 6455's, or one from 4000 on.
     pub fn code(&self) -> u16 {
         match self {
             Self::Done => DONE,

@@ -21,15 +21,36 @@ pub enum ControlMessage {
     /// Comes first: `after=` its position gives this same stream.
     Position(Beginning),
     /// All of a block has been sent that this client is to have; `events` is how many it has in all.
-    Block { height: u64, events: u64 },
+    Block {
+        /// The block's.
+        height: u64,
+        /// Of the whole block, those left out by a filter too.
+        events: u64,
+    },
     /// In the place of heights that never came, both ends included.
-    Gap { from_height: u64, to_height: u64 },
+    Gap {
+        /// The first height that is missing.
+        from_height: u64,
+        /// The last one.
+        to_height: u64,
+    },
     /// A height that came after this client had passed it.
-    Filled { height: u64 },
+    Filled {
+        /// The block's.
+        height: u64,
+    },
     /// Everything up to `height` has been sent. None: there is no block yet.
-    Heartbeat { height: Option<u64> },
+    Heartbeat {
+        /// The newest one.
+        height: Option<u64>,
+    },
     /// The end, as a Server-Sent Event: what a WebSocket's close frame says.
-    Close { code: u16, reason: String },
+    Close {
+        /// RFC 6455's, or one from 4000 on.
+        code: u16,
+        /// In words, which may tell where to go on.
+        reason: String,
+    },
 }
 
 /// Where a client begins.
@@ -41,12 +62,14 @@ pub struct Beginning {
     pub index: Option<u64>,
     /// The oldest height that could be had, in memory or from the broker.
     pub first_height: Option<u64>,
+    /// The newest height; None: there is no block yet.
     pub tip_height: Option<u64>,
 }
 
 /// A control message as it goes out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
+    /// What it says.
     pub message: ControlMessage,
     /// Where a client goes on that has read this; only Server-Sent Events can say it beside the text.
     pub id: Option<String>,
@@ -58,8 +81,10 @@ pub enum ControlError {
     /// A kind that is newer than this program: it is passed over.
     #[error("an unknown kind of control message")]
     UnknownKind,
+    /// A known kind without a key that it needs.
     #[error("keys are missing")]
     MissingKeys,
+    /// No JSON object, or a key with another type.
     #[error(transparent)]
     Malformed(#[from] serde_json::Error),
 }
@@ -92,6 +117,7 @@ impl ControlMessage {
         }
     }
 
+    /// The text that goes out, byte for byte.
     pub fn to_json(&self) -> String {
         let mut json = format!("{{\"type\": \"{}\"", self.kind());
         let mut put = |key: &str, value: &dyn Display| {

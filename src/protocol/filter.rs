@@ -38,13 +38,23 @@ pub struct FilterParameter {
 /// A value that no transaction could have, or one too many.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
+    /// No transaction could have this value.
     #[error("`{name}`: {value:?} is not {wanted}")]
-    Value { name: FilterName, value: String, wanted: &'static str },
+    Value {
+        /// Of the parameter.
+        name: FilterName,
+        /// An excerpt of what was written.
+        value: String,
+        /// What it should look like, in words.
+        wanted: &'static str,
+    },
+    /// One filter's values are bounded.
     #[error("more than {VALUES_MAX} values to filter by; ask for the rest on another connection")]
     TooMany,
 }
 
 impl FilterName {
+    /// Every one that there is.
     pub const ALL: [Self; 5] =
         [Self::PublicKey, Self::OwnerBefore, Self::AssetId, Self::TransactionId, Self::Operation];
 
@@ -100,10 +110,12 @@ impl FilterParameter {
         }
     }
 
+    /// What the value is of.
     pub fn name(&self) -> FilterName {
         self.name
     }
 
+    /// As transactions have it.
     pub fn value(&self) -> &str {
         &self.value
     }

@@ -3,11 +3,17 @@
 use super::filter::{FilterError, FilterName};
 use crate::secret;
 
+/// The first block wanted: a height, `oldest`, or `-N` for the newest N.
 pub const FROM_HEIGHT: &str = "from_height";
+/// The position that the client is behind.
 pub const AFTER: &str = "after";
+/// The last block wanted.
 pub const UNTIL_HEIGHT: &str = "until_height";
+/// How many data messages are wanted.
 pub const LIMIT: &str = "limit";
+/// Whether a block's events come as one message.
 pub const BATCH: &str = "batch";
+/// Whether control messages come too.
 pub const CONTROL: &str = "control";
 /// A credential, which is read elsewhere; passed over here, and where nobody is asked for one.
 pub const ACCESS_TOKEN: &str = "access_token";

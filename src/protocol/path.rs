@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
+/// Of the API root.
 pub const ROOT_PATH: &str = "/api/v1";
+/// Of the status of one replica.
 pub const STATUS_PATH: &str = "/api/v1/status";
 
 /// `path` without doubled and trailing slashes, and without percent-encoding where that says nothing: of

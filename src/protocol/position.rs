@@ -54,6 +54,7 @@ impl Position {
         Self { height, within }
     }
 
+    /// The block that it is behind, or in.
     pub fn height(&self) -> u64 {
         self.height
     }
@@ -64,6 +65,7 @@ impl Position {
         self.within.is_none()
     }
 
+    /// The event that it is behind; None: it is behind the whole block.
     pub fn within(&self) -> Option<&Within> {
         self.within.as_ref()
     }

@@ -16,6 +16,7 @@ use super::stream::Stream;
 /// A stream's parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Query {
+    /// Where the stream begins.
     pub start: Start,
     /// Values that events are to have; none: every event is wanted.
     pub filters: Vec<FilterParameter>,
@@ -23,7 +24,9 @@ pub struct Query {
     pub until_height: Option<u64>,
     /// Data messages wanted; at least 1.
     pub limit: Option<u64>,
+    /// A block's events are wanted as one message.
     pub batch: bool,
+    /// Control messages are wanted.
     pub control: bool,
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 pub struct RefusalBody<'a> {
     /// HTTP's.
     pub status: u16,
+    /// Why, in words.
     pub message: &'a str,
 }
 
@@ -17,6 +18,7 @@ struct RefusalKeys {
 }
 
 impl RefusalBody<'_> {
+    /// The body as a value, keys in the order of their names.
     pub fn to_json(self) -> Value {
         json!({ "status": self.status, "message": self.message })
     }

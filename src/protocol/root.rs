@@ -18,6 +18,7 @@ pub struct ApiRoot {
 }
 
 impl ApiRoot {
+    /// The API root's `v1` object.
     pub fn to_json(&self) -> Value {
         let Self { status, blocks, transactions } = self;
         let keys = [(STATUS, status), (STREAMED_BLOCKS, blocks), (STREAMS, transactions)];

@@ -15,6 +15,7 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Both.
     pub const ALL: [Self; 2] = [Self::Transactions, Self::Blocks];
 
     /// The last part of the path.
@@ -23,6 +24,7 @@ impl Stream {
         path.rsplit_once('/').map_or(path, |(_, name)| name)
     }
 
+    /// Where a server has it.
     pub const fn path(self) -> &'static str {
         match self {
             Self::Transactions => TRANSACTIONS_PATH,
