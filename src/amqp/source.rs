@@ -1,9 +1,14 @@
 //! The consumer task: attached to the queue for as long as the program runs.
 //!
-//! One loop heals everything that can heal ([`feed`]): connect, check the topology, find the place to
-//! read from ([`attach`]), read until that ends ([`read`], or [`careful`] where the broker cannot hand
-//! an entry over) or falls silent ([`silence`]), wait, again. Absent here: what messages say, and when
-//! they are settled.
+//! One loop ([`feed`]) heals everything that can heal:
+//!
+//! 1. It connects, and checks the topology.
+//! 2. It finds the place to read from ([`attach`]).
+//! 3. It reads ([`read`]; [`careful`] where the broker cannot hand an entry over) until that ends or falls
+//!    silent ([`silence`]).
+//! 4. It waits, and begins again.
+//!
+//! Absent here: what messages say, and when they are settled.
 
 mod attach;
 mod careful;

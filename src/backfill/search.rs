@@ -1,22 +1,23 @@
-//! The place in a RabbitMQ stream to read a height from, found with few looks.
+//! The place in a RabbitMQ stream from which a height is read, found with few looks. Pure: a look is an
+//! argument.
 //!
-//! Offsets have holes, heights repeat and rise only roughly: several nodes publish each block, none
-//! in step, and somebody publishes old heights again. What is wanted is the last place before which
-//! everything is below the height. No look proves that, so who reads from the place found checks
-//! what it misses. Pure: a look is an argument.
+//! Offsets have holes. Heights repeat, and rise only roughly: several nodes publish each block, each at
+//! its own time, and somebody publishes old heights again. The search wants the last place with nothing
+//! but lower heights before it. No look proves that a place is the right one. So the reader that begins
+//! there checks what it misses.
 
-/// Messages to step back from the place found, for the disorder of producers. Few, since each may be
-/// large.
+/// Messages to step back from the place that was found, since producers are not in step. They are few,
+/// since each may be large.
 const BACK: u64 = 64;
-/// A range of so few messages is no longer cut: one look sees as many.
+/// A range of so few messages is not cut again: one look sees all of them.
 const NARROW: u64 = 32;
-/// Parts a range is cut into, from the front: the first that reaches the height ends a round, so
-/// that heights published again behind it are not looked at.
+/// Parts into which a range is cut. They are looked at from the front, and the first that reaches the
+/// height ends a round. So heights that were published again behind it are not looked at.
 const PARTS: u64 = 8;
-/// So far may a height lie below one before it and still be its producers' disorder.
+/// A height may lie so far below one before it, only because producers are not in step.
 const DISORDER: u64 = 64;
-/// A range that cannot be narrowed with confidence is read through if it has no more messages: that
-/// takes under a second.
+/// A range that cannot be narrowed with confidence is read through if it has no more messages than
+/// this. That takes less than a second.
 const READ_THROUGH_MAX: u64 = 16_384;
 
 /// Finds an offset from which to read, for the first copy of `height`.
@@ -106,9 +107,9 @@ impl Range {
     }
 }
 
-/// The lowest height among a stream's first messages that belongs to the others: from the middle one
-/// down, none further than `apart` below the one before. A single old height, published again before
-/// the stream was trimmed to here, is not where the chain begins.
+/// The lowest height among a stream's first messages that belongs to the others. It is counted down from
+/// the middle one, in steps of `apart` at most. A single old height may stand there: it was published
+/// again, and then the stream was trimmed to here. The chain does not begin with it.
 pub fn lowest(mut heights: Vec<u64>, apart: u64) -> Option<u64> {
     heights.sort_unstable();
     let middle = heights.len().checked_sub(1)? / 2;

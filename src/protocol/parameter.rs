@@ -3,7 +3,7 @@
 use super::filter::{FilterError, FilterName};
 use crate::secret;
 
-/// The first block wanted: a height, `oldest`, or `-N` for the newest N.
+/// The first block wanted: a height, `oldest`, `latest`, or `-N` for N blocks before the newest.
 pub const FROM_HEIGHT: &str = "from_height";
 /// The position that the client is behind.
 pub const AFTER: &str = "after";

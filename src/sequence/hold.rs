@@ -1,6 +1,6 @@
 //! Blocks that wait for the heights before them.
 //!
-//! Decides nothing: how long they wait, and how many bytes they may take, is the sequencer's.
+//! Nothing is decided here. The sequencer decides how long they wait and how many bytes they may take.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! Heights too far from the others to be believed at once, and what makes them believed.
+//! Heights that are too far from the others to be believed at once, and what makes them believed.
 //!
-//! One message must not be able to end the feed. Only messages decide what is believed; time only
-//! says how long a doubted block may wait for them, where that has a bound.
+//! One message must not be able to end the feed. Only further messages make a height believed. Time
+//! bounds how long a doubted block waits for them, and nothing else.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -12,9 +12,11 @@ use crate::config::Heights;
 
 /// Consecutive heights that make a jump believed.
 const RUN: usize = 3;
-/// Doubted blocks kept: a run of [`RUN`] from each of a few producers, out of order.
+/// Doubted blocks that are kept at most. That is enough for a run of [`RUN`] blocks from each of a few
+/// producers, out of order.
 const CANDIDATES_MAX: usize = 16;
-/// Blocks looked at before the history begins: a few producers' copies of the last few heights.
+/// Blocks that are looked at before the history begins. That is enough for the copies of the last few
+/// heights that a few producers publish.
 const PROBATION_BLOCKS: u32 = 64;
 
 /// How far apart two heights of one chain may be.
@@ -121,7 +123,7 @@ impl<T> Candidates<T> {
         found.map(|waiting| &mut waiting.offer.content)
     }
 
-    /// Where a run of consecutive heights begins, if there is one.
+    /// The first of a run of consecutive heights, if there is one.
     pub fn run_start(&self, reach: &Reach) -> Option<u64> {
         reach.run_start(&self.rising())
     }
@@ -152,7 +154,7 @@ impl<T> Default for Candidates<T> {
 }
 
 impl Probation {
-    /// Notes a block's height; true when it was the last to be looked at.
+    /// Notes a block's height. Returns true when this was the last block to be looked at.
     pub fn see(&mut self, height: u64) -> bool {
         self.blocks += 1;
         self.heights.insert(height);
@@ -163,8 +165,8 @@ impl Probation {
         self.heights.len()
     }
 
-    /// The highest height that is believed, rising from the lowest: what comes later can still lift
-    /// a tip that is too low, never lower one that is too high.
+    /// The highest height that is believed, counted up from the lowest one. A tip that is too low is
+    /// lifted by what comes later. A tip that is too high is never lowered.
     pub fn tip(&self, reach: &Reach) -> Option<u64> {
         let rising: Vec<u64> = self.heights.iter().copied().collect();
         let mut tip = *rising.first()?;

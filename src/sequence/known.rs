@@ -1,6 +1,6 @@
 //! What was published, by height, and the runs of heights that were given up.
 //!
-//! No time, no items, nothing that waits.
+//! There is no time here, and no blocks: heights only.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use crate::block::BlockContent;
 pub(super) struct KnownHeights {
     first: u64,
     contents: BTreeMap<u64, BlockContent>,
-    /// From, to, both included; apart from each other, below the tip.
+    /// By a gap's first height, its last one. Two gaps never touch, and all are below the tip.
     gaps: BTreeMap<u64, u64>,
-    /// One above the tip, or `first` while there is none. Stays at the largest number there is.
+    /// The height above the tip, or `first` while there is no tip. It never goes above the largest number.
     next: u64,
 }
 
@@ -49,15 +49,15 @@ impl KnownHeights {
         self.next = height.saturating_add(1);
     }
 
-    /// Enters the gap from `next` to just below `height`, which is above `next` and is published
-    /// next. Returns the gap's ends, both included.
+    /// Enters the gap from `next` to just below `height`. That height is above `next`, and its block is
+    /// published next. Returns the gap's first and last height.
     pub fn give_up_to(&mut self, height: u64) -> (u64, u64) {
         let gap = (self.next, height - 1);
         self.gaps.insert(gap.0, gap.1);
         gap
     }
 
-    /// Makes an unknown height below `next` known; the gap around it, if any, is cut in two.
+    /// Makes an unknown height below `next` known. A gap around it is cut in two.
     pub fn fill(&mut self, height: u64, content: BlockContent) {
         self.contents.insert(height, content);
         let Some((from, to)) = self.gap_around(height) else { return };
@@ -70,7 +70,7 @@ impl KnownHeights {
         }
     }
 
-    /// Moves `first` up to `height`, or to the tip if that is lower; not while there is none.
+    /// Moves `first` up to `height`, or to the tip if the tip is lower. Without a tip nothing moves.
     pub fn forget_below(&mut self, height: u64) {
         let Some(tip) = self.tip() else { return };
         self.first = self.first.max(height.min(tip));

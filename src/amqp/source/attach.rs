@@ -58,8 +58,8 @@ impl Feed {
         Ok(consumer)
     }
 
-    /// A second consumer must be refused: a quorum queue and a stream take the exclusive flag for
-    /// nothing, so that of two replicas each would get half of the blocks.
+    /// A second consumer must be refused. A quorum queue and a stream ignore the exclusive flag, and then
+    /// each of two replicas would get half of the blocks.
     async fn must_be_alone(&self, connection: &Connection) -> Result<(), Interruption> {
         let second = Consuming { prefetch: 1, ..self.consuming(None) };
         match Consumer::open(connection, second).await {
@@ -82,7 +82,7 @@ impl Feed {
             let first = first.map_err(|error| self.probe_failed(error))?;
             first.is_none_or(|first| start <= first)
         };
-        // Not by its number when it is the first: an empty stream has no such offset yet.
+        // The first offset is not named by its number: an empty stream does not have it yet.
         let start = if start == 0 { ConsumerStart::First } else { ConsumerStart::Offset(start) };
         let consumer = self.consume(connection, start, self.config.prefetch).await?;
         self.send(Input::Begin { from_first }).await?;
@@ -113,8 +113,8 @@ impl Feed {
         self.consume(connection, ConsumerStart::First, self.config.prefetch).await
     }
 
-    /// Attaches to the last message handed over, which the broker must give back as it was: an offset
-    /// past the end of a stream made anew would be mute without an error.
+    /// Attaches to the last message handed over. The broker must give it back as it was: in a stream made
+    /// anew, an offset past the end would be mute, without an error.
     pub async fn echo(
         &mut self,
         connection: &Connection,
@@ -163,8 +163,8 @@ impl Feed {
         Ok(())
     }
 
-    /// A stream that has this offset, and does not give it back, was not made anew: its broker is
-    /// silent. A tail that cannot be read says nothing of that.
+    /// A stream that has this offset and does not give it back was not made anew: its broker is silent. An
+    /// unreadable tail tells nothing of that.
     async fn must_end_before(
         &self,
         connection: &Connection,
@@ -186,8 +186,8 @@ impl Feed {
         Ok(counted.map_err(|error| self.refused(error))? == 0)
     }
 
-    /// Until the tail has been reached: a stream that changed may never have the offset that was
-    /// its tail before.
+    /// Asks for the tail again while it has not been reached: a stream that changed may never have the
+    /// offset that was its tail.
     async fn look_up_tail_again(&mut self, connection: &Connection) -> Result<(), Interruption> {
         if self.tail.is_none() && !self.is_tail_unknown {
             return Ok(());

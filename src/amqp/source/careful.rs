@@ -1,6 +1,8 @@
-//! Careful reading, after the broker ended an attachment with 541: a prefetch of 1, so that everything
-//! before an entry that it cannot hand over comes, and that entry passed over once it is proven to be
-//! one. Ordinary reading begins again when that has gone well for a while.
+//! Careful reading, after the broker ended an attachment with 541.
+//!
+//! Its prefetch is 1, so that everything comes that lies before an entry that the broker cannot hand
+//! over. That entry is passed over once it is proven to be one. When careful reading has gone well for a
+//! while, ordinary reading begins again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,20 +23,19 @@ use crate::amqp::{Delivery, Input};
 const CAREFUL_MESSAGES: u32 = 1_000;
 /// The same for a stream that is quiet for so long.
 const CAREFUL_QUIET: Duration = Duration::from_secs(60);
-/// A tail that nobody could tell has been reached when nothing comes for so long.
+/// Where the tail is unknown, it counts as reached when nothing comes for so long.
 const CAUGHT_UP_AFTER: Duration = Duration::from_secs(1);
-/// A tail that nobody could tell is asked for again after so long: other chunks may be the last by then.
+/// An unknown tail is asked for again after so long: another chunk may be the last by then.
 const TAIL_UNKNOWN_MAX: Duration = Duration::from_secs(5);
-/// How long the first look at the end of a stream waits for what is published behind an unreadable
-/// entry; then it attaches again.
+/// How long the first look at a stream's end waits for what is published behind an unreadable entry.
+/// Then it attaches again.
 const STANDING: Duration = Duration::from_secs(60);
 
 /// A consumer and what it consumes over.
 type Attached = (Arc<Connection>, Consumer);
 
 impl Feed {
-    /// Reads, over one entry after the other that cannot be read, until ordinary reading can begin
-    /// again where this left off.
+    /// Reads, and passes over entries that cannot be read, until ordinary reading can go on from there.
     pub async fn read_carefully(&mut self) -> Result<(), Interruption> {
         let connection = self.connect().await?;
         self.ensure_topology(&connection).await?;
@@ -53,7 +54,7 @@ impl Feed {
                 done => return done,
             };
             if self.passed_over_at.is_some() && self.taken() == taken {
-                // What was just seen behind an unreadable entry is not there now.
+                // The message behind an unreadable entry was just seen, and is not there now.
                 return Err(ended);
             }
             self.unreadable.set_met();
@@ -86,7 +87,7 @@ impl Feed {
                     }
                     Ok(Echoed::Other(found)) => self.say_anew(found).await?,
                     Err(error) if error.is_unreadable() => {
-                        // Once it could be read.
+                        // It could be read before.
                         let readable = self.pass_over(offset).await?;
                         if readable == offset {
                             return Err(error);
@@ -108,8 +109,8 @@ impl Feed {
         Ok((self.open_carefully(start).await?, start))
     }
 
-    /// The start procedure where the tail may not be readable: then the end is told by the first offset
-    /// and the broker's count of messages.
+    /// The start procedure where the tail may be unreadable. Then the first offset and the broker's count
+    /// of messages tell where the end is.
     async fn begin_afresh(
         &mut self,
         connection: &Connection,
@@ -206,8 +207,8 @@ impl Feed {
         Ok(())
     }
 
-    /// Proves that the entries from this offset on cannot be read, as far as that is so, and returns
-    /// the first offset that can. Waits for as long as there is none.
+    /// Proves which entries from this offset on cannot be read. Returns the first offset that can be, and
+    /// waits while there is none.
     async fn pass_over(&mut self, from: u64) -> Result<u64, Interruption> {
         self.keeper.close().await;
         self.lanes.follow(&self.keeper);

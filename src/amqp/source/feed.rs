@@ -26,7 +26,7 @@ use crate::readiness::{Readiness, State};
 
 /// Reasons already logged since the last attachment: several brokers may fail each in its own way.
 const REASONS_KEPT: usize = 8;
-/// What is read for so long without a 541 goes well. Above the longest wait between two attempts.
+/// Reading goes well when it lasts so long without a 541. Longer than any wait between two attempts.
 const WELL_AFTER: Duration = Duration::from_secs(60);
 
 /// What the task keeps between attachments.
@@ -45,7 +45,7 @@ pub struct Feed {
     pub place: SourcePlace,
     /// The offset to be handed over before [`Input::CaughtUp`]; none once that has been said.
     pub tail: Option<u64>,
-    /// Whether there is a tail to be reached that nobody could tell.
+    /// Whether there is a tail to be reached whose offset is unknown.
     pub is_tail_unknown: bool,
     pub unreadable: Arc<UnreadableEntries>,
     pub lanes: Lanes,
@@ -129,8 +129,8 @@ impl Feed {
         }
     }
 
-    /// What an interruption says of the broker. After a 541 another one comes first, since it may be
-    /// the broker's fault and not the entry's. A silence is counted and told.
+    /// What an interruption says of the broker. After a 541 another broker comes first: the fault may be
+    /// the broker's and not the entry's. A silence is counted and told.
     fn judge(&mut self, interruption: &Interruption) -> KeeperFailure {
         if interruption.is_unreadable() {
             self.unreadable.set_met();
@@ -195,7 +195,7 @@ impl Feed {
         self.readiness.set_connected(true);
     }
 
-    /// Ends in good order: what this replica alone needed at the broker goes too.
+    /// Ends in good order. What only this replica needed at the broker is deleted.
     pub async fn leave(&mut self) {
         if self.is_attached
             && let Some(connection) = self.keeper.current()
@@ -214,7 +214,8 @@ impl Feed {
     }
 }
 
-/// Says, after a while of ordinary reading, that nothing unreadable is before it; then waits for ever.
+/// Says after a while of ordinary reading that it stands before nothing unreadable. Then it waits for
+/// ever.
 async fn go_well(readiness: &Readiness) -> Infallible {
     sleep(WELL_AFTER).await;
     readiness.set_before_unreadable(false);

@@ -1,5 +1,4 @@
-//! Reasons for which an attachment to the queue does not come about, or ends, and of those for which
-//! consuming ends with it.
+//! Reasons for which an attachment to the queue fails or ends, and those for which consuming ends too.
 
 use std::fmt;
 
@@ -68,7 +67,7 @@ pub enum Finding {
     GoesOn {
         end: u64,
     },
-    /// The last message that came is not there any more, or none of those that the broker counts.
+    /// The broker does not give back the last message that came, or any of the messages that it counts.
     NotGivenBack,
     /// So many messages wait in the queue.
     Waiting {

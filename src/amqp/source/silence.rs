@@ -1,8 +1,8 @@
 //! Silence of a consumer: nothing comes though there is something to come, while heartbeats go on.
 //!
-//! It happens when the consumer's node loses its replica of the stream, or by a fault of the broker, and
-//! it lasts for ever. A chain without blocks looks the same, so after a quiet while the queue is looked
-//! at on another channel. While messages flow this costs nothing, and a look never holds one up.
+//! It happens when the consumer's node loses its replica of the stream, or by a fault of the broker. It
+//! lasts for ever. A chain without blocks looks the same. So after a quiet while the source looks at the
+//! queue on another channel. That costs nothing while messages flow, and never delays one.
 
 use std::time::Duration;
 
