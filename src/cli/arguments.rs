@@ -10,7 +10,8 @@ use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
 
 use super::outcome::Failure;
-use super::publish::{FirstHeight, HeightRange, NodeText};
+use super::publish::heights::{FirstHeight, HeightRange};
+use super::publish::node::NodeText;
 use crate::client::{Builder, FilterError, FilterName, FilterParameter, Position, Start};
 use crate::config::{Config, Layers, Listen};
 use crate::secret;

@@ -4,9 +4,9 @@
 mod advice;
 mod blocks;
 mod follow;
-mod heights;
+pub mod heights;
 mod hole;
-mod node;
+pub mod node;
 mod pace;
 mod progress;
 mod publication;
@@ -27,15 +27,13 @@ use crate::client::Trust;
 use crate::config::Config;
 use blocks::BlockReader;
 use follow::{Follower, Following};
+use heights::{FirstHeight, HeightRange};
 use node::{Asking, Node, NodeUrl};
 use pace::Pace;
 use progress::Extent;
 use publication::Publication;
 use source::BlockSupply;
 use state::PublishState;
-
-pub use heights::{FirstHeight, HeightRange};
-pub use node::NodeText;
 
 /// How long an interrupted run waits for the confirms under way.
 const LAST_CONFIRMS: Duration = Duration::from_secs(5);
