@@ -17,6 +17,8 @@ use crate::protocol::Start;
 use crate::protocol::control::{ControlMessage, Notice};
 use control_queue::ControlQueue;
 pub use control_queue::Ending;
+#[cfg(test)]
+pub use control_queue::PONGS_MAX;
 
 /// How far a client is in the block under way, to the byte, and the messages of its own that wait.
 #[derive(Debug)]

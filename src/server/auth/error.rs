@@ -22,6 +22,10 @@ pub enum NotAuthorized {
     NotYet,
     #[error("this token is meant for others (`aud`)")]
     Audience,
+    #[error(
+        "this token's header asks for an extension that is not understood here (`crit`, `b64`)"
+    )]
+    Extension,
     #[error("this token has no `exp`, or another of its claims is not what it must be")]
     Claims,
 }

@@ -1,7 +1,13 @@
 //! The queue of what goes to a client beside blocks: control frames, control messages, the close. Looks at
 //! no block, and takes no memory while it is empty.
 
+use std::collections::VecDeque;
+
 use crate::protocol::Cause;
+
+/// Pings that wait for their answers. Behind so many, only the newest one does: RFC 6455 section 5.5.3 allows
+/// that. Each takes 125 bytes at most, and a client waits for so many only while its socket is full.
+pub const PONGS_MAX: usize = 16;
 
 const FIN_PING: u8 = 0x89;
 pub(super) const FIN_PONG: u8 = 0x8a;
@@ -15,8 +21,8 @@ struct Queued {
     /// Whole messages, and how much of them is written.
     bytes: Vec<u8>,
     written: usize,
-    /// The newest ping's payload that is not answered: RFC 6455 section 5.5.3 wants no more.
-    pong: Option<Vec<u8>>,
+    /// Payloads of pings that are not answered, oldest first.
+    pongs: VecDeque<Vec<u8>>,
     ping: bool,
     /// Since data last went out: another waits for more of that.
     has_ponged: bool,
@@ -50,9 +56,9 @@ impl ControlQueue {
 
     /// Whether anything waits, but for an end that is only wanted.
     pub fn is_waiting(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|queued| !queued.bytes.is_empty() || queued.pong.is_some() || queued.ping)
+        self.0.as_ref().is_some_and(|queued| {
+            !queued.bytes.is_empty() || !queued.pongs.is_empty() || queued.ping
+        })
     }
 
     /// Whether it is partly written.
@@ -74,7 +80,9 @@ impl ControlQueue {
     }
 
     pub fn pong(&mut self, payload: Vec<u8>) {
-        self.queued().pong = Some(payload);
+        let pongs = &mut self.queued().pongs;
+        pongs.truncate(PONGS_MAX - 1);
+        pongs.push_back(payload);
     }
 
     pub fn ping(&mut self) {
@@ -96,7 +104,7 @@ impl ControlQueue {
         }
     }
 
-    /// Moves pong and ping among the bytes when these are written. Yields the end when
+    /// Moves pongs and ping among the bytes when these are written. Yields the end when
     /// its turn has come: what it is in bytes must be [put last](Self::put_last).
     pub fn collect(&mut self, has_data: bool, is_at_message_end: bool) -> Option<Ending> {
         let queued = self.0.as_mut()?;
@@ -105,10 +113,12 @@ impl ControlQueue {
         }
         // A client that pings all the time gets its blocks all the same.
         let may_pong = !(queued.has_ponged && has_data) || queued.close != Close::None;
-        if let Some(payload) = queued.pong.take_if(|_| may_pong) {
+        if may_pong && !queued.pongs.is_empty() {
             queued.has_ponged = true;
-            queued.bytes.extend([FIN_PONG, payload.len() as u8]);
-            queued.bytes.extend(payload);
+            for payload in std::mem::take(&mut queued.pongs) {
+                queued.bytes.extend([FIN_PONG, payload.len() as u8]);
+                queued.bytes.extend(payload);
+            }
         }
         if std::mem::take(&mut queued.ping) {
             queued.bytes.extend([FIN_PING, 0]);
@@ -156,7 +166,7 @@ impl ControlQueue {
 
     fn let_go(&mut self) {
         self.0.take_if(|queued| {
-            let is_queued = !queued.bytes.is_empty() || queued.pong.is_some() || queued.ping;
+            let is_queued = !queued.bytes.is_empty() || !queued.pongs.is_empty() || queued.ping;
             !is_queued && !queued.has_ponged && queued.close == Close::None
         });
     }

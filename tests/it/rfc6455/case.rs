@@ -26,8 +26,6 @@ pub enum Step {
     Send(Vec<u8>),
     /// Exactly these bytes are next.
     Due(Vec<u8>),
-    /// Pongs to some of these pings, in order; the last one's among them (RFC 6455 section 5.5.3).
-    DuePongs(Vec<Vec<u8>>),
 }
 
 /// How a case's frames go out.
@@ -68,9 +66,9 @@ impl Case {
         self
     }
 
-    pub fn then_pongs(mut self, payloads: Vec<Vec<u8>>) -> Self {
-        self.steps.push(Step::DuePongs(payloads));
-        self
+    /// A pong to each of these pings, in order, though RFC 6455 section 5.5.3 asks for the last one only.
+    pub fn then_pongs(self, payloads: &[Vec<u8>]) -> Self {
+        payloads.iter().fold(self, |case, payload| case.then_pong(payload))
     }
 
     /// Nothing more comes back for what was sent: the connection lives, and ends as it should.

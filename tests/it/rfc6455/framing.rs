@@ -82,8 +82,8 @@ fn pings() -> Vec<Case> {
             .send(&[pong(b"unsolicited pong payload"), frame(FIN | PING, b"ping payload")], Whole)
             .then_pong(b"ping payload")
             .then_taken(),
-        Case::new("2.10").send(&ten_pings, Whole).then_pongs(ten.clone()).then_taken(),
-        Case::new("2.11").send(&ten_pings, Octets(1)).then_pongs(ten).then_taken(),
+        Case::new("2.10").send(&ten_pings, Whole).then_pongs(&ten).then_taken(),
+        Case::new("2.11").send(&ten_pings, Octets(1)).then_pongs(&ten).then_taken(),
     ]
 }
 
@@ -168,7 +168,7 @@ fn fragments() -> Vec<Case> {
         around_ping("5.7", Frames),
         around_ping("5.8", Octets(1)),
         five("5.19", true).then_pong(b"p\x02").then_taken(),
-        five("5.20", false).then_pongs(vec![b"p\x01".to_vec(), b"p\x02".to_vec()]).then_taken(),
+        five("5.20", false).then_pongs(&[b"p\x01".to_vec(), b"p\x02".to_vec()]).then_taken(),
     ]
 }
 

@@ -83,7 +83,6 @@ impl Served {
                     assert!(read.is_ok(), "{}: {read:?}", at());
                     assert_eq!(bytes, *expected, "{}: {}", at(), bytes.escape_ascii());
                 }
-                Step::DuePongs(payloads) => pongs(&mut socket, payloads, &at()).await,
             }
         }
         let mut rest = Vec::new();
@@ -121,20 +120,5 @@ impl Served {
         let agreed = lines.find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
         assert_eq!(agreed, case.offer.and_then(|(_, agreed)| agreed), "case {}", case.number);
         socket
-    }
-}
-
-/// Reads up to the pong to the last of `payloads`; those before it may be left out, not change places.
-async fn pongs(socket: &mut TcpStream, payloads: &[Vec<u8>], at: &str) {
-    let mut left = payloads.iter();
-    while !left.as_slice().is_empty() {
-        let mut head = [0; 2];
-        let read = timeout(DEADLINE, socket.read_exact(&mut head)).await;
-        read.unwrap_or_else(|_| panic!("{at}: a pong is missing")).expect("a frame");
-        assert_eq!(head[0], 0x8a, "{at}: no pong");
-        let mut payload = vec![0; usize::from(head[1])];
-        socket.read_exact(&mut payload).await.expect("its payload");
-        let is_due = left.any(|due| *due == payload);
-        assert!(is_due, "{at}: {} in no place of its own", payload.escape_ascii());
     }
 }

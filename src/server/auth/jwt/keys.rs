@@ -151,12 +151,7 @@ fn of_set(member: &Value, wanted: JwtAlgorithm) -> Result<JwtKey, NotUsed> {
     if let Some(other) = text("alg").filter(|alg| *alg != format!("{wanted:?}")) {
         return foreign(format!("it is for {} (`alg`)", shown(other)));
     }
-    if let Some(other) = text("use").filter(|purpose| *purpose != "sig") {
-        return foreign(format!("its `use` is {}", shown(other)));
-    }
-    if member["key_ops"].as_array().is_some_and(|all| !all.iter().any(|one| one == "verify")) {
-        return foreign("its `key_ops` have no `verify`".to_owned());
-    }
+    for_signatures(member)?;
     let id = match &member["kid"] {
         Value::Null => None,
         Value::String(id) => Some(id.clone()),
@@ -192,6 +187,24 @@ fn of_set(member: &Value, wanted: JwtAlgorithm) -> Result<JwtKey, NotUsed> {
         JwtAlgorithm::EdDSA => DecodingKey::from_ed_der(&coordinate("x")?),
     };
     Ok(JwtKey { id, key })
+}
+
+/// Whether a key may check signatures (RFC 7517 sections 4.2 and 4.3).
+fn for_signatures(member: &Value) -> Result<(), NotUsed> {
+    let foreign = |reason: String| Err(NotUsed::Foreign(reason));
+    let faulty = |reason: &str| Err(NotUsed::Faulty(reason.to_owned()));
+    match &member["use"] {
+        Value::Null => {}
+        Value::String(purpose) if purpose == "sig" => {}
+        Value::String(other) => return foreign(format!("its `use` is {}", shown(other))),
+        _ => return faulty("its `use` is no string"),
+    }
+    match &member["key_ops"] {
+        Value::Null => Ok(()),
+        Value::Array(all) if all.iter().any(|one| one == "verify") => Ok(()),
+        Value::Array(_) => foreign("its `key_ops` have no `verify`".to_owned()),
+        _ => faulty("its `key_ops` are no array"),
+    }
 }
 
 /// Text of a file, so that no message grows with it.

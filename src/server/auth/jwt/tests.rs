@@ -1,7 +1,6 @@
-use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
 use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
 
@@ -58,6 +57,35 @@ fn claims_are_looked_at_behind_the_signature() {
     check(Some("us"), json!({ "exp": at(60), "aud": ["them", "us"] }), Ok(()));
     check(Some("us"), json!({ "exp": at(60), "aud": "them" }), Err(NotAuthorized::Audience));
     check(Some("us"), json!({ "exp": at(60) }), Err(NotAuthorized::Claims));
+}
+
+#[test]
+fn a_header_that_asks_for_an_extension_is_refused() {
+    let keys = keys(SECRET, JwtAlgorithm::HS256, false).expect("a secret");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET);
+    let verify = |header: &Value| {
+        let sign = |message: &[u8]| hmac::sign(&key, message).as_ref().to_vec();
+        keys.verify(&signed(header.clone(), &json!({ "exp": at(60) }), sign)).map(drop)
+    };
+    for header in [
+        json!({ "alg": "HS256", "crit": ["b64"], "b64": false }),
+        json!({ "alg": "HS256", "crit": ["b64"], "b64": true }),
+        json!({ "alg": "HS256", "crit": ["exp"], "exp": 1 }),
+        json!({ "alg": "HS256", "crit": [] }),
+        json!({ "alg": "HS256", "crit": null }),
+        json!({ "alg": "HS256", "b64": false }),
+        json!({ "alg": "HS256", "b64": "false" }),
+    ] {
+        assert_eq!(verify(&header), Err(NotAuthorized::Extension), "{header}");
+    }
+    // No array of names: it cannot be read at all.
+    assert!(verify(&json!({ "alg": "HS256", "crit": "exp" })).is_err());
+    for header in [
+        json!({ "alg": "HS256", "typ": "at+jwt", "cty": "x", "new": { "of": ["some", 1] } }),
+        json!({ "alg": "HS256", "b64": true }),
+    ] {
+        assert_eq!(verify(&header), Ok(()), "{header}");
+    }
 }
 
 #[test]

@@ -74,6 +74,8 @@ fn keys_of_a_set_that_cannot_be_used_are_passed_over_and_the_others_count() {
         (with("x", json!("A+A")), "its `x` is missing or no base64url", true),
         (with("x", json!("AAAA")), "its `x` is not of 32 bytes", true),
         (with("kid", json!(7)), "its `kid` is no string", true),
+        (with("use", json!(["sig"])), "its `use` is no string", true),
+        (with("key_ops", json!("verify")), "its `key_ops` are no array", true),
     ] {
         let text = json!({ "keys": [other, good] }).to_string();
         let read = set(text.as_bytes(), JwtAlgorithm::ES256).expect("a set");
