@@ -20,6 +20,7 @@ mod peer;
 mod proxy;
 mod rate;
 mod route;
+mod sessions_body;
 mod status;
 #[cfg(test)]
 pub(crate) mod testing;

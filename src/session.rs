@@ -19,7 +19,7 @@ mod view;
 mod writer;
 
 pub use pass::{Over, Pass};
-pub use sessions::{SessionListing, SessionStatus, Sessions};
+pub use sessions::{PAGE_SESSIONS, SessionListing, SessionStatus, Sessions};
 pub use subscription::Subscription;
 pub use transport::Transport;
 pub use turn::{CLOSE_TIMEOUT, Head, Session, SessionContext, SessionRequest, StreamHead};

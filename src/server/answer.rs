@@ -1,14 +1,18 @@
 //! The form that every answer over plain HTTP has.
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
+use super::sessions_body::SessionsBody;
 use crate::protocol::RefusalBody;
 
-pub type Answer = Response<Full<Bytes>>;
+/// Bytes, or a list that is written as it is read.
+pub type AnswerBody = Either<Full<Bytes>, SessionsBody>;
+
+pub type Answer = Response<AnswerBody>;
 
 /// An answer that says no: a status and a message, as JSON.
 pub fn refusal(status: StatusCode, message: &str) -> Answer {
@@ -40,8 +44,22 @@ pub fn text_answer(text: String) -> Answer {
     with_type(text, "text/plain; version=0.0.4; charset=utf-8")
 }
 
+/// One JSON object per session.
+pub fn sessions_answer(body: SessionsBody) -> Answer {
+    of_type(Either::Right(body), "application/json")
+}
+
+/// No body, and no type of one.
+pub fn empty_answer() -> Answer {
+    Response::new(Either::Left(Full::default()))
+}
+
 fn with_type(body: String, content_type: &'static str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    of_type(Either::Left(Full::new(Bytes::from(body))), content_type)
+}
+
+fn of_type(body: AnswerBody, content_type: &'static str) -> Answer {
+    let mut answer = Response::new(body);
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

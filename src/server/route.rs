@@ -10,12 +10,13 @@ use hyper::{Method, Request, StatusCode, Version};
 use serde_json::json;
 use tracing::warn;
 
-use super::answer::{Answer, json_answer, preflight, refusal, text_answer};
+use super::answer::{Answer, json_answer, preflight, refusal, sessions_answer, text_answer};
 use super::context::ServerContext;
 use super::cors::Readers;
 use super::handshake::HandshakeOutcome;
 use super::origin::Origins;
 use super::peer::Peer;
+use super::sessions_body::SessionsBody;
 use super::{api, handshake, path, proxy, status};
 use crate::metrics::HandshakeRefusal;
 use crate::protocol::{ROOT_PATH, STATUS_PATH, Stream, plain};
@@ -150,7 +151,7 @@ fn plain_answer(
         Resource::Ready => status::ready(context),
         Resource::Sessions => {
             let tip = context.session.history.summary().tip;
-            json_answer(StatusCode::OK, &context.sessions.to_json(tip))
+            sessions_answer(SessionsBody::new(Arc::clone(&context.sessions), tip))
         }
         Resource::Metrics => text_answer(status::metrics(context)),
         Resource::Stream(_) => unreachable!("bug: a GET of a stream is a handshake's"),

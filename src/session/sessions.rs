@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -11,6 +12,8 @@ use serde_json::{Value, json};
 
 use crate::protocol::Stream;
 
+/// Sessions that are looked at at a time.
+pub const PAGE_SESSIONS: usize = 64;
 /// What of a filter is kept.
 const FILTER_BYTES_MAX: usize = 512;
 /// No place yet: its start is being looked for.
@@ -53,11 +56,23 @@ impl Sessions {
         SessionListing { sessions: Arc::clone(self), id }
     }
 
-    /// One object per session, the oldest first; `tip` is what they are behind.
-    pub fn to_json(&self, tip: Option<u64>) -> Value {
+    /// The id that the next session gets: all that there are now have lower ones.
+    pub fn next_id(&self) -> u64 {
+        self.next_id.load(Ordering::Relaxed)
+    }
+
+    /// An object for each session with one of these ids, the oldest first, but for at most
+    /// [`PAGE_SESSIONS`]; and the first id behind them. `tip` is what they are behind.
+    pub fn page(&self, ids: Range<u64>, tip: Option<u64>) -> (Vec<Value>, u64) {
         // Copied first: whoever begins or ends does not wait for the text.
-        let seen: Vec<Arc<SessionStatus>> = self.lock().values().cloned().collect();
-        seen.iter().map(|seen| seen.to_json(tip)).collect()
+        let copy = |(id, seen): (&u64, &Arc<SessionStatus>)| (*id, Arc::clone(seen));
+        let seen: Vec<(u64, Arc<SessionStatus>)> =
+            self.lock().range(ids.clone()).take(PAGE_SESSIONS).map(copy).collect();
+        let behind = match seen.last() {
+            Some((last, _)) if seen.len() == PAGE_SESSIONS => last + 1,
+            _ => ids.end,
+        };
+        (seen.iter().map(|(_, seen)| seen.to_json(tip)).collect(), behind)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<SessionStatus>>> {
@@ -126,13 +141,39 @@ mod tests {
         let address = "192.0.2.1".parse().expect("an address");
         let seen = Arc::new(SessionStatus::new(address, Stream::Blocks, ""));
         let listed = sessions.list(&seen);
-        assert_eq!(sessions.to_json(None)[0]["next_height"], Value::Null);
+        let page = |tip| sessions.page(0..sessions.next_id(), tip).0;
+        assert_eq!(page(None)[0]["next_height"], Value::Null);
         seen.set_next_height(8);
         seen.sent(2, 300);
-        let first = &sessions.to_json(Some(10))[0];
+        let first = &page(Some(10))[0];
         assert_eq!((&first["next_height"], &first["lag_blocks"]), (&json!(8), &json!(3)));
         assert_eq!((&first["sent_messages"], &first["sent_bytes"]), (&json!(2), &json!(300)));
         drop(listed);
-        assert_eq!(sessions.to_json(Some(10)), json!([]));
+        assert!(page(Some(10)).is_empty());
+    }
+
+    #[test]
+    fn pages_have_every_session_once() {
+        let sessions = Arc::new(Sessions::default());
+        let address = "192.0.2.1".parse().expect("an address");
+        let list = |number: usize| {
+            let seen = Arc::new(SessionStatus::new(address, Stream::Blocks, ""));
+            seen.set_next_height(number as u64);
+            sessions.list(&seen)
+        };
+        for count in [0, 1, PAGE_SESSIONS, PAGE_SESSIONS + 1, 3 * PAGE_SESSIONS] {
+            // Every other one has ended.
+            let listed = (0..2 * count).map(|number| (number, list(number)));
+            let listed = Vec::from_iter(listed.filter(|(number, _)| number % 2 == 1));
+            let (mut from, end, mut found) = (0, sessions.next_id(), Vec::new());
+            while from < end {
+                let (page, behind) = sessions.page(from..end, None);
+                assert!(page.len() <= PAGE_SESSIONS && behind > from);
+                found.extend(page.iter().map(|seen| seen["next_height"].as_u64().expect("set")));
+                from = behind;
+            }
+            assert_eq!(found, Vec::from_iter((0..count as u64).map(|number| 2 * number + 1)));
+            drop(listed);
+        }
     }
 }

@@ -5,7 +5,7 @@ use hyper::header::{self, HeaderValue};
 
 use crate::frame;
 use crate::protocol::{Cause, Start};
-use crate::server::answer::{Answer, refusal_bytes};
+use crate::server::answer::{Answer, empty_answer, refusal_bytes};
 use crate::server::cors::Readers;
 use crate::session::{Head, StreamHead, Subscription};
 
@@ -93,7 +93,7 @@ fn refuse_start(cause: &Cause, position: &Start, common_lines: &[u8]) -> Vec<u8>
 
 /// What stops an `EventSource` for good (WHATWG HTML, "server-sent events").
 pub fn no_content() -> Answer {
-    let mut answer = Answer::default();
+    let mut answer = empty_answer();
     *answer.status_mut() = StatusCode::NO_CONTENT;
     let headers = answer.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

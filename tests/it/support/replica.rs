@@ -137,5 +137,22 @@ fn parse(answer: &str) -> Answer {
         *told += if told.is_empty() { "" } else { ", " };
         *told += value;
     }
-    Answer { status: status.parse().expect("a status"), headers, body: body.to_owned() }
+    let is_chunked = headers.get("transfer-encoding").is_some_and(|it| it == "chunked");
+    let body = if is_chunked { unchunked(body) } else { body.to_owned() };
+    Answer { status: status.parse().expect("a status"), headers, body }
+}
+
+/// RFC 9112 section 7.1, of bodies in ASCII.
+fn unchunked(mut chunked: &str) -> String {
+    let mut body = String::new();
+    loop {
+        let (bytes, rest) = chunked.split_once("\r\n").expect("a chunk's size");
+        let bytes = usize::from_str_radix(bytes, 16).expect("hexadecimal");
+        let (chunk, rest) = rest.split_at(bytes);
+        if bytes == 0 {
+            return body;
+        }
+        body += chunk;
+        chunked = rest.strip_prefix("\r\n").expect("a chunk's end");
+    }
 }
