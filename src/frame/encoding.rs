@@ -247,7 +247,7 @@ fn whole(write: impl FnOnce(&mut Vec<u8>)) -> MessageRun {
     let mut out = Vec::new();
     write(&mut out);
     let ends = [place(out.len())].into();
-    MessageRun { bytes: out.into(), ends }
+    run(out, ends)
 }
 
 fn each_event(
@@ -260,7 +260,12 @@ fn each_event(
         place(out.len())
     });
     let ends = ends.collect();
-    MessageRun { bytes: out.into(), ends }
+    run(out, ends)
+}
+
+/// What is kept is what is counted: room that was not used goes.
+fn run(bytes: Vec<u8>, ends: Box<[u32]>) -> MessageRun {
+    MessageRun { bytes: bytes.into_boxed_slice().into(), ends }
 }
 
 /// All of a run as one piece; nothing of nothing.

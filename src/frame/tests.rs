@@ -147,3 +147,16 @@ proptest! {
         prop_assert_eq!(payloads(&block.summary), vec![expected]);
     }
 }
+
+#[test]
+fn an_encoding_keeps_as_much_memory_as_it_says() {
+    for events in [0, 1, 10, 1_000] {
+        let block = super::testing::block(7, events);
+        for encoding in Encoding::ALL {
+            let mut made = None;
+            let kept = allocation_counter::measure(|| made = Some(encode_as(&block, encoding)));
+            let said = made.expect("made").bytes_kept();
+            assert_eq!(kept.bytes_current, said as i64, "{encoding:?} of {events} events");
+        }
+    }
+}

@@ -106,3 +106,36 @@ impl Extras {
             + self.index.get().map_or(0, Index::bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::required_encodings::REQUIRED_MAX;
+    use super::*;
+    use crate::frame::testing::block;
+
+    /// What the allocator itself takes and the run's entry are counted, and not seen here.
+    const BESIDE_BYTES_MAX: i64 = 512;
+
+    #[test]
+    fn a_block_and_all_that_is_made_of_it_keep_no_more_than_is_counted() {
+        for events in [0, 1, 10, 1_000] {
+            let mut cached = None;
+            let kept = allocation_counter::measure(|| {
+                let made = Arc::new(CachedBlock::now(block(7, events)));
+                made.make(RequiredEncodings::from_bits((1 << REQUIRED_MAX) - 1));
+                cached = Some(made);
+            });
+            let cached = cached.expect("made");
+            assert!(cached.index().is_some() && cached.encoded(Encoding::GzipBatch).is_some());
+            let counted = cached.bytes() as i64;
+            assert!(kept.bytes_current <= counted, "{} above {counted}", kept.bytes_current);
+            assert!(
+                kept.bytes_current + BESIDE_BYTES_MAX > counted,
+                "{} below {counted}",
+                kept.bytes_current
+            );
+        }
+    }
+}
