@@ -4,6 +4,7 @@
 
 mod close;
 mod cursor;
+mod fills;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod inbound;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cursor::SessionCursor;
+use super::fills::Fills;
 use super::start::{self, Found, Seek};
 use crate::history::{Entries, Entry, Gone, History, Lag, Placed, RequiredEncodings, Watch};
 use crate::protocol::Start;
@@ -20,8 +21,6 @@ use crate::tickets::{Ticket, TicketState, Tickets};
 const AHEAD_WAIT: Duration = Duration::from_secs(10);
 /// How soon it is asked again where the RabbitMQ stream begins, in a replica's first moments.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// Fills told at a time.
-const FILLS_MAX: usize = 64;
 
 /// One session's source of blocks.
 pub struct BlockSource {
@@ -32,7 +31,7 @@ pub struct BlockSource {
     origin: BlockOrigin,
     /// Until the client's first block is found.
     looking: Option<Box<Looking>>,
-    fills_seen: u64,
+    fills: Fills,
     has_changed_origin: bool,
 }
 
@@ -116,7 +115,7 @@ impl BlockSource {
             tickets,
             origin: BlockOrigin::History,
             looking: None,
-            fills_seen: 0,
+            fills: Fills::default(),
             has_changed_origin: false,
         }
     }
@@ -205,7 +204,8 @@ impl BlockSource {
         }
         match start::find(&looking.start, self.history(), &self.tickets) {
             Found::Here(cursor, seek) => {
-                self.fills_seen = self.history().fills();
+                let fills = self.history().fills();
+                self.fills.begin_behind(fills);
                 let events = self.events_of(seek);
                 self.cursor.begin_at(cursor, events);
                 self.begin_behind(false)
@@ -288,22 +288,24 @@ impl BlockSource {
         Ok(Offer::Entries(lag))
     }
 
-    /// Heights that filled a gap behind the cursor since this was last asked, up to `lag`'s time.
-    ///
-    /// # Errors
-    /// There were more than are remembered.
-    pub fn fills(&mut self, lag: Lag) -> Result<Vec<u64>, Gone> {
-        if lag.fills == self.fills_seen {
-            return Ok(Vec::new());
-        }
-        let history = self.origin_history();
-        // Not those since: the entries that the client is still to be sent may tell their gaps.
-        let since = lag.fills.saturating_sub(self.fills_seen);
-        let max = usize::try_from(since).unwrap_or(FILLS_MAX).min(FILLS_MAX);
-        let mut fills = history.fills_after(self.fills_seen, max).ok_or(Gone::FellOff)?;
-        self.fills_seen += fills.len() as u64;
-        fills.retain(|height| *height < self.cursor.next_height());
-        Ok(fills)
+    /// Takes note of the heights that filled a gap behind the cursor up to `lag`'s time. Not of those since:
+    /// the entries that the client is still to be sent may tell their gaps.
+    pub fn note_fills(&mut self, lag: Lag) {
+        self.fills.note(lag.fills, self.cursor.next_height());
+    }
+
+    /// Whether heights that filled a gap are still to be told. Then nothing is passed.
+    pub fn owes_fills(&self) -> bool {
+        self.fills.is_owed()
+    }
+
+    /// As [`Fills::take`].
+    pub fn take_fills(&mut self) -> Result<Vec<u64>, Gone> {
+        let history = match &self.origin {
+            BlockOrigin::Reading(deep) => &deep.ticket.history,
+            BlockOrigin::History | BlockOrigin::Suspended => self.shared.history(),
+        };
+        self.fills.take(history)
     }
 
     /// The client takes bytes again: asks for another turn with the broker.
@@ -331,7 +333,8 @@ impl BlockSource {
         if is_between_blocks
             && matches!(self.history().place(self.cursor.next_height()), Placed::At(_))
         {
-            self.fills_seen = self.history().fills();
+            let fills = self.history().fills();
+            self.fills.begin_behind(fills);
             self.change_origin(BlockOrigin::History);
             return Ok(());
         }
@@ -411,7 +414,7 @@ impl BlockSource {
     fn ask(&mut self, height: u64) -> bool {
         let Some(ticket) = self.tickets.issue(height) else { return false };
         let watch = ticket.history.watch(self.shared.required_encodings());
-        self.fills_seen = 0;
+        self.fills.begin_behind(0);
         self.change_origin(BlockOrigin::Reading(Box::new(DeepReading { ticket, watch })));
         true
     }

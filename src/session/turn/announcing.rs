@@ -78,18 +78,20 @@ impl<T: Transport> Session<T> {
         self.closing.map_or(Cause::TooSlow.disconnect(), |closing| closing.disconnect)
     }
 
-    /// Tells of gaps behind the cursor that were filled, if this client is told such things.
+    /// Tells of gaps behind the cursor that were filled, if this client is told such things: some of them, as
+    /// soon as what was told before has gone out. So a client that does not read has few of them queued.
     pub(super) fn tell_fills(&mut self, lag: Lag) {
         if !self.writer.subscription().has_control || self.writer.is_closing() {
             return;
         }
-        match self.source.fills(lag) {
-            Ok(fills) => {
-                for height in fills {
-                    self.writer.tell(&ControlMessage::Filled { height }.into());
-                }
+        self.source.note_fills(lag);
+        while self.source.owes_fills() && !self.writer.has_queued() {
+            let Ok(heights) = self.source.take_fills() else {
+                return self.close(&Cause::TooSlow);
+            };
+            for height in heights {
+                self.writer.tell(&ControlMessage::Filled { height }.into());
             }
-            Err(_) => self.close(&Cause::TooSlow),
         }
     }
 

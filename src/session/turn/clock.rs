@@ -137,6 +137,10 @@ impl<T: Transport> Session<T> {
     /// Says that there is nothing to say, and up to where that is so.
     fn beat(&mut self, now: Instant) {
         self.liveness.tell(now);
+        if self.writer.has_queued() {
+            // That breaks the silence, as soon as the client takes it.
+            return;
+        }
         if self.inbound.is_none() && self.source.is_looking() {
             // A proxy would take the silence for a dead server: what is wrong with the start is told
             // behind the head then.

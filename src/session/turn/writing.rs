@@ -76,15 +76,21 @@ impl<T: Transport> Session<T> {
                 }
                 Err(disconnect) => return Poll::Ready(Err(disconnect)),
             };
+            if let Some(lag) = lag {
+                self.tell_fills(lag);
+                if self.source.owes_fills() && self.writer.is_at_message_end() {
+                    // Which of them the client has passed is known as long as it passes nothing.
+                    entries.clear();
+                }
+            }
             let mut views = Views::new();
             self.writer.view(&mut views, &entries, self.source.cursor(), selection);
-            if let Some(lag) = lag {
+            if lag.is_some() {
                 if !self.writer.goes_on_in(&views) {
                     return Poll::Ready(Err(self.break_off()));
                 }
                 self.writer.pass_empty(&mut views);
                 self.source.move_to(views.next_height());
-                self.tell_fills(lag);
                 let is_passed = !entries.is_empty() && views.is_passed();
                 if (is_passed || self.is_done()) && !self.writer.has_queued() {
                     empty_looks += 1;
@@ -175,7 +181,9 @@ impl<T: Transport> Session<T> {
                         return Poll::Pending;
                     }
                     *bytes_left = bytes_left.saturating_sub(written);
-                    if *bytes_left == 0 || views.is_passed() || self.writer.is_closing() {
+                    let owes_fills = self.source.owes_fills() && self.writer.is_at_message_end();
+                    let is_over = *bytes_left == 0 || views.is_passed() || owes_fills;
+                    if is_over || self.writer.is_closing() {
                         return Poll::Ready(Ok(()));
                     }
                 }

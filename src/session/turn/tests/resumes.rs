@@ -1,7 +1,9 @@
 //! Starts, ends, filters, control messages and Server-Sent Events, under paused time.
 
 use super::*;
+use crate::frame::Encoding;
 use crate::frame::testing::block;
+use crate::history::RequiredEncodings;
 
 /// A history of the heights `from..=to`, two events each, the gap in it left out.
 fn history_with_gap(heights: std::ops::RangeInclusive<u64>, gap: (u64, u64)) -> History {
@@ -294,4 +296,79 @@ async fn an_end_is_not_reached_while_the_start_is_looked_for() {
     assert_eq!(bench.texts(4).await, ["position 2 3 9", "3.0", "3.1", "block 3"]);
     let (code, reason, _) = bench.close().await;
     assert_eq!((code, reason.as_str()), (1000, "after=3 done"));
+}
+
+const FILLED: u64 = 2_000;
+
+/// A client that has read all of a history with a gap but for the end of its last block; and a history
+/// that makes no encodings any more, so that nothing is done beside.
+fn before_a_gap(runtime: &tokio::runtime::Runtime) -> Bench {
+    runtime.block_on(async {
+        let history = Arc::new(history_with_gap(1..=FILLED + 2, (2, FILLED + 1)));
+        let encoder = crate::encoder::run(Arc::clone(&history), CancellationToken::new());
+        let encoder = tokio::spawn(encoder);
+        let query = "from_height=1&control=true";
+        let mut bench = Bench::of(history, 64, wanted(query, Way::WebSocket));
+        while bench.texts(1).await != [format!("{}.1", FILLED + 2)] {}
+        encoder.abort();
+        bench
+    })
+}
+
+#[test]
+fn a_client_that_reads_nothing_has_few_fills_queued_and_is_told_of_all_once_it_reads() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().expect("a runtime");
+    // What is kept while the gap is filled, in the history and for its client.
+    let kept = |bench: &Bench| {
+        let kept = allocation_counter::measure(|| {
+            for height in 2..FILLED + 2 {
+                bench.context.history.fill(block(height, 1));
+                runtime.block_on(tokio::task::yield_now());
+            }
+        });
+        kept.bytes_current
+    };
+    let gone = before_a_gap(&runtime);
+    let _watch = gone.context.history.watch(RequiredEncodings::of(Encoding::BlockEnd));
+    gone.session.abort();
+    let without_client = kept(&gone);
+
+    let mut bench = before_a_gap(&runtime);
+    let with_client = kept(&bench);
+    let queued = with_client - without_client;
+    assert!(queued < 8 << 10, "{queued} bytes for {FILLED} heights");
+
+    let mut expected = vec![format!("block {}", FILLED + 2)];
+    expected.extend((2..FILLED + 2).map(|height| format!("filled {height}")));
+    let mut told = Vec::new();
+    while told.last() != expected.last() {
+        told.extend(runtime.block_on(bench.texts(1)));
+    }
+    told.retain(|text| !text.starts_with("heartbeat"));
+    assert_eq!(told, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_a_trickle_has_one_heartbeat_queued() {
+    let history = Arc::new(history_with_gap(1..=1, (2, 2)));
+    tokio::spawn(crate::encoder::run(Arc::clone(&history), CancellationToken::new()));
+    let mut bench = Bench::of(history, 1, wanted("from_height=1&control=true", Way::WebSocket));
+    while bench.texts(1).await != ["block 1"] {}
+    // A byte every ten seconds, for ten minutes: it lives, and never has room.
+    let mut read = Vec::new();
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        read.push(bench.client.read_u8().await.expect("a byte"));
+    }
+    bench.context.history.append(block(2, 0));
+    let mut frames = 0;
+    loop {
+        read.push(bench.client.read_u8().await.expect("a byte"));
+        frames += usize::from(read.ends_with(b"{\"type\": \"heartbeat\""));
+        if read.ends_with(b"{\"type\": \"block\"") {
+            break;
+        }
+    }
+    assert!(frames <= 2, "{frames} heartbeats: {}", String::from_utf8_lossy(&read));
 }

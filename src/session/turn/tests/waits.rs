@@ -243,10 +243,12 @@ fn a_gap_filled_while_it_is_told_is_told_as_filled() {
     // With the gap of 5 and 6, which the client is told of from these entries.
     let lag = offer(&mut source);
     assert!(history.fill(block(5, 1)));
-    assert_eq!(source.fills(lag), Ok(vec![2]));
+    source.note_fills(lag);
+    assert_eq!(source.take_fills(), Ok(vec![2]));
     source.move_to(8);
     let lag = offer(&mut source);
-    assert_eq!(source.fills(lag), Ok(vec![5]));
+    source.note_fills(lag);
+    assert_eq!(source.take_fills(), Ok(vec![5]));
 }
 
 #[tokio::test(start_paused = true)]
