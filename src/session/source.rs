@@ -43,6 +43,16 @@ enum BlockOrigin {
     Suspended,
 }
 
+impl BlockOrigin {
+    /// The history that has its blocks: that of its ticket, or the one that all share.
+    fn history<'a>(&'a self, shared: &'a Watch) -> &'a History {
+        match self {
+            Self::Reading(deep) => &deep.ticket.history,
+            Self::History | Self::Suspended => shared.history(),
+        }
+    }
+}
+
 /// Where a client wants to begin.
 struct Looking {
     start: Start,
@@ -301,11 +311,7 @@ impl BlockSource {
 
     /// As [`Fills::take`].
     pub fn take_fills(&mut self) -> Result<Vec<u64>, Gone> {
-        let history = match &self.origin {
-            BlockOrigin::Reading(deep) => &deep.ticket.history,
-            BlockOrigin::History | BlockOrigin::Suspended => self.shared.history(),
-        };
-        self.fills.take(history)
+        self.fills.take(self.origin.history(&self.shared))
     }
 
     /// The client takes bytes again: asks for another turn with the broker.
@@ -380,10 +386,7 @@ impl BlockSource {
     }
 
     fn origin_history(&self) -> &History {
-        match &self.origin {
-            BlockOrigin::Reading(deep) => &deep.ticket.history,
-            BlockOrigin::History | BlockOrigin::Suspended => self.history(),
-        }
+        self.origin.history(&self.shared)
     }
 
     /// Begins behind the transaction that was named, if one was: that shows when its block is there.
