@@ -62,7 +62,13 @@ unpack() {
 run_tests() {
     local skip=() words
     for words in "${ELSEWHERE[@]}"; do skip+=(--skip "$words"); done
-    BLOCKCAST_TEST_BROKER_ROOT=$ROOTS/$1 cargo test --locked --test it -- "${skip[@]}"
+    BLOCKCAST_TEST_BROKER_ROOT=$ROOTS/$1 cargo test --locked --test it -- "${skip[@]}" |
+        tee "$ROOTS/$1.log"
+}
+
+# What the tests that failed had to say, which stands far above by now.
+failures() {
+    sed -n '/^failures:$/,/^test result/p' "$ROOTS/$1.log" | sed -n 1,60p
 }
 
 # Of the release that was unpacked.
@@ -98,6 +104,7 @@ if [ ${#tested[@]} -gt 0 ]; then
 fi
 if [ ${#skipped[@]} -gt 0 ]; then printf '%s\n' "${skipped[@]}"; fi
 if [ ${#failed[@]} -gt 0 ]; then
+    for suite in "${failed[@]}"; do failures "$suite"; done
     echo "tests failed on the RabbitMQ of: ${failed[*]}" >&2
     exit 1
 fi

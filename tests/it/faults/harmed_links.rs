@@ -31,8 +31,8 @@ struct Fixture {
 impl Fixture {
     async fn start(broker: &Broker) -> Self {
         let mut config = config(broker);
-        // The least there is.
-        config.amqp.heartbeat = Duration::from_secs(1);
+        // Short, and longer than a busy machine holds anybody up.
+        config.amqp.heartbeat = Duration::from_secs(2);
         let (proxy, through) = behind_proxy(broker, &config).await;
         let replica = Process::start_ready(&through).await;
         let other = Process::start_ready(&config).await;

@@ -35,7 +35,8 @@ pub enum Harm {
     Slow {
         bytes_per_second: u32,
     },
-    /// The first byte of each piece read is another: that of a frame, on a quiet link.
+    /// Every byte is another, those that begin and end frames too: wherever in a frame that begins, it cannot
+    /// be taken for a whole one.
     Misframed,
     /// One bit of each piece read is another, anywhere.
     Flipped,
@@ -241,7 +242,7 @@ impl Pump {
                         return self.swallow(piece).await;
                     }
                 }
-                Harm::Misframed => piece[0] ^= 0x55,
+                Harm::Misframed => piece.iter_mut().for_each(|byte| *byte ^= 0x55),
                 Harm::Flipped => piece[fastrand::usize(..count)] ^= 1 << fastrand::u8(..8),
                 Harm::Struck(text) => {
                     let strikes = strike(piece, text.as_bytes());
