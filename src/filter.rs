@@ -5,6 +5,7 @@
 //! what it matches and next to nothing where it matches nothing. Knows of no session.
 
 mod index;
+mod lists;
 
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use crate::block::Fields;
 use crate::protocol::{FilterName, FilterParameter};
 pub use index::Index;
 use index::{hash, tagged};
+pub use lists::Lists;
 
 /// What a client wants to see; empty, everything.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -50,33 +52,43 @@ impl Filter {
         self.terms.is_empty()
     }
 
-    /// Puts the indices of the matching events into `picked`, which is emptied first, rising, each
-    /// once. Allocates nothing where nothing matches.
-    pub fn matches(&self, index: &Index, picked: &mut Vec<u32>) {
-        picked.clear();
-        let mut parameters = self.parameters();
-        let Some(first) = parameters.next() else {
-            return picked.extend(0..index.events());
-        };
-        for term in first {
-            picked.extend_from_slice(index.events_with(term.hash));
-        }
-        if first.len() > 1 {
-            picked.sort_unstable();
-            picked.dedup();
-        }
-        for terms in parameters {
-            picked.retain(|event| {
-                let has = |term: &Term| index.events_with(term.hash).binary_search(event).is_ok();
-                terms.iter().any(has)
-            });
+    /// Adds the indices of the matching events from `first` on to `picked`, rising, each once, as many as
+    /// there is `room` for. Returns whether there are more.
+    ///
+    /// Takes as long as looking each value up once, and walking the events that have one of them, as far as
+    /// it goes: no event is compared with a value. `lists` is room to work in, and keeps no more than 12
+    /// bytes for each value.
+    pub fn pick(
+        &self,
+        index: &Index,
+        first: u32,
+        room: usize,
+        lists: &mut Lists,
+        picked: &mut Vec<u32>,
+    ) -> bool {
+        match &self.terms[..] {
+            [] => {
+                let events = first..index.events();
+                picked.extend(events.clone().take(room));
+                events.len() > room
+            }
+            [term] => {
+                let events = index.events_with(term.hash);
+                let ahead = &events[events.partition_point(|event| *event < first)..];
+                picked.extend_from_slice(&ahead[..ahead.len().min(room)]);
+                ahead.len() > room
+            }
+            terms => {
+                let hashes = parameters(terms).map(|terms| terms.iter().map(|term| term.hash));
+                lists.find(index, hashes, first) && lists.pick(index, room, picked)
+            }
         }
     }
 
-    /// What [`Filter::matches`] finds, said plainly: whether the event of the transaction at `event`
+    /// What [`Filter::pick`] finds, said plainly: whether the event of the transaction at `event`
     /// is let through.
     pub fn accepts(&self, fields: &Fields, event: usize) -> bool {
-        self.parameters().all(|terms| {
+        parameters(&self.terms).all(|terms| {
             let found = fields.of(event).map(tagged);
             let is_wanted = |(name, value): (FilterName, &str)| {
                 let matches =
@@ -86,9 +98,9 @@ impl Filter {
             found.into_iter().any(is_wanted)
         })
     }
+}
 
-    /// The terms of each parameter that there are any of.
-    fn parameters(&self) -> impl Iterator<Item = &[Term]> {
-        self.terms.chunk_by(|a, b| a.wanted.name() == b.wanted.name())
-    }
+/// The terms of each parameter that there are any of.
+fn parameters(terms: &[Term]) -> impl Iterator<Item = &[Term]> {
+    terms.chunk_by(|a, b| a.wanted.name() == b.wanted.name())
 }

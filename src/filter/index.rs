@@ -1,6 +1,7 @@
 //! Where in a block a value is: made once per block, for all filters.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::block::{Fields, TransactionField};
@@ -51,9 +52,18 @@ impl Index {
 
     /// The events with this value, rising.
     pub(super) fn events_with(&self, hash: u64) -> &[u32] {
-        let Ok(place) = self.hashes.binary_search(&hash) else { return &[] };
-        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.events[start as usize..self.ends[place] as usize]
+        self.events_at(self.place_of(hash))
+    }
+
+    /// Where the events with this value are, for [`Index::events_at`].
+    pub(super) fn place_of(&self, hash: u64) -> Range<u32> {
+        let Ok(place) = self.hashes.binary_search(&hash) else { return 0..0 };
+        place.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[place]
+    }
+
+    /// A part of those with one value.
+    pub(super) fn events_at(&self, place: Range<u32>) -> &[u32] {
+        &self.events[place.start as usize..place.end as usize]
     }
 
     /// Heap bytes.

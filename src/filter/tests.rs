@@ -33,11 +33,24 @@ fn filter(query: &str) -> Filter {
 }
 
 fn matches(filter: &Filter, block: &Block) -> Vec<u32> {
-    let mut picked = vec![7; 3];
-    filter.matches(&Index::of(&block.fields), &mut picked);
+    let picked = picked_from(filter, &Index::of(&block.fields), 0, usize::MAX);
     let plain = (0..block.fields.len()).filter(|event| filter.accepts(&block.fields, *event));
     assert_eq!(picked, plain.map(|event| event as u32).collect::<Vec<_>>(), "{filter:?}");
     picked
+}
+
+/// Picks again and again, as many events at a time as there is room for.
+fn picked_from(filter: &Filter, index: &Index, mut first: u32, room: usize) -> Vec<u32> {
+    let (mut lists, mut all) = (Lists::default(), Vec::new());
+    loop {
+        let before = all.len();
+        let more = filter.pick(index, first, room, &mut lists, &mut all);
+        assert!(all.len() - before <= room && (!more || all.len() - before == room));
+        if !more {
+            return all;
+        }
+        first = all[all.len() - 1] + 1;
+    }
 }
 
 fn id(tag: &str) -> String {
@@ -146,7 +159,9 @@ fn the_index_finds_what_the_definition_says_on_random_blocks_and_filters() {
         let keys_of = |random: &mut fastrand::Rng| -> Vec<&str> {
             (0..random.usize(0..3)).map(|_| keys[random.usize(0..3)]).collect()
         };
-        let transactions: Vec<_> = (0..random.usize(0..12))
+        // Of some, several windows are looked at.
+        let events = if random.u8(0..20) == 0 { random.usize(0..400) } else { random.usize(0..12) };
+        let transactions: Vec<_> = (0..events)
             .map(|_| {
                 let operation = ["CREATE", "TRANSFER"][random.usize(0..2)];
                 json!({
@@ -173,7 +188,11 @@ fn the_index_finds_what_the_definition_says_on_random_blocks_and_filters() {
             parameter(name, &value)
         };
         let filter: Filter = (0..values).map(draw).collect();
-        matches(&filter, &block);
+        let all = matches(&filter, &block);
+        let (first, room) = (random.u32(0..events as u32 + 2), random.usize(1..9));
+        let ahead = all.iter().copied().filter(|event| *event >= first);
+        let picked = picked_from(&filter, &Index::of(&block.fields), first, room);
+        assert_eq!(picked, ahead.collect::<Vec<_>>(), "{filter:?} from {first}");
     }
 }
 
@@ -188,8 +207,7 @@ fn every_value_of_the_real_chain_is_found_where_it_is() {
         for event in 0..block.fields.len() {
             for (name, value) in block.fields.of(event).map(tagged) {
                 let filter = Filter::from_iter([parameter(name, value)]);
-                let mut picked = Vec::new();
-                filter.matches(&index, &mut picked);
+                let picked = picked_from(&filter, &index, 0, usize::MAX);
                 assert!(picked.contains(&(event as u32)), "{name:?} {value}");
                 found += 1;
             }

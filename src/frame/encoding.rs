@@ -165,13 +165,11 @@ pub fn gzip_stored(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What stands before the payloads of a batch of these events, which [`SEPARATOR`]s part and
-/// [`batch_tail`] ends. Events' indices rise and are below [`EncodedBlock::events_len`].
-pub fn batch_head(block: &EncodedBlock, picked: &[u32], wire: Framing) -> Vec<u8> {
+/// What stands before the payloads of a batch, which [`SEPARATOR`]s part and [`batch_tail`] ends; these and
+/// the separators have `events_bytes`.
+pub fn batch_head(block: &EncodedBlock, events_bytes: usize, wire: Framing) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
-    let payloads = picked.iter().map(|event| block.payload(*event as usize).len());
-    let separators = SEPARATOR.len() * picked.len().saturating_sub(1);
-    write_batch_head(&mut out, block, wire, payloads.sum::<usize>() + separators);
+    write_batch_head(&mut out, block, wire, events_bytes);
     out
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::cached_block::CachedBlock;
+use super::cursor::{Cursor, Gone};
 use super::entry::Entry;
 
 /// Fills that are remembered one by one, for the clients that are told of them.
@@ -55,6 +56,17 @@ impl EntryRun {
             _ => self.index_of(height),
         };
         self.entries.range(first..)
+    }
+
+    /// Whether what comes next for the cursor is here, or is to come.
+    pub fn is_there(&self, cursor: Cursor) -> Result<(), Gone> {
+        if self.chain != cursor.chain {
+            return Err(Gone::AnotherChain);
+        }
+        if cursor.next_height < self.floor {
+            return Err(Gone::FellOff);
+        }
+        Ok(())
     }
 
     /// Adds an entry above all others; neighbouring gaps become one.

@@ -113,6 +113,14 @@ impl History {
         self.read().chain == cursor.chain
     }
 
+    /// Whether what comes next for the cursor is here, or is to come.
+    ///
+    /// # Errors
+    /// As [`History::entries_from`].
+    pub fn is_there(&self, cursor: Cursor) -> Result<(), Gone> {
+        self.read().is_there(cursor)
+    }
+
     /// How many heights have filled a gap; see [`History::fills_after`].
     pub fn fills(&self) -> u64 {
         self.read().fills()
@@ -160,12 +168,7 @@ impl History {
     ) -> Result<Lag, Gone> {
         entries.clear();
         let run = self.read();
-        if run.chain != cursor.chain {
-            return Err(Gone::AnotherChain);
-        }
-        if cursor.next_height < run.floor {
-            return Err(Gone::FellOff);
-        }
+        run.is_there(cursor)?;
         let mut bytes = 0;
         let following = run.entries_from(cursor.next_height);
         let blocks_behind = following.len();

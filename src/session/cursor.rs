@@ -16,8 +16,9 @@ pub struct SessionCursor {
 }
 
 /// What the first messages of a block have told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Told {
+    #[default]
     Nothing,
     /// All that is wanted up to this event.
     To(u32),

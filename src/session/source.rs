@@ -183,6 +183,15 @@ impl BlockSource {
         matches!(self.origin, BlockOrigin::History)
     }
 
+    /// Whether what comes next for the client is where its blocks come from, as far as that is known.
+    pub fn is_there(&self) -> bool {
+        let cursor = self.cursor.next();
+        match self.origin {
+            BlockOrigin::History => self.history().is_there(cursor).is_ok(),
+            BlockOrigin::Reading(_) | BlockOrigin::Suspended => self.history().is_of(cursor),
+        }
+    }
+
     /// When waiting for the chain to get to the start is over, or when to look for it again.
     pub fn deadline(&self) -> Option<Instant> {
         let looking = self.looking.as_ref()?;

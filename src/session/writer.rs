@@ -11,7 +11,7 @@ use std::io::IoSlice;
 
 use super::cursor::{SessionCursor, Told};
 use super::subscription::{Part, Subscription};
-use super::view::{BlockView, Selection, Slices, View, Views};
+use super::view::{Batch, Progress, Selection, Slices, View, Views};
 use crate::history::{CachedBlock, Entry, RequiredEncodings};
 use crate::protocol::Start;
 use crate::protocol::control::{ControlMessage, Notice};
@@ -24,12 +24,8 @@ pub use control_queue::PONGS_MAX;
 #[derive(Debug)]
 pub struct Writer {
     subscription: Subscription,
-    /// What of the block under way has been told.
-    told: Told,
-    /// Messages of that block written in full.
-    messages: usize,
-    /// Bytes of the message after those that are written already; 0 at a message's end.
-    in_message: usize,
+    /// In the block under way. What it has told stays when the client is done inside a block.
+    progress: Progress,
     /// Data messages that may still go out.
     messages_max: Option<u64>,
     /// Set when they are out.
@@ -42,9 +38,7 @@ impl Writer {
     pub fn new(subscription: Subscription, messages_max: Option<u64>, head: Vec<u8>) -> Self {
         Self {
             subscription,
-            told: Told::Nothing,
-            messages: 0,
-            in_message: 0,
+            progress: Progress::default(),
             messages_max,
             is_done: false,
             queue: ControlQueue::of(head),
@@ -57,17 +51,17 @@ impl Writer {
 
     /// What of the block under way has been told.
     pub fn told(&self) -> Told {
-        self.told
+        self.progress.told
     }
 
     /// Whether a message of one's own may go out now.
     pub fn is_at_message_end(&self) -> bool {
-        self.in_message == 0
+        self.progress.in_message == 0
     }
 
     /// Whether it is in the middle of no block, so that the next may come from elsewhere.
     pub fn is_between_blocks(&self) -> bool {
-        self.messages == 0 && self.in_message == 0
+        !self.progress.is_inside_block()
     }
 
     /// Whether messages of one's own wait to be written.
@@ -77,7 +71,7 @@ impl Writer {
 
     /// Whether they may: not in the middle of a data message.
     pub fn may_write_queued(&self) -> bool {
-        self.in_message == 0 || self.queue.is_under_way()
+        self.is_at_message_end() || self.queue.is_under_way()
     }
 
     /// Whether all data messages that the client wanted are out.
@@ -118,7 +112,7 @@ impl Writer {
 
     /// Whether blocks may still be written: not once an end waits, but for a message under way.
     pub fn wants_blocks(&self) -> bool {
-        self.in_message > 0 || !(self.is_closing() || self.is_done)
+        !self.is_at_message_end() || !(self.is_closing() || self.is_done)
     }
 
     /// What a block must have been made into before it can be sent, of which the client has so many
@@ -129,15 +123,31 @@ impl Writer {
     }
 
     /// Fills `views` with what the client is sent of `entries`, which are its source's from `cursor` on, and have what
-    /// [`Writer::required_encodings`] says.
+    /// [`Writer::required_encodings`] says. Returns false when [`Writer::count_batch`] comes before that.
     pub fn view<'a>(
         &self,
         views: &mut Views<'a>,
         entries: &'a [Entry],
         cursor: &SessionCursor,
         selection: &'a mut Selection,
+    ) -> bool {
+        let place = (cursor, &self.progress);
+        views.fill(&self.subscription, entries, place, self.messages_max, selection)
+    }
+
+    /// Counts a turn's worth of the batch of the first block of `entries`.
+    pub fn count_batch(
+        &mut self,
+        entries: &[Entry],
+        cursor: &SessionCursor,
+        selection: &mut Selection,
     ) {
-        views.fill(&self.subscription, entries, cursor, self.messages_max, selection);
+        let Some(Entry::Block(cached)) = entries.first() else { return };
+        let height = cached.block.height;
+        let begun = self.progress.batch.take().filter(|batch| batch.height == height);
+        let new = || Box::new(Batch::new(height, cursor.events_before(height)));
+        let batch = self.progress.batch.insert(begun.unwrap_or_else(new));
+        batch.count(&self.subscription, cached, selection.lists());
     }
 
     /// Whether the block under way goes on in these. It does not when the broker gave up its first copy
@@ -147,8 +157,7 @@ impl Writer {
             _ if self.is_between_blocks() => true,
             None => true,
             Some(View::Block(view)) if view.height() == views.next_height() => {
-                self.messages < view.messages()
-                    && self.offset_in(view) < view.start_of(self.messages + 1)
+                views.offset() < view.end_of(0) && view.agrees_with(&self.progress)
             }
             Some(_) => false,
         }
@@ -175,12 +184,13 @@ impl Writer {
                 }
                 continue;
             };
-            let from = if slices.is_empty() { self.offset_in(view) } else { 0 };
-            let to = match until_message_end {
-                true => view.start_of(self.messages + 1),
-                false => view.len(),
+            let (from, ended) = match slices.is_empty() {
+                true => (views.offset(), views.ended()),
+                false => (0, 0),
             };
-            queue_comes = view.push(from, to, slices);
+            let to = if until_message_end { view.end_of(ended) } else { view.len() };
+            let has_end = view.has_end_of(ended) || view.is_whole();
+            queue_comes = view.push(from, to, slices) && has_end;
             if !queue_comes || until_message_end {
                 break;
             }
@@ -232,7 +242,7 @@ impl Writer {
             self.queue.passed_data();
         }
         while let Some(view) = views.ahead().first() {
-            if self.is_done || self.is_closing() && self.in_message == 0 {
+            if self.is_done || self.is_closing() && self.is_at_message_end() {
                 break;
             }
             let view = match view {
@@ -246,48 +256,42 @@ impl Writer {
                     continue;
                 }
             };
-            let (height, offset) = (view.height(), self.offset_in(view));
-            let (ended, is_whole) = match offset + written {
-                reached if reached < view.len() => (view.ended_at(reached), false),
-                _ => (view.messages(), true),
-            };
-            messages += view.counted(self.messages, ended);
-            self.told = view.told(ended);
+            let (height, offset, before) = (view.height(), views.offset(), views.ended());
+            let reached = offset + written;
+            let is_whole = reached >= view.len() && view.is_whole();
+            let ended = if is_whole { view.messages() } else { view.ended_at(reached) };
+            messages += view.counted(before, ended);
+            let sent = view.data_messages_in(before, ended) as u64;
+            self.messages_max = self.messages_max.map(|max| max - sent);
             if !is_whole {
-                self.messages = ended;
-                self.in_message = offset + written - view.start_of(ended);
-                views.enter(height);
+                if written > 0 {
+                    view.stop_at((offset, before), (reached, ended), &mut self.progress);
+                }
+                views.enter(height, reached, ended);
                 return messages;
             }
             written -= view.len() - offset;
             if view.len() > 0 {
                 finished(view.cached);
             }
-            let sent = view.data_messages() as u64;
-            self.messages_max = self.messages_max.map(|max| max - sent);
             self.is_done = view.is_last;
-            (self.messages, self.in_message) = (0, 0);
-            if self.told == Told::All || !self.is_done {
-                self.told = Told::Nothing;
+            let told = view.told(ended);
+            self.progress = Progress::default();
+            if told == Some(Told::All) || !self.is_done {
                 views.pass(height + 1);
             } else {
+                self.progress.told = told.unwrap_or_default();
                 views.pass(height);
             }
         }
         messages
     }
 
-    /// Where in the block under way the next byte is.
-    fn offset_in(&self, view: &BlockView<'_>) -> usize {
-        view.start_of(self.messages) + self.in_message
-    }
-
     /// What is left of the data message that one's own messages wait for.
     fn rest_of_message(&self, views: &Views<'_>) -> usize {
         match views.ahead().first() {
-            Some(View::Block(view)) if self.in_message > 0 && !self.queue.is_under_way() => {
-                let message = view.start_of(self.messages)..view.start_of(self.messages + 1);
-                message.len() - self.in_message
+            Some(View::Block(view)) if !self.is_at_message_end() && !self.queue.is_under_way() => {
+                view.end_of(views.ended()) - views.offset()
             }
             _ => 0,
         }
@@ -295,10 +299,10 @@ impl Writer {
 
     /// Moves what the protocol wants among one's own messages when these are written.
     fn collect_control(&mut self, has_data: bool, position: impl FnOnce(Told) -> Start) {
-        let last = match self.queue.collect(has_data, self.in_message == 0) {
+        let last = match self.queue.collect(has_data, self.is_at_message_end()) {
             None => return,
             Some(Ending::Bytes(bytes)) => bytes,
-            Some(Ending::Cause(cause)) => self.subscription.ending(&cause, &position(self.told)),
+            Some(Ending::Cause(cause)) => self.subscription.ending(&cause, &position(self.told())),
         };
         self.queue.put_last(last);
     }

@@ -81,13 +81,13 @@ fn a_batch_holds_the_very_bytes_of_the_events() {
 #[test]
 fn a_batch_put_together_from_parts_is_the_shared_one() {
     for block in samples() {
-        let all = Vec::from_iter(0..block.events_len() as u32);
-        let payloads: Vec<_> = all.iter().map(|event| block.payload(*event as usize)).collect();
+        let payloads: Vec<_> = (0..block.events_len()).map(|event| block.payload(event)).collect();
+        let events = payloads.join(SEPARATOR);
         for (wire, encoding) in
             [(Framing::WebSocket, Encoding::Batch), (Framing::EventStream, Encoding::SseBatch)]
         {
-            let parts =
-                [&batch_head(&block, &all, wire), &*payloads.join(SEPARATOR), batch_tail(wire)];
+            let head = batch_head(&block, events.len(), wire);
+            let parts = [&*head, &events, batch_tail(wire)];
             assert_eq!(parts.concat(), encode_as(&block, encoding).bytes, "{}", block.height);
         }
     }

@@ -52,6 +52,9 @@ impl<T: Transport> Session<T> {
         cx: &mut Context<'_>,
         selection: &mut Selection,
     ) -> Poll<Result<(), Disconnect>> {
+        if self.is_still_blocked(cx) {
+            return Poll::Pending;
+        }
         let mut entries = Entries::new();
         let (mut bytes_left, mut empty_looks) = (TURN_BYTES_MAX, 0);
         while empty_looks < TURN_EMPTY_LOOKS_MAX {
@@ -84,7 +87,11 @@ impl<T: Transport> Session<T> {
                 }
             }
             let mut views = Views::new();
-            self.writer.view(&mut views, &entries, self.source.cursor(), selection);
+            if !self.writer.view(&mut views, &entries, self.source.cursor(), selection) {
+                drop(views);
+                self.writer.count_batch(&entries, self.source.cursor(), selection);
+                return Poll::Ready(Ok(()));
+            }
             if lag.is_some() {
                 if !self.writer.goes_on_in(&views) {
                     return Poll::Ready(Err(self.break_off()));
@@ -104,6 +111,15 @@ impl<T: Transport> Session<T> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether the socket took nothing and still takes nothing. Then nothing is looked for, picked out or put
+    /// together for its client.
+    fn is_still_blocked(&mut self, cx: &mut Context<'_>) -> bool {
+        self.liveness.is_blocked()
+            && !self.source.is_looking()
+            && self.source.is_there()
+            && self.transport.poll_writable(cx).is_pending()
     }
 
     /// Takes the next entries; a client that cannot be served further begins to be closed. Pending: its
@@ -182,7 +198,7 @@ impl<T: Transport> Session<T> {
                     }
                     *bytes_left = bytes_left.saturating_sub(written);
                     let owes_fills = self.source.owes_fills() && self.writer.is_at_message_end();
-                    let is_over = *bytes_left == 0 || views.is_passed() || owes_fills;
+                    let is_over = *bytes_left == 0 || views.is_written() || owes_fills;
                     if is_over || self.writer.is_closing() {
                         return Poll::Ready(Ok(()));
                     }

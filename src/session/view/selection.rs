@@ -1,8 +1,14 @@
 //! What a client's filter picks out of a portion's blocks, and the heads of batches that are put together
 //! for it. A session lends it for a turn; one without a filter and without batches has none.
+//!
+//! It takes as many events as one write does, from the one on that the client is at. So what a turn costs is
+//! bounded, whatever the blocks and the filter are.
 
-use crate::frame;
-use crate::history::Entry;
+use super::pick::{PICKED_MAX, payload_bytes, pick};
+use super::progress::Progress;
+use crate::filter::Lists;
+use crate::frame::{self, SEPARATOR};
+use crate::history::{CachedBlock, Entry};
 use crate::session::subscription::{Part, Shape, Subscription};
 
 /// What a session keeps for the next turn: a thousand matches.
@@ -15,8 +21,9 @@ pub struct Selection {
     heads: Vec<u8>,
     /// Where those of each entry end in both; they begin where those of the entry before end.
     ends: Vec<(usize, usize)>,
-    /// Of the block that is looked at.
-    matches: Vec<u32>,
+    /// Whether there are more of the last entry.
+    is_open: bool,
+    lists: Lists,
 }
 
 /// What is selected of one block.
@@ -24,48 +31,94 @@ pub struct Selection {
 pub(super) struct Selected<'a> {
     /// Indices of events, rising.
     pub picked: &'a [u32],
-    /// The beginning of the batch, if it is put together for this client.
+    /// What stands before the first of them, if they go into a batch of this client's own.
     pub head: &'a [u8],
+    /// Whether the block has more that are not selected yet.
+    pub is_open: bool,
+}
+
+/// Where a client is in a block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub part: Part,
+    /// The first event that it has not been told.
+    pub next_event: u32,
+    /// None: it is in none.
+    pub progress: Option<&'a Progress>,
 }
 
 impl Selection {
-    /// Selects of each block among `entries`.
-    pub(super) fn select(
+    /// Selects of each block among `entries`, as far as there is room. Returns false when the first block's
+    /// batch must be counted before.
+    pub(super) fn select<'p>(
         &mut self,
         subscription: &Subscription,
         entries: &[Entry],
-        part: impl Fn(u64) -> Part,
-    ) {
+        place: impl Fn(u64) -> Place<'p>,
+    ) -> bool {
         self.picked.clear();
         self.heads.clear();
         self.ends.clear();
+        self.is_open = false;
         if !subscription.has_selection() {
-            return;
+            return true;
         }
-        for entry in entries {
+        for (at, entry) in entries.iter().enumerate() {
             if let Entry::Block(cached) = entry {
-                let part = part(cached.block.height);
-                let (from, is_own) = (part.first_event, subscription.shape(part) == Shape::Own);
-                match &subscription.filter {
-                    Some(filter) => {
-                        let index = cached.index().expect("bug: a filter's block has no index");
-                        filter.matches(index, &mut self.matches);
-                        self.matches.retain(|event| *event >= from);
-                    }
-                    None => {
-                        self.matches.clear();
-                        let events = if is_own { cached.block.events_len() as u32 } else { 0 };
-                        self.matches.extend(from..events);
-                    }
+                let place = place(cached.block.height);
+                if subscription.shape(place.part) != Shape::Own {
+                    self.select_messages(subscription, cached, place.next_event);
+                } else if !self.select_batch(subscription, cached, place) {
+                    return at > 0;
                 }
-                if is_own && !self.matches.is_empty() {
-                    let head = frame::batch_head(&cached.block, &self.matches, subscription.wire);
-                    self.heads.extend(head);
-                }
-                self.picked.extend_from_slice(&self.matches);
             }
             self.ends.push((self.picked.len(), self.heads.len()));
+            if self.is_open || self.picked.len() == PICKED_MAX {
+                break;
+            }
         }
+        true
+    }
+
+    fn select_messages(&mut self, subscription: &Subscription, cached: &CachedBlock, first: u32) {
+        if subscription.filter.is_some() {
+            self.is_open = self.pick(subscription, cached, first);
+        }
+    }
+
+    /// Returns false when it is not known yet how long the batch will be.
+    fn select_batch(
+        &mut self,
+        subscription: &Subscription,
+        cached: &CachedBlock,
+        place: Place<'_>,
+    ) -> bool {
+        let height = cached.block.height;
+        let batch = place.progress.and_then(|progress| progress.batch_of(height));
+        let begun = self.picked.len();
+        let Some(batch) = batch else {
+            if self.pick(subscription, cached, place.next_event) {
+                self.picked.truncate(begun);
+                return false;
+            }
+            let picked = &self.picked[begun..];
+            if !picked.is_empty() {
+                let bytes = payload_bytes(&cached.block, picked) - SEPARATOR.len();
+                self.heads.extend(frame::batch_head(&cached.block, bytes, subscription.wire));
+            }
+            return true;
+        };
+        if batch.len.is_none() {
+            return false;
+        }
+        self.is_open = self.pick(subscription, cached, batch.next_event);
+        self.heads.extend_from_slice(batch.before_next());
+        true
+    }
+
+    fn pick(&mut self, subscription: &Subscription, cached: &CachedBlock, first: u32) -> bool {
+        let room = PICKED_MAX - self.picked.len();
+        pick(subscription, cached, first, room, &mut self.lists, &mut self.picked)
     }
 
     /// What is selected of the entry at `at`.
@@ -75,7 +128,18 @@ impl Selection {
         Selected {
             picked: &self.picked[before.0..picked_end],
             head: &self.heads[before.1..head_end],
+            is_open: self.is_open && at + 1 == self.ends.len(),
         }
+    }
+
+    /// How many entries were selected of; the others are to be taken again.
+    pub(super) fn entries(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Room to work in.
+    pub fn lists(&mut self) -> &mut Lists {
+        &mut self.lists
     }
 
     /// Gives up the memory that a large block took.
@@ -87,8 +151,9 @@ impl Selection {
 
     /// Heap bytes.
     pub fn bytes(&self) -> usize {
-        (self.picked.capacity() + self.matches.capacity()) * size_of::<u32>()
+        self.picked.capacity() * size_of::<u32>()
             + self.heads.capacity()
             + self.ends.capacity() * size_of::<(usize, usize)>()
+            + self.lists.bytes()
     }
 }

@@ -12,7 +12,10 @@ pub fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     while let [first, length, rest @ ..] = bytes {
         let (length, rest) = match length {
             126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-            127 => panic!("no test frame is that long"),
+            127 => {
+                let length = u64::from_be_bytes(rest[..8].try_into().expect("eight"));
+                (usize::try_from(length).expect("a length"), &rest[8..])
+            }
             length => (usize::from(*length), rest),
         };
         frames.push((*first, rest[..length].to_vec()));
@@ -62,7 +65,10 @@ impl Client {
             }
         }
         let mut views = Views::new();
-        self.writer.view(&mut views, &entries, &self.cursor, &mut selection);
+        while !self.writer.view(&mut Views::new(), &entries, &self.cursor, &mut selection) {
+            self.writer.count_batch(&entries, &self.cursor, &mut selection);
+        }
+        assert!(self.writer.view(&mut views, &entries, &self.cursor, &mut selection));
         assert!(self.writer.goes_on_in(&views));
         self.writer.pass_empty(&mut views);
         self.cursor.move_to(views.next_height());
@@ -290,4 +296,54 @@ fn a_limit_inside_a_block_behind_heights_that_are_left_out_ends_inside_it() {
     let (_, messages) = write_all(&history, &mut client, || usize::MAX, |_| ());
     assert!(client.writer.is_done() && messages == 2);
     assert_eq!(client.position(), "after=9.1");
+}
+
+/// Longer than what one turn counts, and than what one write takes.
+#[test]
+fn a_batch_of_ones_own_is_whole_however_long_it_is_and_wherever_writes_stop() {
+    let history = History::new(usize::MAX);
+    for (height, events) in [(1, 200), (2, 2), (3, 50)] {
+        history.append(block(height, events));
+    }
+    let plain = Subscription::plain(Stream::Transactions);
+    let subscription = Subscription { is_batch: true, has_control: true, ..plain };
+    let write_batches = |step: usize| {
+        let mut cursor = SessionCursor::new(history.live_cursor().at(0), None);
+        cursor.begin_at(history.live_cursor().at(1), 3);
+        let mut client = Client::new(subscription.clone(), cursor);
+        let (mut pings, mut written) = (0, Vec::new());
+        let (bytes, _) = write_all(
+            &history,
+            &mut client,
+            || step,
+            |client| {
+                // In the middle of each batch one is due.
+                if !client.writer.is_at_message_end() && pings < 10 {
+                    client.writer.ping();
+                    pings += 1;
+                }
+            },
+        );
+        written.extend(bytes);
+        assert_eq!(client.position(), "after=3");
+        written
+    };
+    let expected: Vec<_> = texts(&write_batches(usize::MAX));
+    let first: serde_json::Value = serde_json::from_str(&expected[0]).expect("JSON");
+    let ids = first["events"].as_array().expect("a list").iter();
+    let ids = ids.map(|event| event["transaction_id"].as_str().expect("an id").to_owned());
+    assert_eq!(
+        ids.collect::<Vec<_>>(),
+        (3..200).map(|id| format!("{id:064x}")).collect::<Vec<_>>()
+    );
+    assert_eq!(expected.len(), 6, "three batches and three ends");
+    for step in [1, 7, 64, 190, 1_000, 5_000] {
+        assert_eq!(texts(&write_batches(step)), expected, "{step} bytes at a time");
+    }
+}
+
+/// The text frames among these.
+fn texts(bytes: &[u8]) -> Vec<String> {
+    let texts = frames(bytes).into_iter().filter(|(first, _)| *first == 0x81);
+    texts.map(|(_, text)| String::from_utf8(text).expect("text")).collect()
 }

@@ -3,7 +3,8 @@
 
 use std::collections::HashSet;
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::task::Waker;
 
 use tokio::io::AsyncWrite;
 
@@ -68,6 +69,58 @@ impl Transport for Counting {
 
     fn poll_writable(&self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
+    }
+}
+
+/// A socket that takes nothing until it is told to.
+#[derive(Clone, Default)]
+struct Blocking(Arc<BlockingState>);
+
+#[derive(Default)]
+struct BlockingState {
+    is_open: AtomicBool,
+    offers: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl AsyncRead for Blocking {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Blocking {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.offers.fetch_add(1, Relaxed);
+        if !self.0.is_open.load(Relaxed) {
+            return Poll::Pending;
+        }
+        self.0.bytes.fetch_add(bytes.len(), Relaxed);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Transport for Blocking {
+    fn reset_on_drop(&self) {}
+
+    fn poll_writable(&self, _: &mut Context<'_>) -> Poll<()> {
+        if self.0.is_open.load(Relaxed) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -207,4 +260,27 @@ fn filled() -> Arc<History> {
         history.append(block);
     }
     history
+}
+
+/// Other than looking for events, that is all that a block costs for who reads nothing.
+#[tokio::test]
+async fn nothing_is_offered_to_a_socket_that_is_full_until_it_takes_bytes() {
+    let history = Arc::new(History::new(usize::MAX));
+    let context = surroundings(Arc::clone(&history), Tickets::none());
+    let socket = Blocking::default();
+    let mut session = Session::new(socket.clone(), context, wanted("", Way::WebSocket));
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut expected = 0;
+    for height in 1..=100 {
+        let block = block(height, 3);
+        expected += block.events.len();
+        history.append(block);
+        assert!(Pin::new(&mut session).poll(&mut cx).is_pending());
+    }
+    assert_eq!(socket.0.offers.load(Relaxed), 1, "the one that found it full");
+    socket.0.is_open.store(true, Relaxed);
+    while socket.0.bytes.load(Relaxed) < expected {
+        assert!(Pin::new(&mut session).poll(&mut cx).is_pending());
+    }
+    assert_eq!(socket.0.bytes.load(Relaxed), expected);
 }
