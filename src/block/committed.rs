@@ -1,6 +1,6 @@
 //! What a message body comes to: a block, as far as this service needs it.
 
-use super::content::BlockContent;
+use super::content::{BlockContent, digest};
 use super::fields::Fields;
 
 /// A committed block, as far as events and filters need it.
@@ -15,8 +15,17 @@ pub struct Block {
 impl Block {
     /// Enough to tell a duplicate from a conflict.
     pub fn content(&self) -> BlockContent {
-        let ids = (0..self.fields.len()).map(|index| self.fields.transaction_id(index));
-        BlockContent::from_ids(ids, self.hash.as_deref())
+        BlockContent::from_ids(self.ids(), self.hash.as_deref())
+    }
+
+    /// The same for copies of a block with the same events in the same order. It means nothing to another
+    /// process.
+    pub fn digest(&self) -> u64 {
+        digest(self.ids(), self.hash.as_deref())
+    }
+
+    fn ids(&self) -> impl Iterator<Item = &str> {
+        (0..self.fields.len()).map(|index| self.fields.transaction_id(index))
     }
 
     /// The memory it takes, itself included.

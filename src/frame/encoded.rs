@@ -21,6 +21,8 @@ pub struct EncodedBlock {
     /// Where the one frame of `summary` ends: its length, as `event_ends` has it.
     pub summary_end: u32,
     pub fields: Fields,
+    /// As [`Block::digest`] has it.
+    pub digest: u64,
 }
 
 /// Encodes a block that [`crate::block::decode`] made with the same dialect and a bound of at most
@@ -42,9 +44,10 @@ pub fn encode(block: Block, dialect: Dialect) -> EncodedBlock {
     let mut events = Bytes::from(out);
     let summary = events.split_off(events_len);
     let event_ends = event_ends.into_boxed_slice();
+    let digest = block.digest();
     let Block { height, hash, fields } = block;
     let summary_end = u32::try_from(summary.len()).expect("bug: a block's frames above 4 GiB");
-    EncodedBlock { height, hash, events, event_ends, summary, summary_end, fields }
+    EncodedBlock { height, hash, events, event_ends, summary, summary_end, fields, digest }
 }
 
 impl EncodedBlock {

@@ -99,7 +99,10 @@ impl<'a> Views<'a> {
             true => &entries[..selection.entries()],
             false => entries,
         };
-        let batch = progress.batch_of(next_height);
+        let batch = match entries.first() {
+            Some(Entry::Block(cached)) => progress.batch_of(&cached.block),
+            _ => None,
+        };
         self.offset = progress.in_message - batch.map_or(0, |batch| batch.start);
         let mut messages_left = messages_max;
         for (at, entry) in entries.iter().enumerate() {
@@ -284,14 +287,16 @@ impl<'a> BlockView<'a> {
             true => reached - self.start_of(ended),
             false => progress.in_message + (reached - offset),
         };
+        progress.digest = self.cached.block.digest;
         progress.told = self.told(ended).unwrap_or(progress.told);
         progress.batch = match (&self.data, progress.told) {
             (Data::Run { .. } | Data::Picked { .. }, _) | (_, Told::All) => None,
             (Data::Batch(part), _) => {
-                let batch = progress.batch.take().filter(|batch| batch.height == self.height());
+                let block = &self.cached.block;
+                let batch = progress.batch.take().filter(|batch| batch.is_of(block));
                 let mut batch = batch.unwrap_or_else(|| {
                     // All of it is here, or it would have been counted.
-                    Box::new(Batch::counted(self.height(), part.head, part.len))
+                    Box::new(Batch::counted(block, part.head, part.len))
                 });
                 (batch.start, batch.next_event) = part.segment_at(reached);
                 Some(batch)
@@ -299,11 +304,9 @@ impl<'a> BlockView<'a> {
         };
     }
 
-    /// Whether the block has what `progress` says of its batch.
+    /// Whether this is the block that `progress` is in.
     pub fn agrees_with(&self, progress: &Progress) -> bool {
-        let Data::Batch(part) = &self.data else { return true };
-        let Some(batch) = progress.batch_of(self.height()) else { return false };
-        part.end().is_none_or(|end| batch.len == Some(end))
+        self.cached.block.digest == progress.digest
     }
 
     /// Adds slices of the bytes `from..to` as long as there is room. Returns whether all fitted.

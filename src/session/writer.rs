@@ -143,9 +143,9 @@ impl Writer {
         selection: &mut Selection,
     ) {
         let Some(Entry::Block(cached)) = entries.first() else { return };
-        let height = cached.block.height;
-        let begun = self.progress.batch.take().filter(|batch| batch.height == height);
-        let new = || Box::new(Batch::new(height, cursor.events_before(height)));
+        let block = &cached.block;
+        let begun = self.progress.batch.take().filter(|batch| batch.is_of(block));
+        let new = || Box::new(Batch::new(block, cursor.events_before(block.height)));
         let batch = self.progress.batch.insert(begun.unwrap_or_else(new));
         batch.count(&self.subscription, cached, selection.lists());
     }
@@ -156,10 +156,10 @@ impl Writer {
         match views.ahead().first() {
             _ if self.is_between_blocks() => true,
             None => true,
-            Some(View::Block(view)) if view.height() == views.next_height() => {
-                views.offset() < view.end_of(0) && view.agrees_with(&self.progress)
+            Some(View::Block(view)) => {
+                view.height() == views.next_height() && view.agrees_with(&self.progress)
             }
-            Some(_) => false,
+            Some(View::Gap { .. }) => false,
         }
     }
 

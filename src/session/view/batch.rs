@@ -3,7 +3,7 @@
 
 use super::pick::{PICKED_MAX, payload_bytes, pick};
 use crate::filter::Lists;
-use crate::frame::{self, SEPARATOR};
+use crate::frame::{self, EncodedBlock, SEPARATOR};
 use crate::history::CachedBlock;
 use crate::session::subscription::Subscription;
 
@@ -13,7 +13,8 @@ const COUNTED_MAX: usize = 16 * PICKED_MAX;
 /// A batch under way, or one that is counted.
 #[derive(Debug)]
 pub struct Batch {
-    pub height: u64,
+    /// The block, by its height and digest.
+    block: (u64, u64),
     /// The first event that is not counted yet; then, the one that the bytes from `start` on are about.
     pub next_event: u32,
     /// Bytes before those.
@@ -27,9 +28,9 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub fn new(height: u64, first_event: u32) -> Self {
+    pub fn new(block: &EncodedBlock, first_event: u32) -> Self {
         Self {
-            height,
+            block: (block.height, block.digest),
             next_event: first_event,
             start: 0,
             len: None,
@@ -40,8 +41,12 @@ impl Batch {
     }
 
     /// One that is written from its first byte on, of which nothing is left to count.
-    pub fn counted(height: u64, head: &[u8], len: usize) -> Self {
-        Self { len: Some(len), head: head.into(), ..Self::new(height, 0) }
+    pub fn counted(block: &EncodedBlock, head: &[u8], len: usize) -> Self {
+        Self { len: Some(len), head: head.into(), ..Self::new(block, 0) }
+    }
+
+    pub fn is_of(&self, block: &EncodedBlock) -> bool {
+        self.block == (block.height, block.digest)
     }
 
     /// Counts one turn's worth of the block's events. Nothing is kept of those.

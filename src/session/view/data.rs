@@ -4,12 +4,12 @@ use std::io::IoSlice;
 
 use super::selection::{Place, Selected};
 use crate::frame::{self, EncodedBlock, Encoding, SEPARATOR};
-use crate::history::{CachedBlock, ENTRIES_MAX};
+use crate::history::CachedBlock;
 use crate::protocol::Stream;
 use crate::session::subscription::{Shape, Subscription};
 
-/// Slices in one vectored write; Linux takes 1,024 at most.
-const SLICES_MAX: usize = ENTRIES_MAX;
+/// Slices in one vectored write; Linux takes 1,024 at most. A batch that is put together has two an event.
+const SLICES_MAX: usize = 256;
 
 /// Up to [`SLICES_MAX`] slices of one vectored write.
 pub type Slices<'a> = arrayvec::ArrayVec<IoSlice<'a>, SLICES_MAX>;
@@ -76,7 +76,7 @@ impl<'a> Data<'a> {
         if head.is_empty() {
             return Self::picked(run, picked);
         }
-        let batch = place.progress.and_then(|progress| progress.batch_of(block.height));
+        let batch = place.progress.and_then(|progress| progress.batch_of(block));
         let (start, next_event) =
             batch.map_or((0, place.next_event), |batch| (batch.start, batch.next_event));
         let tail: &[u8] = if is_open { &[] } else { frame::batch_tail(subscription.wire) };
@@ -234,11 +234,6 @@ impl<'a> BatchPart<'a> {
             next_event = event + 1;
         }
         (self.start + start, next_event)
-    }
-
-    /// The length of the whole message, if it ends here.
-    pub fn end(&self) -> Option<usize> {
-        (!self.tail.is_empty()).then_some(self.start + self.len)
     }
 }
 

@@ -1,11 +1,14 @@
 //! How far a client is in the block under way, to the byte.
 
 use super::batch::Batch;
+use crate::frame::EncodedBlock;
 use crate::session::cursor::Told;
 
 /// A client's place inside a block; that between two blocks is the default.
 #[derive(Debug, Default)]
 pub struct Progress {
+    /// That of the block, once something of it went out: a copy with another is not gone on with.
+    pub digest: u64,
     /// What whole messages have told.
     pub told: Told,
     /// Bytes of the message behind those that are written already; 0 at a message's end.
@@ -30,7 +33,7 @@ impl Progress {
     }
 
     /// The batch, if it is of that block.
-    pub fn batch_of(&self, height: u64) -> Option<&Batch> {
-        self.batch.as_deref().filter(|batch| batch.height == height)
+    pub fn batch_of(&self, block: &EncodedBlock) -> Option<&Batch> {
+        self.batch.as_deref().filter(|batch| batch.is_of(block))
     }
 }

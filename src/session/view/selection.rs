@@ -93,8 +93,7 @@ impl Selection {
         cached: &CachedBlock,
         place: Place<'_>,
     ) -> bool {
-        let height = cached.block.height;
-        let batch = place.progress.and_then(|progress| progress.batch_of(height));
+        let batch = place.progress.and_then(|progress| progress.batch_of(&cached.block));
         let begun = self.picked.len();
         let Some(batch) = batch else {
             if self.pick(subscription, cached, place.next_event) {

@@ -2,7 +2,7 @@ mod properties;
 
 use super::control_queue::FIN_PONG;
 use super::*;
-use crate::frame::testing::block;
+use crate::frame::testing::{block, encoded};
 use crate::history::{Entries, History};
 use crate::protocol::{Cause, Stream};
 
@@ -296,6 +296,44 @@ fn a_limit_inside_a_block_behind_heights_that_are_left_out_ends_inside_it() {
     let (_, messages) = write_all(&history, &mut client, || usize::MAX, |_| ());
     assert!(client.writer.is_done() && messages == 2);
     assert_eq!(client.position(), "after=9.1");
+}
+
+/// As a broker has it that gave up the first copy, and got the block again.
+#[test]
+fn a_block_goes_on_in_no_copy_with_other_events_or_in_another_order() {
+    let of = |ids: [u8; 3], hash: &str| {
+        let transactions = ids.map(|id| format!("{{\"id\": \"{id}\"}}")).join(",");
+        let body =
+            format!("{{\"height\": 1, \"hash\": \"{hash}\", \"transactions\": [{transactions}]}}");
+        let history = History::new(usize::MAX);
+        history.append(encoded(&body));
+        history
+    };
+    let first = of([1, 2, 3], "x");
+    for (other, goes_on) in [
+        (of([1, 2, 3], "x"), true),
+        (of([1, 3, 2], "x"), false),
+        (of([1, 2, 4], "x"), false),
+        (of([1, 2, 3], "y"), false),
+    ] {
+        for taken in [1, first_frame(&first)] {
+            let mut client = plain(Stream::Transactions, &first);
+            client.write(&first, 1 << 20, |_| taken);
+            let (mut entries, mut selection) = (Entries::new(), Selection::default());
+            let place = SessionCursor::new(other.live_cursor().at(1), None);
+            other.entries_from(place.next(), 0, &mut entries).expect("there");
+            let mut views = Views::new();
+            assert!(client.writer.view(&mut views, &entries, &place, &mut selection));
+            assert_eq!(client.writer.goes_on_in(&views), goes_on, "{taken} bytes");
+        }
+    }
+}
+
+fn first_frame(history: &History) -> usize {
+    let mut entries = Entries::new();
+    history.entries_from(history.live_cursor().at(1), 0, &mut entries).expect("there");
+    let Some(Entry::Block(cached)) = entries.first() else { panic!("a block") };
+    cached.block.event_ends[0] as usize
 }
 
 /// Longer than what one turn counts, and than what one write takes.

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use super::frames::Frames;
 
-const UPGRADE: &str = "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+pub const UPGRADE: &str = "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
 /// Longer than any answer to it.
 const HEAD_BYTES: usize = 4_096;

@@ -1,5 +1,5 @@
 //! Fan-out over real sockets: this service beside a plain `write()` loop and beside others, in one
-//! run, what idle clients, buffers, TLS, filters and deep readers cost, and what the bridge adds to a
+//! run, what idle clients, buffers, TLS, filters, deep readers and attackers cost, and what the bridge adds to a
 //! block's way.
 //!
 //! `cargo bench --bench fanout` starts private brokers and the servers. The server that is measured has
@@ -13,6 +13,7 @@
     reason = "its tasks end with their runtime, and it may block"
 )]
 
+mod attackers;
 mod blocks;
 mod broker;
 mod buffers;
@@ -48,8 +49,18 @@ use service::Service;
 
 /// What may be named to run only that; `rounds` is `peers` for two servers. Behind either, shapes may be
 /// named, such as `4000x10`.
-const PARTS: [&str; 9] =
-    ["peers", "rounds", "buffers", "idle", "tls", "latency", "follow", "filters", "deep"];
+const PARTS: [&str; 10] = [
+    "peers",
+    "rounds",
+    "buffers",
+    "idle",
+    "tls",
+    "latency",
+    "follow",
+    "filters",
+    "deep",
+    "attackers",
+];
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args().collect();
@@ -102,6 +113,9 @@ async fn run() -> anyhow::Result<()> {
     }
     if named.is_empty() || is_named("deep") {
         deep_readers().await;
+    }
+    if named.is_empty() || is_named("attackers") {
+        beside_attackers().await?;
     }
     Ok(())
 }
@@ -167,4 +181,24 @@ async fn deep_readers() {
         cost.alone * 1e3,
         cost.beside / cost.alone
     );
+}
+
+async fn beside_attackers() -> anyhow::Result<()> {
+    println!("an honest client's milliseconds from a block's publication to its last byte:");
+    for cost in attackers::measure().await? {
+        let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+        let (alone, beside) = (cost.alone, cost.beside);
+        println!(
+            "blocks of {} transactions beside {}: p50 {:.1} alone, {:.1} beside ({:.2} times), p99 {:.1} alone, {:.1} beside ({:.2} times)",
+            cost.transactions,
+            cost.name,
+            ms(alone.p50),
+            ms(beside.p50),
+            ms(beside.p50) / ms(alone.p50),
+            ms(alone.p99),
+            ms(beside.p99),
+            ms(beside.p99) / ms(alone.p99),
+        );
+    }
+    Ok(())
 }
