@@ -156,8 +156,10 @@ labels! {
         Done = "done",
         /// Its start was not to be had.
         NotAvailable = "not_available",
-        /// Its cursor fell off the history's old end.
+        /// Its cursor fell off the history's old end, and there is nothing to go on from.
         Slow = "slow",
+        /// It was inside a block that came back as another.
+        Changed = "changed",
         /// Its write made no progress for `server.write_stall_timeout`.
         Stalled = "stalled",
         NoPong = "no_pong",
@@ -257,6 +259,10 @@ metrics! {
     deep_reads_waiting: IntGauge = gauge(
         "deep_reads_waiting",
         "Clients that wait for a turn to be served from the RabbitMQ stream",
+    );
+    falls: IntCounter = counter(
+        "falls_total",
+        "Times that a client's next block had left the memory and it went on from the RabbitMQ stream",
     );
     deep_read_blocks: IntCounter = counter(
         "deep_read_blocks_total",

@@ -40,6 +40,14 @@ impl Fills {
         }
     }
 
+    /// Its client comes back to `next_height` after it passed blocks that were read elsewhere. A height that is
+    /// told though its block was among those does no harm; one that is not told does.
+    pub fn come_back(&mut self, next_height: u64) {
+        if let Some(owed) = &mut self.owed {
+            owed.below_height = owed.below_height.max(next_height);
+        }
+    }
+
     pub fn is_owed(&self) -> bool {
         self.owed.is_some()
     }

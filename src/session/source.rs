@@ -39,7 +39,7 @@ pub struct BlockSource {
 enum BlockOrigin {
     History,
     Reading(Box<DeepReading>),
-    /// Its turn with the broker is over, and it asks again when its client reads.
+    /// It fell off the history's old end, or its turn with the broker is over. It asks when its client reads.
     Suspended,
 }
 
@@ -68,6 +68,8 @@ struct Looking {
 struct DeepReading {
     ticket: Ticket,
     watch: Watch,
+    /// Of what is read. Those of the shared history are told when the client is there again.
+    fills: Fills,
 }
 
 /// How a start was made.
@@ -88,6 +90,8 @@ pub enum Offer {
     Entries(Lag),
     /// Nothing before the source is woken.
     Nothing,
+    /// What comes next has left the history, and is to be had from the broker.
+    FellOff,
     /// Nothing before the socket takes bytes; ask then with [`BlockSource::resume`].
     Suspended,
 }
@@ -187,7 +191,10 @@ impl BlockSource {
     pub fn is_there(&self) -> bool {
         let cursor = self.cursor.next();
         match self.origin {
-            BlockOrigin::History => self.history().is_there(cursor).is_ok(),
+            BlockOrigin::History => match self.history().is_there(cursor) {
+                Ok(()) => true,
+                Err(gone) => self.can_go_on_after(gone),
+            },
             BlockOrigin::Reading(_) | BlockOrigin::Suspended => self.history().is_of(cursor),
         }
     }
@@ -231,6 +238,8 @@ impl BlockSource {
             }
             Found::Deep { height, seek } => {
                 self.wait_anew();
+                let fills = self.history().fills();
+                self.fills.begin_behind(fills);
                 let events = self.events_of(seek);
                 self.cursor.begin_at(self.history().live_cursor().at(height), events);
                 if !self.ask(height) {
@@ -299,6 +308,10 @@ impl BlockSource {
         };
         let lag = match (taken, &self.origin) {
             (Ok(lag), _) => lag,
+            (Err(gone), BlockOrigin::History) if self.can_go_on_after(gone) => {
+                self.change_origin(BlockOrigin::Suspended);
+                return Ok(Offer::FellOff);
+            }
             (Err(gone), BlockOrigin::History) => return Err(End::Gone(gone)),
             (Err(_), _) => return Ok(Offer::Nothing),
         };
@@ -310,17 +323,22 @@ impl BlockSource {
     /// Takes note of the heights that filled a gap behind the cursor up to `lag`'s time. Not of those since:
     /// the entries that the client is still to be sent may tell their gaps.
     pub fn note_fills(&mut self, lag: Lag) {
-        self.fills.note(lag.fills, self.cursor.next_height());
+        let next_height = self.cursor.next_height();
+        self.origin_fills().0.note(lag.fills, next_height);
     }
 
     /// Whether heights that filled a gap are still to be told. Then nothing is passed.
     pub fn owes_fills(&self) -> bool {
-        self.fills.is_owed()
+        match &self.origin {
+            BlockOrigin::Reading(deep) => deep.fills.is_owed(),
+            BlockOrigin::History | BlockOrigin::Suspended => self.fills.is_owed(),
+        }
     }
 
     /// As [`Fills::take`].
     pub fn take_fills(&mut self) -> Result<Vec<u64>, Gone> {
-        self.fills.take(self.origin.history(&self.shared))
+        let (fills, history) = self.origin_fills();
+        fills.take(history)
     }
 
     /// The client takes bytes again: asks for another turn with the broker.
@@ -348,8 +366,7 @@ impl BlockSource {
         if is_between_blocks
             && matches!(self.history().place(self.cursor.next_height()), Placed::At(_))
         {
-            let fills = self.history().fills();
-            self.fills.begin_behind(fills);
+            self.fills.come_back(self.cursor.next_height());
             self.change_origin(BlockOrigin::History);
             return Ok(());
         }
@@ -390,8 +407,23 @@ impl BlockSource {
         entries.truncate(ready.unwrap_or(entries.len()));
     }
 
+    /// Whether the broker may still have what has left the history.
+    fn can_go_on_after(&self, gone: Gone) -> bool {
+        gone == Gone::FellOff && self.tickets.can_read()
+    }
+
     fn history(&self) -> &History {
         self.shared.history()
+    }
+
+    /// Those that its blocks' history has, and that history.
+    fn origin_fills(&mut self) -> (&mut Fills, &History) {
+        match &mut self.origin {
+            BlockOrigin::Reading(deep) => (&mut deep.fills, &deep.ticket.history),
+            BlockOrigin::History | BlockOrigin::Suspended => {
+                (&mut self.fills, self.shared.history())
+            }
+        }
     }
 
     fn origin_history(&self) -> &History {
@@ -426,8 +458,8 @@ impl BlockSource {
     fn ask(&mut self, height: u64) -> bool {
         let Some(ticket) = self.tickets.issue(height) else { return false };
         let watch = ticket.history.watch(self.shared.required_encodings());
-        self.fills.begin_behind(0);
-        self.change_origin(BlockOrigin::Reading(Box::new(DeepReading { ticket, watch })));
+        let deep = DeepReading { ticket, watch, fills: Fills::default() };
+        self.change_origin(BlockOrigin::Reading(Box::new(deep)));
         true
     }
 

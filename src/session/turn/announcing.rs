@@ -75,7 +75,7 @@ impl<T: Transport> Session<T> {
     /// it has.
     pub(super) fn break_off(&self) -> Disconnect {
         self.transport.reset_on_drop();
-        self.closing.map_or(Cause::TooSlow.disconnect(), |closing| closing.disconnect)
+        self.closing.map_or(Disconnect::Changed, |closing| closing.disconnect)
     }
 
     /// Tells of gaps behind the cursor that were filled, if this client is told such things: some of them, as

@@ -145,6 +145,10 @@ impl<T: Transport> Session<T> {
         match self.source.offer(is_between, required, TURN_BYTES_MAX, entries) {
             Ok(Offer::Entries(lag)) => Poll::Ready(Ok(Look::Entries(lag))),
             Ok(Offer::Nothing) => Poll::Ready(Ok(Look::Nothing)),
+            Ok(Offer::FellOff) => {
+                self.context.metrics.falls.inc();
+                Poll::Ready(Ok(Look::Again))
+            }
             Ok(Offer::Suspended) => {
                 if self.writer.has_queued() && self.writer.may_write_queued() {
                     return Poll::Ready(Ok(Look::Nothing));

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use blockcast::config::Config;
+use blockcast::config::{Config, QueueMode};
 use bytesize::ByteSize;
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -46,6 +46,8 @@ enum Manner {
     Mute,
     /// Says a word with each byte, and goodbye before it reads all.
     Lively,
+    /// Goes away when it has read so many bytes.
+    Until(usize),
 }
 
 impl Trickle {
@@ -83,6 +85,12 @@ async fn trickle(mut stream: TcpStream, manner: Manner, hurry: CancellationToken
         if manner == Manner::Lively {
             stream.write_all(&PONG).await.expect("the server listens");
         }
+    }
+    if let Manner::Until(bytes_max) = manner {
+        let here = bytes.len();
+        bytes.resize(bytes_max, 0);
+        stream.read_exact(&mut bytes[here..]).await.expect("the rest");
+        return bytes;
     }
     if manner == Manner::Lively {
         stream.write_all(&CLOSE).await.expect("the server listens");
@@ -238,17 +246,44 @@ fn check_slice(bytes: &[u8], why: Option<&str>) {
     assert_eq!(close, Some(expected));
 }
 
+/// Each counts its frames in it, at least 180 KB.
+fn little_memory(config: &mut Config) {
+    config.history.max_bytes = ByteSize::mib(1);
+    config.blocks.max_bytes = ByteSize::mib(1);
+    config.blocks.hold_bytes = ByteSize::mib(1);
+    config.server.write_stall_timeout = NEVER;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn one_byte_a_second_is_too_slow_once_its_block_leaves_the_history() {
+async fn one_byte_a_second_goes_on_from_the_broker_when_its_block_has_left_the_history() {
+    const BLOCKS: u64 = 11;
+    let mut fixture = Fixture::start(little_memory).await;
+    let expected = (1..=BLOCKS).flat_map(|height| (0..EVENTS).map(move |at| event(height, at)));
+    let expected = Vec::from_iter(expected);
+    // Each with a header of four bytes.
+    let bytes = expected.iter().map(|text| 4 + text.len()).sum();
+    let slow = Trickle::start(&fixture.replica, Manner::Until(bytes)).await;
+    for _ in 0..BLOCKS {
+        fixture.block().await;
+    }
+    assert!(fixture.replica.metric("blockcast_first_height").await > 1.0, "its block has left");
+    sessions_are(&fixture.replica, READERS + 1).await;
+    let received = slow.ended().await;
+    assert!(fixture.replica.metric("blockcast_falls_total").await >= 1.0);
+    let (frames, rest) = frames(&received);
+    assert!(rest.is_empty());
+    assert!(frames == Vec::from_iter(expected.into_iter().map(Frame::Text)), "all of it, once");
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_byte_a_second_is_too_slow_where_there_is_no_stream_to_go_on_from() {
     let mut fixture = Fixture::start(|config| {
-        config.history.max_bytes = ByteSize::mib(1);
-        config.blocks.max_bytes = ByteSize::mib(1);
-        config.blocks.hold_bytes = ByteSize::mib(1);
-        config.server.write_stall_timeout = NEVER;
+        little_memory(config);
+        config.amqp.queue.mode = QueueMode::Queue;
     })
     .await;
     let slow = Trickle::start(&fixture.replica, Manner::Mute).await;
-    // Each counts its frames, at least 180 KB.
     for _ in 0..10 {
         fixture.block().await;
     }

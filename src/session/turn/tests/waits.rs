@@ -283,3 +283,97 @@ async fn an_idle_session_keeps_no_room_for_a_large_block() {
     assert!(bytes <= 4_096, "{bytes} bytes");
     drop(client);
 }
+
+/// A client that reads nothing while its history of two blocks or so moves on.
+async fn fallen(query: &str, pipe_bytes: usize) -> (Bench, TicketQueue) {
+    let (tickets, requests) = Tickets::new();
+    let history = Arc::new(History::new(2 * block(1, 5).bytes()));
+    let bench =
+        Bench::with(Arc::clone(&history), tickets, pipe_bytes, wanted(query, Way::WebSocket));
+    for height in 1..=20 {
+        history.append(block(height, 5));
+        settle().await;
+    }
+    assert!(history.summary().first_height > Some(1), "the client's block is gone");
+    (bench, requests)
+}
+
+/// Gives it `blocks` in a turn with the broker.
+fn read_back(requests: &mut TicketQueue, heights: std::ops::RangeInclusive<u64>) -> CalledTicket {
+    let request = requests.take().expect("it asked");
+    heights.for_each(|height| request.history().append(block(height, 5)));
+    request.set_state(crate::tickets::TicketState::Reading);
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_falls_off_goes_on_from_the_broker_wherever_it_was_and_comes_back() {
+    let events = block(1, 5).events.len();
+    for pipe_bytes in [1, 10, events / 5, events / 2, events] {
+        let (mut bench, mut requests) = fallen("", pipe_bytes).await;
+        let metrics = Arc::clone(&bench.context.metrics);
+        let expected: Vec<u8> = (1..=20).flat_map(|height| block(height, 5).events).collect();
+        let mut seen = vec![0; expected.len()];
+        let (first, rest) = seen.split_at_mut(pipe_bytes);
+        bench.client.read_exact(first).await.expect("what was written");
+        settle().await;
+        let _turn = read_back(&mut requests, 1..=20);
+        bench.client.read_exact(rest).await.expect("all of it");
+        assert_eq!(seen, expected, "{pipe_bytes} bytes in flight");
+        // Live again.
+        let live = block(21, 5);
+        let mut next = vec![0; live.events.len()];
+        bench.context.history.append(live);
+        bench.client.read_exact(&mut next).await.expect("the next one");
+        assert_eq!(next, block(21, 5).events);
+        assert_eq!(metrics.falls.get(), 1);
+        assert!(!bench.session.is_finished());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_retention_took_from_one_that_fell_off_is_told_as_not_available() {
+    let (mut bench, mut requests) = fallen("", block(1, 5).events.len()).await;
+    let mut first = vec![0; block(1, 5).events.len()];
+    bench.client.read_exact(&mut first).await.expect("what was written");
+    settle().await;
+    let request = requests.take().expect("it asked");
+    request.set_state(crate::tickets::TicketState::NotAvailable { first_height: Some(7) });
+    request.history().start_over();
+    let (code, reason, disconnect) = bench.close().await;
+    assert_eq!((code, &*reason, disconnect), (4009, "from_height=7", Disconnect::NotAvailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fell_off_inside_a_block_is_cut_when_another_comes_back() {
+    let (mut bench, mut requests) = fallen("", 10).await;
+    let mut seen = vec![0; 10];
+    bench.client.read_exact(&mut seen).await.expect("what was written");
+    settle().await;
+    let request = requests.take().expect("it asked");
+    request.history().append(block(1, 6));
+    request.set_state(crate::tickets::TicketState::Reading);
+    let mut rest = Vec::new();
+    bench.client.read_to_end(&mut rest).await.expect("the end");
+    assert!(rest.is_empty(), "nothing of the other block: {rest:?}");
+    assert_eq!(bench.session.await.expect("ended"), Disconnect::Changed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fell_off_and_waits_for_its_turn_is_kept_alive() {
+    let first = block(1, 5).events;
+    let (mut bench, mut requests) = fallen("", first.len()).await;
+    let mut seen = vec![0; first.len()];
+    bench.client.read_exact(&mut seen).await.expect("what was written");
+    settle().await;
+    let _waits = requests.take().expect("it asked");
+    let (began_at, mut pings) = (Instant::now(), 0);
+    while began_at.elapsed() < Duration::from_secs(100) {
+        let (first, payload) = bench.frame().await;
+        assert_eq!(first, 0x89, "a ping, and nothing else");
+        pings += 1;
+        bench.send(0x8a, &payload).await;
+    }
+    assert!(pings >= 3, "{pings}");
+    assert!(!bench.session.is_finished());
+}

@@ -237,3 +237,24 @@ async fn nothing_is_offered_to_a_socket_that_is_full_until_it_takes_bytes() {
     }
     assert_eq!(socket.0.bytes.load(Relaxed), expected);
 }
+
+#[tokio::test]
+async fn nothing_is_asked_of_the_broker_for_who_reads_nothing() {
+    let history = Arc::new(History::new(2 * block(1, 5).bytes()));
+    let (tickets, mut requests) = Tickets::new();
+    let context = surroundings(Arc::clone(&history), tickets);
+    let socket = Counting::default();
+    socket.0.is_full.store(true, Relaxed);
+    let mut session =
+        Session::new(socket.clone(), Arc::clone(&context), wanted("", Way::WebSocket));
+    let mut cx = Context::from_waker(Waker::noop());
+    for height in 1..=20 {
+        history.append(block(height, 5));
+        assert!(Pin::new(&mut session).poll(&mut cx).is_pending());
+    }
+    assert!(history.summary().first_height > Some(1), "its block is gone");
+    assert!(requests.take().is_none() && context.metrics.falls.get() == 0);
+    socket.0.is_full.store(false, Relaxed);
+    assert!(Pin::new(&mut session).poll(&mut cx).is_pending());
+    assert!(requests.take().is_some() && context.metrics.falls.get() == 1);
+}
