@@ -148,11 +148,6 @@ pub async fn measure() -> anyhow::Result<Vec<Cost>> {
     let broker = Rc::new(Broker::start().await);
     let mut costs = Vec::new();
     for (number, attack) in ATTACKS.iter().enumerate() {
-        if let Ok(only) = std::env::var("ONLY")
-            && !only.split(',').any(|n| n == number.to_string())
-        {
-            continue;
-        }
         costs.push(attack.measure(&broker, &format!("attack-{number}")).await?);
     }
     Ok(costs)

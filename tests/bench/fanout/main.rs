@@ -84,39 +84,45 @@ fn main() -> anyhow::Result<()> {
 async fn run() -> anyhow::Result<()> {
     rlimit::increase_nofile_limit(u64::MAX)?;
     let named: Vec<_> = std::env::args().skip(1).filter(|name| PARTS.contains(&&**name)).collect();
-    let is_named = |part: &str| named.iter().any(|name| name == part);
     let shapes: Vec<_> = std::env::args().filter(|name| peers::is_shape(name)).collect();
-    if is_named("rounds") {
-        peers::compare_two(&shapes).await?;
+    for part in PARTS {
+        // It is part of `peers`.
+        let is_among_all = named.is_empty() && part != "rounds";
+        if is_among_all || named.iter().any(|name| name == part) {
+            run_part(part, &shapes).await?;
+        }
     }
-    if named.is_empty() || is_named("peers") {
-        peers::compare_all(&shapes).await?;
+    Ok(())
+}
+
+async fn run_part(part: &str, shapes: &[String]) -> anyhow::Result<()> {
+    match part {
+        "peers" => peers::compare_all(shapes).await,
+        "rounds" => peers::compare_two(shapes).await,
+        "buffers" => buffers::compare_sizes().await,
+        "idle" => {
+            idle_clients().await;
+            Ok(())
+        }
+        "tls" => tls_clients().await,
+        "latency" => latency_added().await,
+        "follow" => following_a_node().await,
+        "filters" => {
+            filtering_clients().await;
+            Ok(())
+        }
+        "deep" => {
+            deep_readers().await;
+            Ok(())
+        }
+        "attackers" => beside_attackers().await,
+        _ => unreachable!("bug: no part is called {part}"),
     }
-    if named.is_empty() || is_named("buffers") {
-        buffers::compare_sizes().await?;
-    }
-    if named.is_empty() || is_named("idle") {
-        idle_clients().await;
-    }
-    if named.is_empty() || is_named("tls") {
-        let bytes = tls::compare_with_plain().await? / 1_024.0;
-        println!("{} idle clients with TLS: {bytes:.1} KiB resident for each", tls::IDLE_CLIENTS);
-    }
-    if named.is_empty() || is_named("latency") {
-        latency_added().await?;
-    }
-    if named.is_empty() || is_named("follow") {
-        following_a_node().await?;
-    }
-    if named.is_empty() || is_named("filters") {
-        filtering_clients().await;
-    }
-    if named.is_empty() || is_named("deep") {
-        deep_readers().await;
-    }
-    if named.is_empty() || is_named("attackers") {
-        beside_attackers().await?;
-    }
+}
+
+async fn tls_clients() -> anyhow::Result<()> {
+    let bytes = tls::compare_with_plain().await? / 1_024.0;
+    println!("{} idle clients with TLS: {bytes:.1} KiB resident for each", tls::IDLE_CLIENTS);
     Ok(())
 }
 
