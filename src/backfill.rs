@@ -63,6 +63,7 @@ impl<S: ReadableStream> Backfill<S> {
             decode_rules,
             sequence_rules,
             scanned: Mutex::default(),
+            held_up: Arc::default(),
         };
         Self { context: Arc::new(context), queue, turns_max: turns_max.max(1) }
     }

@@ -118,7 +118,7 @@ impl Reader {
         }
         let connection = self.link.connection().await;
         let look = async {
-            let counted = consumer::count(&connection, &self.link.queue).await?;
+            let counted = self.link.count(&connection).await?;
             let within = consumer::first_within(counted);
             let Some(first) =
                 self.link.offset_at(&connection, ConsumerStart::First, within).await?

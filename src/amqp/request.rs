@@ -34,6 +34,11 @@ impl BrokerError {
         self.code() == Some(INTERNAL_ERROR)
     }
 
+    /// Whether the connection may have no further channel. It goes on with those that it has.
+    pub(super) fn is_out_of_channels(&self) -> bool {
+        matches!(self.source.kind(), lapin::ErrorKind::ChannelsLimitReached)
+    }
+
     /// Whether the broker did not answer in time.
     pub(super) fn is_unanswered(&self) -> bool {
         matches!(self.source.kind(), lapin::ErrorKind::IOError(error)

@@ -1,5 +1,6 @@
 //! The context of all readings: their stream and rules, and what one has learnt for the others.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,7 +40,12 @@ pub struct BackfillContext<S> {
     pub sequence_rules: SequenceRules,
     /// What readings have learnt of the stream's older part, for each other.
     pub scanned: Mutex<Arc<Scanned>>,
+    /// Turns that have begun and wait for a channel.
+    pub held_up: Arc<AtomicUsize>,
 }
+
+/// A turn that waits for a channel, until this is dropped.
+pub struct HeldUp(Arc<AtomicUsize>);
 
 impl<S: ReadableStream> BackfillContext<S> {
     /// Looks up where the stream begins, again and again.
@@ -96,6 +102,19 @@ impl<S: ReadableStream> BackfillContext<S> {
     pub fn height_of(&self, message: &Message) -> Option<u64> {
         let bytes_max = self.decode_rules.body_bytes_max;
         block::packed_height_of(&message.body, &message.packing, bytes_max)
+    }
+}
+
+impl HeldUp {
+    pub fn new(counted: &Arc<AtomicUsize>) -> Self {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counted))
+    }
+}
+
+impl Drop for HeldUp {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

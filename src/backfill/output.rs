@@ -1,5 +1,6 @@
 //! Blocks and gaps of one reading, appended to its ticket's history as fast as the session reads.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -104,10 +105,15 @@ impl<'a, S> TicketOutput<'a, S> {
     /// Ends the turn when it has lasted long enough and others wait.
     pub fn check_time(&self) -> Result<(), Stop> {
         let is_over = self.began.is_some_and(|began| began.elapsed() >= TURN_MAX);
-        match is_over && *self.waiting.borrow() > 0 {
+        match is_over && self.others_wait() {
             true => Err(Stop::End(TicketState::GivenUp)),
             false => Ok(()),
         }
+    }
+
+    /// Whether somebody else's turn begins, or goes on, when this one ends.
+    fn others_wait(&self) -> bool {
+        *self.waiting.borrow() > 0 || self.context.held_up.load(Ordering::Relaxed) > 0
     }
 
     async fn encode(&mut self, block: Block) -> Result<EncodedBlock, Stop> {
@@ -133,7 +139,7 @@ impl<'a, S> TicketOutput<'a, S> {
             self.check_time()?;
             match timeout(PROGRESS_WITHIN, self.ticket.progressed()).await {
                 Ok(()) => read_at = Instant::now(),
-                Err(_) if *self.waiting.borrow() > 0 || read_at.elapsed() >= TURN_MAX => {
+                Err(_) if self.others_wait() || read_at.elapsed() >= TURN_MAX => {
                     return Err(Stop::End(TicketState::GivenUp));
                 }
                 Err(_) => {}

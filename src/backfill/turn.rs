@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
-use super::context::BackfillContext;
+use super::context::{BackfillContext, HeldUp};
 use super::output::TicketOutput;
 use super::pace::ReadPace;
 use super::passage::{Passage, PassageStart};
@@ -40,7 +40,8 @@ pub async fn serve<S: ReadableStream>(
     // What the session needs beside plain frames is made as for everyone.
     let encoding = encoder::run(Arc::clone(ticket.history()), dropped.clone());
     let output = TicketOutput::new(&context, ticket, waiting);
-    let mut turn = TicketTurn { output, last: None, pace: ReadPace::new(Instant::now()) };
+    let pace = ReadPace::new(Instant::now());
+    let mut turn = TicketTurn { output, last: None, pace, held_up: None };
     let state = tokio::select! {
         () = encoding => return,
         state = turn.run() => state,
@@ -53,6 +54,8 @@ struct TicketTurn<'a, S> {
     output: TicketOutput<'a, S>,
     last: Option<LastMessage>,
     pace: ReadPace,
+    /// Set while there is no channel for it.
+    held_up: Option<HeldUp>,
 }
 
 /// The last message read, to know the stream again.
@@ -86,13 +89,18 @@ impl<S: ReadableStream> TicketTurn<'_, S> {
                     continue;
                 }
                 Stop::Broken(ReadError::Lost(reason)) => reason,
+                // The others have channels: one of them ends its turn for this one, as for one in line.
+                Stop::Broken(ReadError::Busy(reason)) => {
+                    self.held_up.get_or_insert_with(|| HeldUp::new(&self.output.context.held_up));
+                    reason
+                }
                 Stop::Broken(error @ (ReadError::Missing(_) | ReadError::NotAStream)) => {
                     debug!(%error, "nothing can be read back");
                     self.output.context.tickets.set_first_height(None);
                     return TicketState::NotAvailable { first_height: None };
                 }
             };
-            debug!(reason, next_height, "lost the broker in a deep read");
+            debug!(reason, next_height, "cannot read on in a deep read");
             self.output.wait();
             if next_height > from_height {
                 backoff.reset();
@@ -119,6 +127,7 @@ impl<S: ReadableStream> TicketTurn<'_, S> {
             None => self.find(bounds).await?,
         };
         let mut messages = context.stream.read_from(place).await?;
+        self.held_up = None;
         self.output.begin();
         let start = PassageStart { bounds, place, is_led };
         let mut passage = Passage::begin(start, &mut self.output, &mut self.pace);

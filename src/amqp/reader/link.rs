@@ -49,6 +49,9 @@ pub enum ReadError {
     Missing(String),
     #[error("{}", consumer::NOT_A_STREAM)]
     NotAStream,
+    /// The readings' connection may have no further channel. Try again when another reading has ended.
+    #[error("{0}")]
+    Busy(String),
     /// The broker refused, hangs or is gone. Try again; the next attempt waits for another
     /// connection if need be.
     #[error("{0}")]
@@ -109,6 +112,7 @@ impl Link {
             }
             keeper.rest(KeeperFailure::Unfit).await;
         };
+        self.metrics.deep_read_connections.inc();
         debug!(address = %connection.address(), "connected for reading back");
     }
 
@@ -134,7 +138,14 @@ impl Link {
         prefetch: u16,
     ) -> Result<Consumer, BrokerError> {
         let consuming = Consuming { queue: &self.queue, prefetch, start: Some(start) };
+        self.metrics.deep_read_channels.inc();
         Consumer::open(on, consuming).await
+    }
+
+    /// How many messages the broker counts in the stream.
+    pub async fn count(&self, on: &Connection) -> Result<u32, BrokerError> {
+        self.metrics.deep_read_channels.inc();
+        consumer::count(on, &self.queue).await
     }
 
     pub async fn offset_at(
@@ -152,7 +163,7 @@ impl Link {
     }
 
     /// A connection that failed is not used again, and its broker passed over, unless only the
-    /// stream is missing.
+    /// stream is missing, or a channel for one more: that ends nobody else's reading.
     pub fn failed(&self, on: &Arc<Connection>, error: ProbeError) -> ReadError {
         let is_brokers = match &error {
             ProbeError::NotAStream => false,
@@ -165,7 +176,11 @@ impl Link {
             _ => true,
         };
         let error = ReadError::of(&error);
-        let is_brokers = is_brokers && !matches!(error, ReadError::Missing(_));
+        if matches!(error, ReadError::Busy(_)) {
+            self.metrics.deep_reads_busy.inc();
+        }
+        let is_brokers =
+            is_brokers && !matches!(error, ReadError::Missing(_) | ReadError::Busy(_));
         if is_brokers && self.keeper.take_this(on) {
             self.is_unfit.store(true, Ordering::Relaxed);
         }
@@ -182,6 +197,9 @@ impl ReadError {
                 if error.code() == Some(404) && error.reply().contains("no queue") =>
             {
                 Self::Missing(error.reply())
+            }
+            ProbeError::Refused(error) if error.is_out_of_channels() => {
+                Self::Busy(error.to_string())
             }
             error => Self::Lost(error.to_string()),
         }
