@@ -179,8 +179,7 @@ impl Link {
         if matches!(error, ReadError::Busy(_)) {
             self.metrics.deep_reads_busy.inc();
         }
-        let is_brokers =
-            is_brokers && !matches!(error, ReadError::Missing(_) | ReadError::Busy(_));
+        let is_brokers = is_brokers && !matches!(error, ReadError::Missing(_) | ReadError::Busy(_));
         if is_brokers && self.keeper.take_this(on) {
             self.is_unfit.store(true, Ordering::Relaxed);
         }

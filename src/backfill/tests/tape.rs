@@ -1,5 +1,6 @@
 //! A stream in memory, for tests, and a session that reads with a ticket.
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
@@ -8,7 +9,7 @@ use super::super::stream::{ReadableStream, StreamMessages};
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::history::{Entries, Entry};
 use crate::packing::Packing;
-use crate::tickets::{Ticket, TicketState, Tickets};
+use crate::tickets::{Claim, Ticket, TicketState, Tickets};
 
 /// As many as RabbitMQ's reader yields for a look.
 const PEEKED: usize = 32;
@@ -189,7 +190,12 @@ pub struct Client {
 
 impl Client {
     pub fn start(tickets: &Arc<Tickets>, from_height: u64) -> Self {
-        let ticket = tickets.issue(from_height).expect("a stream");
+        let claim = Claim::of(Ipv4Addr::LOCALHOST.into());
+        Self::claiming(tickets, claim, from_height)
+    }
+
+    pub fn claiming(tickets: &Arc<Tickets>, claim: Claim, from_height: u64) -> Self {
+        let ticket = tickets.issue(from_height, claim).expect("a stream");
         Self {
             tickets: Arc::clone(tickets),
             ticket,
@@ -248,7 +254,8 @@ impl Client {
         }
         match self.ticket.state() {
             TicketState::GivenUp => {
-                self.ticket = self.tickets.issue(self.next_height).expect("a stream");
+                let claim = self.ticket.claim();
+                self.ticket = self.tickets.issue(self.next_height, claim).expect("a stream");
                 self.turns += 1;
             }
             state @ TicketState::NotAvailable { .. } => return Err(state),
