@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::context::BackfillContext;
 use super::stop::Stop;
+use super::uptake::Uptake;
 use crate::block::Block;
 use crate::frame::{self, EncodedBlock};
 use crate::tickets::{CalledTicket, TicketState};
@@ -30,6 +31,7 @@ pub struct TicketOutput<'a, S> {
     next_height: u64,
     /// When reading began, put off by what was spent on looking for missing heights.
     began: Option<Instant>,
+    uptake: Uptake,
 }
 
 impl<'a, S> TicketOutput<'a, S> {
@@ -38,7 +40,9 @@ impl<'a, S> TicketOutput<'a, S> {
         ticket: CalledTicket,
         waiting: watch::Receiver<usize>,
     ) -> Self {
-        Self { context, next_height: ticket.from_height(), ticket, waiting, began: None }
+        let next_height = ticket.from_height();
+        let uptake = Uptake::default();
+        Self { context, ticket, waiting, next_height, began: None, uptake }
     }
 
     /// The lowest height that has not been appended, neither as a block nor in a gap.
@@ -82,6 +86,9 @@ impl<'a, S> TicketOutput<'a, S> {
     pub async fn publish(&mut self, block: Block) -> Result<(), Stop> {
         let height = block.height;
         let encoded = self.encode(block).await?;
+        let now = Instant::now();
+        self.uptake.read_below(self.ticket.next_height(), now);
+        self.uptake.append(height, encoded.bytes(), now);
         self.ticket.history().append(encoded);
         self.next_height = height.saturating_add(1);
         self.count_block().await;
@@ -106,6 +113,17 @@ impl<'a, S> TicketOutput<'a, S> {
     pub fn check_time(&self) -> Result<(), Stop> {
         let is_over = self.began.is_some_and(|began| began.elapsed() >= TURN_MAX);
         match is_over && self.others_wait() {
+            true => Err(Stop::End(TicketState::GivenUp)),
+            false => Ok(()),
+        }
+    }
+
+    /// Ends the turn when the session reads too slowly and others wait: it cannot keep with a trickle what
+    /// others would have their share of meanwhile.
+    pub fn check_client(&mut self) -> Result<(), Stop> {
+        let now = Instant::now();
+        self.uptake.read_below(self.ticket.next_height(), now);
+        match self.uptake.is_late(now) && self.others_wait() {
             true => Err(Stop::End(TicketState::GivenUp)),
             false => Ok(()),
         }
@@ -137,6 +155,7 @@ impl<'a, S> TicketOutput<'a, S> {
                 return Ok(());
             }
             self.check_time()?;
+            self.check_client()?;
             match timeout(PROGRESS_WITHIN, self.ticket.progressed()).await {
                 Ok(()) => read_at = Instant::now(),
                 Err(_) if self.others_wait() || read_at.elapsed() >= TURN_MAX => {

@@ -2,6 +2,7 @@
 
 mod missing;
 mod reads;
+mod shares;
 mod story;
 mod tape;
 mod turns;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Backfill, BackfillParts};
+use super::{Backfill, BackfillParts, TURN_EVERY};
 use crate::config::{Blocks, Heights, Hold};
 use crate::metrics::Metrics;
 use crate::tickets::{TicketState, Tickets};
