@@ -8,6 +8,7 @@
 //! which place is the right one, is decided elsewhere.
 
 mod apart;
+mod channels;
 mod link;
 mod shared;
 
@@ -103,6 +104,7 @@ impl Reader {
             precedence,
             unreadable,
             metrics,
+            channels: Arc::default(),
             questions,
             wanted: Notify::new(),
             is_unfit: AtomicBool::new(false),

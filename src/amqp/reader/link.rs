@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use lapin::types::ShortString;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
+
+use super::channels::{Channels, Slot};
 
 use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{self, Consumer, ConsumerEnd, ConsumerStart, Consuming, ProbeError};
@@ -66,6 +68,7 @@ pub struct Link {
     pub precedence: Arc<Precedence>,
     pub unreadable: Arc<UnreadableEntries>,
     pub metrics: Arc<Metrics>,
+    pub channels: Arc<Channels>,
     pub questions: mpsc::Sender<Question>,
     /// Notified by who reads and has no connection. The dialer waits for it.
     pub wanted: Notify,
@@ -136,16 +139,22 @@ impl Link {
         on: &Connection,
         start: ConsumerStart,
         prefetch: u16,
-    ) -> Result<Consumer, BrokerError> {
+    ) -> Result<(Consumer, Slot), BrokerError> {
         let consuming = Consuming { queue: &self.queue, prefetch, start: Some(start) };
-        self.metrics.deep_read_channels.inc();
-        Consumer::open(on, consuming).await
+        let slot = self.slot()?;
+        Ok((Consumer::open(on, consuming).await?, slot))
     }
 
     /// How many messages the broker counts in the stream.
     pub async fn count(&self, on: &Connection) -> Result<u32, BrokerError> {
-        self.metrics.deep_read_channels.inc();
+        let _slot = self.slot()?;
         consumer::count(on, &self.queue).await
+    }
+
+    /// A slot for one channel.
+    fn slot(&self) -> Result<Slot, BrokerError> {
+        self.metrics.deep_read_channels.inc();
+        self.channels.take(Instant::now()).ok_or_else(BrokerError::no_channel)
     }
 
     pub async fn offset_at(
@@ -154,7 +163,7 @@ impl Link {
         start: ConsumerStart,
         within: Duration,
     ) -> Result<Option<u64>, ProbeError> {
-        let mut consumer = self.consumer(on, start, 1).await?;
+        let (mut consumer, _slot) = self.consumer(on, start, 1).await?;
         let first = timeout(within, consumer.next()).await;
         consumer.close().await;
         let Ok(first) = first else { return Ok(None) };
@@ -175,13 +184,18 @@ impl Link {
             ProbeError::ConsumerEnd(ConsumerEnd::Cancelled) => false,
             _ => true,
         };
+        let is_too_many = error.is_too_many_channels();
         let error = ReadError::of(&error);
         if matches!(error, ReadError::Busy(_)) {
             self.metrics.deep_reads_busy.inc();
         }
         let is_brokers = is_brokers && !matches!(error, ReadError::Missing(_) | ReadError::Busy(_));
         if is_brokers && self.keeper.take_this(on) {
-            self.is_unfit.store(true, Ordering::Relaxed);
+            // The next broker of a cluster allows no more.
+            match is_too_many {
+                true => self.channels.was_one_too_many(Instant::now()),
+                false => self.is_unfit.store(true, Ordering::Relaxed),
+            }
         }
         error
     }
