@@ -1,6 +1,7 @@
 //! Tests of the backfill under paused time, with a stream in memory.
 
 mod missing;
+mod outdated;
 mod reads;
 mod shares;
 mod story;

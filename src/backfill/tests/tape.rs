@@ -77,6 +77,11 @@ impl Tape {
         self.messages().drain(..index);
     }
 
+    /// Loses everything from the message at this index on.
+    pub fn keep_first(&self, index: usize) {
+        self.messages().truncate(index);
+    }
+
     pub fn looks(&self) -> u64 {
         *self.inner.looks.lock().expect("no test panicked with it")
     }
