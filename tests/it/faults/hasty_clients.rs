@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use crate::support::broker::Broker;
 use crate::support::chain::{body, event, publish};
 use crate::support::client::Client;
+use crate::support::eventually::eventually;
 use crate::support::replica::{Replica, config};
 
 const BLOCKS: u64 = 20_000;
@@ -29,15 +30,57 @@ struct Hasty {
 
 impl Hasty {
     async fn ask(&self, replica: &Replica) {
-        let mut socket = TcpStream::connect(replica.address).await.expect("accepted");
+        let mut socket = asking(replica, "192.0.2.1").await;
         SockRef::from(&socket).set_linger(Some(Duration::ZERO)).expect("an option");
-        let head = "GET /api/v1/streams/valid_transactions?from_height=1 HTTP/1.1\r\nHost: x\r\n\
-            Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        socket.write_all(head.as_bytes()).await.expect("sent");
         socket.read_exact(&mut [0; READ_BYTES]).await.expect("an answer");
         self.asked.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// A client that has asked for the whole chain, through a proxy that says where it comes from.
+async fn asking(replica: &Replica, address: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(replica.address).await.expect("accepted");
+    let head = format!(
+        "GET /api/v1/streams/valid_transactions?from_height=1 HTTP/1.1\r\nHost: x\r\n\
+        Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Forwarded-For: {address}\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).await.expect("sent");
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_another_address_comes_before_many_of_one() {
+    const MANY: usize = 30;
+    let mut config = config(Broker::shared());
+    config.server.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    config.history.deep_reads = 1;
+    config.history.max_bytes = ByteSize::kib(64);
+    config.blocks.max_bytes = ByteSize::kib(32);
+    publish(&config, (1..=BLOCKS).map(|height| body(height, "x"))).await;
+    let replica = Replica::start_ready(&config).await;
+    // None of them reads: each has its turn for a second, and then asks no more.
+    let mut many = Vec::new();
+    for _ in 0..MANY {
+        many.push(asking(&replica, "192.0.2.1").await);
+    }
+    eventually("one has its turn, and the others wait", async || {
+        replica.metric("blockcast_deep_read_turns_total").await >= 1.0
+            && replica.metric("blockcast_sessions").await == MANY as f64
+    })
+    .await;
+
+    let mut one = asking(&replica, "192.0.2.2").await;
+    let first = event(1, "x");
+    let mut seen = Vec::new();
+    while !seen.windows(first.len()).any(|part| part == first.as_bytes()) {
+        let read = one.read_buf(&mut seen).await.expect("served");
+        assert!(read > 0, "the end");
+    }
+    let waiting = replica.metric("blockcast_deep_reads_waiting").await;
+    assert!(waiting > 0.0, "it is served behind all of them");
+    drop(many);
+    replica.stop().await.expect("drained");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,10 +101,7 @@ async fn who_comes_and_leaves_takes_no_channels_from_an_honest_reader() {
             })
         })
         .collect();
-    crate::support::eventually::eventually("they have begun", async || {
-        hasty.asked.load(Ordering::Relaxed) >= BEFORE
-    })
-    .await;
+    eventually("they have begun", async || hasty.asked.load(Ordering::Relaxed) >= BEFORE).await;
 
     let url = replica.url("valid_transactions");
     let url = format!("{url}?from_height=1&until_height={BLOCKS}");
