@@ -119,7 +119,8 @@ async fn who_comes_and_leaves_takes_no_channels_from_an_honest_reader() {
     let turns = replica.metric("blockcast_deep_read_turns_total").await;
     let channels = replica.metric("blockcast_deep_read_channels_total").await;
     println!("{asked} asked in vain: {turns} turns, {channels} channels");
-    assert!(turns <= asked as f64 + 10.0, "who has left has none");
+    // Above a thousand ask in a second, and 20 turns begin.
+    assert!(turns <= asked as f64 / 2.0 + 10.0, "who has left has none");
     // One for each turn, and what all know is asked and looked for once: not three and more, and a
     // search, for each.
     assert!(channels <= 1.5 * turns + 150.0, "{channels} channels in {turns} turns");
