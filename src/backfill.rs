@@ -9,6 +9,7 @@
 
 mod context;
 mod heights;
+mod known;
 mod output;
 mod pace;
 mod passage;
@@ -17,18 +18,27 @@ mod search;
 mod stop;
 mod stream;
 mod turn;
+mod uptake;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::block;
 use crate::config::Blocks;
 use crate::metrics::Metrics;
-use crate::tickets::{TicketQueue, Tickets};
+use crate::tickets::{CalledTicket, TicketQueue, Tickets};
 use context::{BackfillContext, sequence_rules};
+use known::KnownStream;
+use pace::LookPace;
 pub use stream::{ReadableStream, StreamMessages};
+
+/// From the beginning of one turn to that of the next: each opens channels at the broker, whoever asks and
+/// whether he stays.
+const TURN_EVERY: Duration = Duration::from_millis(50);
 
 /// What readings are made with.
 pub struct BackfillParts {
@@ -63,6 +73,9 @@ impl<S: ReadableStream> Backfill<S> {
             decode_rules,
             sequence_rules,
             scanned: Mutex::default(),
+            known: KnownStream::default(),
+            look_pace: Mutex::new(LookPace::new(Instant::now())),
+            held_up: Arc::default(),
         };
         Self { context: Arc::new(context), queue, turns_max: turns_max.max(1) }
     }
@@ -74,28 +87,42 @@ impl<S: ReadableStream> Backfill<S> {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.serve(&mut turns) => {}
-            () = context.keep_first_height() => {}
+            () = context.keep_known() => {}
         }
         turns.shutdown().await;
         context.stream.close().await;
     }
 
-    /// Gives turns as they are asked for and become free. Never ends by itself.
+    /// Gives turns as they are asked for and become free, at a bounded pace. Who is called is in line at
+    /// that moment: one who came and left costs the broker nothing. Never ends by itself.
     async fn serve(&mut self, turns: &mut JoinSet<()>) {
+        let mut next_at = Instant::now();
         loop {
-            while turns.len() < self.turns_max
+            let is_free = turns.len() < self.turns_max;
+            if is_free
+                && Instant::now() >= next_at
                 && let Some(ticket) = self.queue.take()
             {
-                let context = Arc::clone(&self.context);
-                turns.spawn(turn::serve(context, ticket, self.queue.watch()));
+                self.begin(turns, ticket);
+                next_at = Instant::now() + TURN_EVERY;
+                continue;
             }
             self.context.metrics.deep_reads.set(turns.len() as i64);
             self.context.metrics.deep_reads_waiting.set(self.queue.waiting() as i64);
+            let is_early = is_free && self.queue.waiting() > 0;
             tokio::select! {
                 () = self.queue.changed() => {}
                 Some(ended) = turns.join_next() => ended.expect("bug: a reading panicked"),
+                () = sleep_until(next_at), if is_early => {}
             }
         }
+    }
+
+    fn begin(&self, turns: &mut JoinSet<()>, ticket: CalledTicket) {
+        let context = Arc::clone(&self.context);
+        context.metrics.deep_read_turns.inc();
+        context.metrics.deep_read_wait_seconds.observe(ticket.waited().as_secs_f64());
+        turns.spawn(turn::serve(context, ticket, self.queue.watch()));
     }
 }
 

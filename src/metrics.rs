@@ -268,6 +268,27 @@ metrics! {
         "deep_read_blocks_total",
         "Blocks read back from the RabbitMQ stream for one client each",
     );
+    deep_read_turns: IntCounter = counter(
+        "deep_read_turns_total",
+        "Turns of clients to be served from the RabbitMQ stream, begun",
+    );
+    deep_read_wait_seconds: Histogram = histogram(
+        "deep_read_wait_seconds",
+        "From a client's wish to be served from the RabbitMQ stream to the beginning of its turn",
+        &SECONDS_BUCKETS,
+    );
+    deep_read_connections: IntCounter = counter(
+        "deep_read_connections_total",
+        "Connections made to the broker for readings that share one",
+    );
+    deep_read_channels: IntCounter = counter(
+        "deep_read_channels_total",
+        "Channels asked for on those connections",
+    );
+    deep_reads_busy: IntCounter = counter(
+        "deep_reads_busy_total",
+        "Times that such a connection had no further channel for a reading",
+    );
     sessions: IntGauge = gauge("sessions", "Clients connected to a stream");
     sessions_opened: IntCounter = counter("sessions_total", "Clients ever connected to a stream");
     handshakes_refused: CounterPer<HandshakeRefusal> = per(

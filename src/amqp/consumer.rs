@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::{ConnectError, Connection};
 use super::request::{
-    BrokerError, INTERNAL_ERROR, REQUEST_DEADLINE, Request, code, request, settle,
+    BrokerError, INTERNAL_ERROR, REQUEST_DEADLINE, Request, code, is_too_many_channels, request,
+    settle,
 };
 
 /// A tail that is quiet for this long has been read to its end: a chunk's messages follow each
@@ -268,6 +269,17 @@ impl ProbeError {
             Self::Refused(error) => error.is_unreadable(),
             Self::ConsumerEnd(ended) => ended.is_unreadable(),
             Self::Connect(_) | Self::NotAStream => false,
+        }
+    }
+
+    /// Whether the broker has closed the connection for its number of channels.
+    pub fn is_too_many_channels(&self) -> bool {
+        match self {
+            Self::Refused(error) => is_too_many_channels(&error.source),
+            Self::ConsumerEnd(ConsumerEnd::Lost(error)) => is_too_many_channels(error),
+            Self::ConsumerEnd(ConsumerEnd::Cancelled) | Self::Connect(_) | Self::NotAStream => {
+                false
+            }
         }
     }
 }

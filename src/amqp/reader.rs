@@ -8,6 +8,7 @@
 //! which place is the right one, is decided elsewhere.
 
 mod apart;
+mod channels;
 mod link;
 mod shared;
 
@@ -103,6 +104,7 @@ impl Reader {
             precedence,
             unreadable,
             metrics,
+            channels: Arc::default(),
             questions,
             wanted: Notify::new(),
             is_unfit: AtomicBool::new(false),
@@ -118,7 +120,7 @@ impl Reader {
         }
         let connection = self.link.connection().await;
         let look = async {
-            let counted = consumer::count(&connection, &self.link.queue).await?;
+            let counted = self.link.count(&connection).await?;
             let within = consumer::first_within(counted);
             let Some(first) =
                 self.link.offset_at(&connection, ConsumerStart::First, within).await?

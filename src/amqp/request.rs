@@ -10,6 +10,8 @@ use lapin::Acker;
 pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// The broker's reply code for a crash of its own.
 pub(super) const INTERNAL_ERROR: u16 = 541;
+/// For what its configuration forbids.
+const NOT_ALLOWED: u16 = 530;
 
 /// What the broker did not do.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,17 @@ impl BrokerError {
     /// As [`consumer::Ended::is_unreadable`].
     pub(super) fn is_unreadable(&self) -> bool {
         self.code() == Some(INTERNAL_ERROR)
+    }
+
+    /// No further channel may be opened.
+    pub(super) fn no_channel() -> Self {
+        let source = Box::new(lapin::ErrorKind::ChannelsLimitReached.into());
+        Self { doing: "opening a channel".into(), needs: "to connect", source }
+    }
+
+    /// Whether the connection may have no further channel. It goes on with those that it has.
+    pub(super) fn is_out_of_channels(&self) -> bool {
+        matches!(self.source.kind(), lapin::ErrorKind::ChannelsLimitReached)
     }
 
     /// Whether the broker did not answer in time.
@@ -87,6 +100,12 @@ pub(super) fn code(error: &lapin::Error) -> Option<u16> {
         lapin::ErrorKind::ProtocolError(reply) => Some(reply.get_id()),
         _ => None,
     }
+}
+
+/// Whether the broker has closed the connection since it allows its user, or all users, no such number of
+/// channels.
+pub(super) fn is_too_many_channels(error: &lapin::Error) -> bool {
+    code(error) == Some(NOT_ALLOWED) && reply(error).contains("number of channels")
 }
 
 /// The broker's own words, without the library's around them.

@@ -1,15 +1,18 @@
 //! The context of all readings: their stream and rules, and what one has learnt for the others.
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
 
 use super::heights::Scanned;
+use super::known::{Ends, Known, KnownStream};
+use super::pace::LookPace;
 use super::search;
 use super::stream::ReadableStream;
-use crate::amqp::{Bounds, Message, ReadError};
+use crate::amqp::{Message, ReadError};
 use crate::backoff::Backoff;
 use crate::block;
 use crate::config::{Blocks, Heights, Hold};
@@ -17,8 +20,8 @@ use crate::metrics::Metrics;
 use crate::sequence::SequenceRules;
 use crate::tickets::Tickets;
 
-/// How often it is looked up where the RabbitMQ stream begins.
-const FIRST_HEIGHT_EVERY: Duration = Duration::from_secs(30);
+/// How often it is asked where the RabbitMQ stream begins and ends.
+const ASKED_EVERY: Duration = Duration::from_secs(30);
 /// What one reading may hold back behind a missing height, beside `blocks.hold_bytes`.
 const HOLD_BYTES_MAX: u64 = 16 << 20;
 /// A missing height is waited for during so many messages: several times what a few producers of
@@ -39,47 +42,82 @@ pub struct BackfillContext<S> {
     pub sequence_rules: SequenceRules,
     /// What readings have learnt of the stream's older part, for each other.
     pub scanned: Mutex<Arc<Scanned>>,
+    pub known: KnownStream,
+    /// Of all searches.
+    pub look_pace: Mutex<LookPace>,
+    /// Turns that have begun and wait for a channel.
+    pub held_up: Arc<AtomicUsize>,
 }
 
+/// A turn that waits for a channel, until this is dropped.
+pub struct HeldUp(Arc<AtomicUsize>);
+
 impl<S: ReadableStream> BackfillContext<S> {
-    /// Looks up where the stream begins, again and again.
-    pub async fn keep_first_height(&self) {
+    /// Asks what is known of the stream, again and again, and when somebody wants to know.
+    pub async fn keep_known(&self) {
         let mut backoff = Backoff::default();
         loop {
-            let found = match self.stream.bounds().await {
-                Ok(Some(bounds)) => self.first_height(bounds).await,
-                Ok(None) => Ok(None),
-                Err(error) => Err(error),
-            };
-            if let Ok(height) = &found {
-                self.tickets.set_first_height(*height);
-            }
-            match found {
-                Ok(Some(_)) => {
-                    backoff.reset();
-                    sleep(FIRST_HEIGHT_EVERY).await;
+            let (number, asked_at) = (self.known.begin(), Instant::now());
+            let rest = match self.ask().await {
+                Ok(ends) => {
+                    let first_height = ends.and_then(|ends| ends.first_height);
+                    self.tickets.set_first_height(first_height);
+                    self.known.tell(number, asked_at, ends);
+                    match first_height {
+                        Some(_) => {
+                            backoff.reset();
+                            ASKED_EVERY
+                        }
+                        None => backoff.next(fastrand::f64()),
+                    }
                 }
-                Ok(None) => sleep(backoff.next(fastrand::f64())).await,
-                Err(reason) => {
-                    // What was known stays: while the broker is away it is still the best guess.
+                // The first height that was known stays: while the broker is away it is still the best
+                // guess.
+                Err(reason @ (ReadError::Missing(_) | ReadError::NotAStream)) => {
+                    debug!(%reason, "nothing can be read back");
+                    self.known.tell(number, asked_at, None);
+                    backoff.next(fastrand::f64())
+                }
+                Err(reason @ (ReadError::Lost(_) | ReadError::Busy(_))) => {
                     debug!(%reason, "cannot tell where the stream begins");
                     sleep(backoff.next(fastrand::f64())).await;
+                    continue;
                 }
+            };
+            tokio::select! {
+                () = sleep(rest) => {}
+                () = self.known.wanted_after(number) => {}
             }
         }
     }
 
-    /// The first height in the stream, as its first messages show it; none when none of them is a
-    /// block.
-    pub async fn first_height(&self, bounds: Bounds) -> Result<Option<u64>, ReadError> {
+    /// Asks where the stream begins and ends; none when it is empty. Its first height is as its first
+    /// messages show it.
+    async fn ask(&self) -> Result<Option<Ends>, ReadError> {
+        let Some(bounds) = self.stream.bounds().await? else { return Ok(None) };
         let heights = self.heights(bounds.first).await?;
         let apart = match self.blocks.heights {
             Heights::Dense => APART_MAX,
             Heights::Sparse => self.blocks.jump_max,
         };
-        let height = search::lowest(heights, apart);
-        self.tickets.set_first_height(height);
-        Ok(height)
+        Ok(Some(Ends { bounds, first_height: search::lowest(heights, apart) }))
+    }
+
+    /// The highest height among some messages from `offset` on, for a search; as another search has
+    /// seen it, if one has.
+    pub async fn highest_at(&self, known: &Known, offset: u64) -> Result<Option<u64>, ReadError> {
+        if let Some(highest) = known.seen_at(offset) {
+            return Ok(highest);
+        }
+        let due = self.looks().take(Instant::now());
+        sleep_until(due).await;
+        let highest = self.heights(offset).await?.into_iter().max();
+        known.keep_look(offset, highest);
+        Ok(highest)
+    }
+
+    fn looks(&self) -> MutexGuard<'_, LookPace> {
+        self.look_pace.lock().expect("bug: nothing panics while it holds this lock")
     }
 
     /// The heights of some messages from `offset` on.
@@ -96,6 +134,19 @@ impl<S: ReadableStream> BackfillContext<S> {
     pub fn height_of(&self, message: &Message) -> Option<u64> {
         let bytes_max = self.decode_rules.body_bytes_max;
         block::packed_height_of(&message.body, &message.packing, bytes_max)
+    }
+}
+
+impl HeldUp {
+    pub fn new(counted: &Arc<AtomicUsize>) -> Self {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counted))
+    }
+}
+
+impl Drop for HeldUp {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

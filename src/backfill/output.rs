@@ -1,5 +1,6 @@
 //! Blocks and gaps of one reading, appended to its ticket's history as fast as the session reads.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -7,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::context::BackfillContext;
 use super::stop::Stop;
+use super::uptake::Uptake;
 use crate::block::Block;
 use crate::frame::{self, EncodedBlock};
 use crate::tickets::{CalledTicket, TicketState};
@@ -29,6 +31,7 @@ pub struct TicketOutput<'a, S> {
     next_height: u64,
     /// When reading began, put off by what was spent on looking for missing heights.
     began: Option<Instant>,
+    uptake: Uptake,
 }
 
 impl<'a, S> TicketOutput<'a, S> {
@@ -37,7 +40,9 @@ impl<'a, S> TicketOutput<'a, S> {
         ticket: CalledTicket,
         waiting: watch::Receiver<usize>,
     ) -> Self {
-        Self { context, next_height: ticket.from_height(), ticket, waiting, began: None }
+        let next_height = ticket.from_height();
+        let uptake = Uptake::default();
+        Self { context, ticket, waiting, next_height, began: None, uptake }
     }
 
     /// The lowest height that has not been appended, neither as a block nor in a gap.
@@ -81,6 +86,9 @@ impl<'a, S> TicketOutput<'a, S> {
     pub async fn publish(&mut self, block: Block) -> Result<(), Stop> {
         let height = block.height;
         let encoded = self.encode(block).await?;
+        let now = Instant::now();
+        self.uptake.read_below(self.ticket.next_height(), now);
+        self.uptake.append(height, encoded.bytes(), now);
         self.ticket.history().append(encoded);
         self.next_height = height.saturating_add(1);
         self.count_block().await;
@@ -104,10 +112,26 @@ impl<'a, S> TicketOutput<'a, S> {
     /// Ends the turn when it has lasted long enough and others wait.
     pub fn check_time(&self) -> Result<(), Stop> {
         let is_over = self.began.is_some_and(|began| began.elapsed() >= TURN_MAX);
-        match is_over && *self.waiting.borrow() > 0 {
+        match is_over && self.others_wait() {
             true => Err(Stop::End(TicketState::GivenUp)),
             false => Ok(()),
         }
+    }
+
+    /// Ends the turn when the session reads too slowly and others wait: it cannot keep with a trickle what
+    /// others would have their share of meanwhile.
+    pub fn check_client(&mut self) -> Result<(), Stop> {
+        let now = Instant::now();
+        self.uptake.read_below(self.ticket.next_height(), now);
+        match self.uptake.is_late(now) && self.others_wait() {
+            true => Err(Stop::End(TicketState::GivenUp)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether somebody else's turn begins, or goes on, when this one ends.
+    fn others_wait(&self) -> bool {
+        *self.waiting.borrow() > 0 || self.context.held_up.load(Ordering::Relaxed) > 0
     }
 
     async fn encode(&mut self, block: Block) -> Result<EncodedBlock, Stop> {
@@ -131,9 +155,10 @@ impl<'a, S> TicketOutput<'a, S> {
                 return Ok(());
             }
             self.check_time()?;
+            self.check_client()?;
             match timeout(PROGRESS_WITHIN, self.ticket.progressed()).await {
                 Ok(()) => read_at = Instant::now(),
-                Err(_) if *self.waiting.borrow() > 0 || read_at.elapsed() >= TURN_MAX => {
+                Err(_) if self.others_wait() || read_at.elapsed() >= TURN_MAX => {
                     return Err(Stop::End(TicketState::GivenUp));
                 }
                 Err(_) => {}

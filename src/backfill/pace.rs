@@ -15,6 +15,12 @@ const BYTES_MAX: u64 = 32 << 20;
 /// more, so that waiting for each message would halve the rate.
 const AHEAD_MAX: Duration = Duration::from_millis(20);
 
+/// Looks of all searches, per second: each opens a channel and a consumer at the broker, and hundreds a
+/// second of these take a core of it. A single search in a million messages takes 42.
+const LOOKS_MAX: u32 = 100;
+/// What may come at once is this long's worth.
+const LOOKS_AT_ONCE: Duration = Duration::from_secs(1);
+
 /// What a message costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cost {
@@ -27,6 +33,25 @@ pub enum Cost {
 pub struct ReadPace {
     /// When all that was taken would have been taken at the full rate.
     due: Instant,
+}
+
+/// The pace of all searches together.
+#[derive(Debug)]
+pub struct LookPace {
+    /// When all looks that were taken would have been taken at the full rate.
+    even_at: Instant,
+}
+
+impl LookPace {
+    pub fn new(now: Instant) -> Self {
+        Self { even_at: now }
+    }
+
+    /// Takes a look, and says when it is due.
+    pub fn take(&mut self, now: Instant) -> Instant {
+        self.even_at = self.even_at.max(now) + Duration::from_secs(1) / LOOKS_MAX;
+        now.max(self.even_at - LOOKS_AT_ONCE)
+    }
 }
 
 impl ReadPace {
@@ -75,6 +100,18 @@ mod tests {
         check(Cost::Block, 100, 10_000, Duration::from_secs(2));
         check(Cost::Passed, 100, 10_000, Duration::from_millis(500));
         check(Cost::Block, 16 << 20, 4, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn looks_are_bounded_per_second_and_a_search_is_not_held_up() {
+        let begin = Instant::now();
+        let mut pace = LookPace::new(begin);
+        assert!((0..100).all(|_| pace.take(begin) == begin), "a search and more, at once");
+        let waited = (0..100).map(|_| pace.take(begin)).max().expect("a look") - begin;
+        assert_eq!(waited.as_millis(), 1_000);
+        let later = begin + Duration::from_secs(60);
+        assert!((0..100).all(|_| pace.take(later) == later), "no more than a second's worth");
+        assert!(pace.take(later) > later);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::context::{HOLD_MESSAGES, TICK};
+use super::known::{Ends, Mark};
 use super::output::TicketOutput;
 use super::pace::{Cost, ReadPace};
 use super::scan::{PassageHeights, Scan};
@@ -26,6 +27,8 @@ pub struct PassageStart {
     pub place: u64,
     /// Set when a message with the next height lies at `place`.
     pub is_led: bool,
+    /// When it began.
+    pub mark: Mark,
 }
 
 /// One passage, with what its turn lends it.
@@ -43,6 +46,8 @@ pub struct Passage<'a, 'b, S> {
     offset: Option<u64>,
     /// What is known of the stream, once something was missing.
     known: Option<PassageHeights>,
+    /// Set when nothing came at first, and it was looked why.
+    is_place_checked: bool,
     /// Set when the passage has looked at the stream's end for what has not come.
     is_end_checked: bool,
 }
@@ -68,12 +73,13 @@ impl<'a, 'b, S: ReadableStream> Passage<'a, 'b, S> {
             from_height,
             offset: None,
             known: None,
+            is_place_checked: false,
             is_end_checked: false,
         }
     }
 
-    /// Whether everything has been read that the stream held when the passage began.
-    pub fn is_at_end(&self) -> bool {
+    /// Whether everything has been read that the stream held when it was last asked.
+    fn is_at_end(&self) -> bool {
         self.offset >= Some(self.start.bounds.last)
     }
 
@@ -82,16 +88,61 @@ impl<'a, 'b, S: ReadableStream> Passage<'a, 'b, S> {
         self.output.check_time()
     }
 
-    /// Checks the first message: the stream may have been trimmed past the place while it was looked
-    /// for. The place is then searched again.
-    pub async fn check_place(&self, message: &Message) -> Result<(), ReadError> {
+    /// Checks the first message: the stream may have been trimmed past the place since it was asked where
+    /// it begins. The place is then searched again.
+    pub async fn check_place(&mut self, message: &Message) -> Result<(), ReadError> {
         if self.offset.is_some() || message.offset <= self.start.place {
             return Ok(());
         }
-        match self.output.context.stream.bounds().await? {
-            Some(bounds) if bounds.first <= self.start.place => Ok(()),
-            _ => Err(ReadError::Lost("the stream was trimmed to behind the place".into())),
+        self.renew_bounds(self.start.mark).await?;
+        match self.start.bounds.first <= self.start.place {
+            true => Ok(()),
+            false => Err(ReadError::Lost("the stream was trimmed to behind the place".into())),
         }
+    }
+
+    /// Checks, when nothing comes, whether the client has long had what came before and whether more can
+    /// come.
+    pub async fn check_quiet(&mut self) -> Result<(), Stop> {
+        self.output.check_client()?;
+        if self.offset.is_none() && !std::mem::replace(&mut self.is_place_checked, true) {
+            // A stream made anew may end before the place: then nothing would ever come.
+            self.renew_bounds(self.start.mark).await?;
+            if self.start.bounds.last < self.start.place {
+                let reason = "the stream ends before the place".into();
+                return Err(ReadError::Lost(reason).into());
+            }
+        }
+        match self.is_at_end() {
+            true => self.wait_at_end().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Checks, when nothing has come for long, whether it is because there is nothing: else the broker is
+    /// given up.
+    pub async fn check_end(&mut self) -> Result<(), ReadError> {
+        let context = self.output.context;
+        if self.is_at_end() {
+            self.renew_bounds(context.known.mark()).await?;
+        }
+        match self.is_at_end() {
+            true => Ok(()),
+            false => {
+                context.stream.give_up();
+                Err(ReadError::Lost("the broker fell silent".into()))
+            }
+        }
+    }
+
+    /// Learns where the stream begins and ends, as it was asked after `mark`.
+    async fn renew_bounds(&mut self, mark: Mark) -> Result<(), ReadError> {
+        let known = self.output.context.known.since(mark).await;
+        let Some(Ends { bounds, .. }) = known.ends else {
+            return Err(ReadError::Lost("the stream is empty, or gone".into()));
+        };
+        self.start.bounds = bounds;
+        Ok(())
     }
 
     /// Takes the next message, and appends what it completes.
@@ -130,7 +181,7 @@ impl<'a, 'b, S: ReadableStream> Passage<'a, 'b, S> {
     }
 
     /// Waits at the stream's end. Held blocks do not wait there for messages that do not come.
-    pub async fn wait_at_end(&mut self) -> Result<(), Stop> {
+    async fn wait_at_end(&mut self) -> Result<(), Stop> {
         if self.sequencer.deadline().is_some() {
             self.clock += TICK * HOLD_MESSAGES;
             self.sequencer.expire(self.clock, &mut self.steps);
@@ -191,14 +242,17 @@ impl<'a, 'b, S: ReadableStream> Passage<'a, 'b, S> {
         mut heights: RangeInclusive<u64>,
         ahead: bool,
     ) -> Result<Option<(u64, u64)>, ReadError> {
-        let PassageStart { bounds: Bounds { first, last }, place, is_led } = self.start;
+        let PassageStart { place, is_led, mark, .. } = self.start;
         if is_led && *heights.start() == self.from_height {
             // It was no block that led here.
             heights = heights.start().saturating_add(1)..=*heights.end();
         }
-        if heights.is_empty() || !ahead && place <= first {
+        if heights.is_empty() || !ahead && place <= self.start.bounds.first {
             return Ok(None);
         }
+        // What is missing may lie behind the end that was known to others.
+        self.renew_bounds(mark).await?;
+        let Bounds { first, last } = self.start.bounds;
         let began = Instant::now();
         let mut scan = Scan { context: self.output.context, pace: &mut *self.pace };
         let looking = async {

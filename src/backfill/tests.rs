@@ -1,7 +1,9 @@
 //! Tests of the backfill under paused time, with a stream in memory.
 
 mod missing;
+mod outdated;
 mod reads;
+mod shares;
 mod story;
 mod tape;
 mod turns;
@@ -12,7 +14,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Backfill, BackfillParts};
+use super::{Backfill, BackfillParts, TURN_EVERY};
 use crate::config::{Blocks, Heights, Hold};
 use crate::metrics::Metrics;
 use crate::tickets::{TicketState, Tickets};

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
-use super::context::BackfillContext;
+use super::context::{BackfillContext, HeldUp};
+use super::known::{Ends, Known};
 use super::output::TicketOutput;
 use super::pace::ReadPace;
 use super::passage::{Passage, PassageStart};
@@ -24,6 +25,8 @@ use crate::tickets::{CalledTicket, TicketState};
 
 /// Three times what the source takes at most to find that a stream was made anew.
 const ANEW_WAIT: Duration = Duration::from_secs(15);
+/// Until a reading that had no channel tries again: others' searches have them for a moment only.
+const CHANNEL_WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long nothing may come of what is known to be there. Far above what a large body takes.
 const SILENT_AFTER: Duration = Duration::from_secs(60);
 /// A stream whose last message was read and that yields nothing for so long is at its end; also how
@@ -40,7 +43,8 @@ pub async fn serve<S: ReadableStream>(
     // What the session needs beside plain frames is made as for everyone.
     let encoding = encoder::run(Arc::clone(ticket.history()), dropped.clone());
     let output = TicketOutput::new(&context, ticket, waiting);
-    let mut turn = TicketTurn { output, last: None, pace: ReadPace::new(Instant::now()) };
+    let pace = ReadPace::new(Instant::now());
+    let mut turn = TicketTurn { output, last: None, pace, held_up: None };
     let state = tokio::select! {
         () = encoding => return,
         state = turn.run() => state,
@@ -53,6 +57,8 @@ struct TicketTurn<'a, S> {
     output: TicketOutput<'a, S>,
     last: Option<LastMessage>,
     pace: ReadPace,
+    /// Set while there is no channel for it.
+    held_up: Option<HeldUp>,
 }
 
 /// The last message read, to know the stream again.
@@ -85,7 +91,18 @@ impl<S: ReadableStream> TicketTurn<'_, S> {
                     place = Some(offset);
                     continue;
                 }
-                Stop::Broken(ReadError::Lost(reason)) => reason,
+                Stop::Broken(ReadError::Lost(reason)) => {
+                    self.output.context.known.forget();
+                    reason
+                }
+                // The others have channels: one of them ends its turn for this one, as for one in line.
+                Stop::Broken(ReadError::Busy(reason)) => {
+                    self.held_up.get_or_insert_with(|| HeldUp::new(&self.output.context.held_up));
+                    debug!(reason, next_height, "no channel for a deep read");
+                    self.output.wait();
+                    sleep(CHANNEL_WAIT_MAX.mul_f64(fastrand::f64())).await;
+                    continue;
+                }
                 Stop::Broken(error @ (ReadError::Missing(_) | ReadError::NotAStream)) => {
                     debug!(%error, "nothing can be read back");
                     self.output.context.tickets.set_first_height(None);
@@ -103,24 +120,29 @@ impl<S: ReadableStream> TicketTurn<'_, S> {
 
     /// Reads from `place` on, or from where the next height is found.
     async fn read(&mut self, place: Option<u64>) -> Result<Infallible, Stop> {
-        let context = self.output.context;
-        let Some(bounds) = context.stream.bounds().await? else {
-            context.tickets.set_first_height(None);
-            return Err(Stop::End(TicketState::NotAvailable { first_height: None }));
-        };
+        let (context, mark) = (self.output.context, self.output.context.known.mark());
+        let mut known = context.known.recent().await;
         self.prove_same_stream().await?;
-        let first_height = context.first_height(bounds).await?;
-        if first_height.is_some_and(|first| first > self.output.next_height()) {
+        if known.lacks(self.output.next_height()) {
+            known = context.known.since(mark).await;
+        }
+        let first_height = known.ends.and_then(|ends| ends.first_height);
+        let Some(Ends { bounds, .. }) = known.ends else {
+            context.tickets.set_first_height(None);
+            return Err(Stop::End(TicketState::NotAvailable { first_height }));
+        };
+        if known.lacks(self.output.next_height()) {
             return Err(Stop::End(TicketState::NotAvailable { first_height }));
         }
         let is_led = place.is_some();
         let place = match place {
             Some(place) => place,
-            None => self.find(bounds).await?,
+            None => self.find(&known, bounds).await?,
         };
         let mut messages = context.stream.read_from(place).await?;
+        self.held_up = None;
         self.output.begin();
-        let start = PassageStart { bounds, place, is_led };
+        let start = PassageStart { bounds, place, is_led, mark: context.known.mark() };
         let mut passage = Passage::begin(start, &mut self.output, &mut self.pace);
         let mut heard_at = Instant::now();
         loop {
@@ -133,12 +155,13 @@ impl<S: ReadableStream> TicketTurn<'_, S> {
                     passage.take(message).await?;
                     heard_at = Instant::now();
                 }
-                Err(_) if passage.is_at_end() => passage.wait_at_end().await?,
-                Err(_) if heard_at.elapsed() >= SILENT_AFTER => {
-                    context.stream.give_up();
-                    return Err(ReadError::Lost("the broker fell silent".into()).into());
+                Err(_) => {
+                    passage.check_quiet().await?;
+                    if heard_at.elapsed() >= SILENT_AFTER {
+                        passage.check_end().await?;
+                        heard_at = Instant::now();
+                    }
                 }
-                Err(_) => {}
             }
         }
     }
@@ -161,13 +184,13 @@ impl<S: ReadableStream> TicketTurn<'_, S> {
     }
 
     /// Finds the place to read the next height from.
-    async fn find(&self, bounds: Bounds) -> Result<u64, ReadError> {
+    async fn find(&self, known: &Known, bounds: Bounds) -> Result<u64, ReadError> {
         let (context, height) = (self.output.context, self.output.next_height());
         let began = Instant::now();
         let mut looks = 0;
         let place = search::place(height, (bounds.first, bounds.last), |offset| {
             looks += 1;
-            async move { Ok(context.heights(offset).await?.into_iter().max()) }
+            context.highest_at(known, offset)
         });
         let place = place.await?;
         debug!(height, place, looks, taken = ?began.elapsed(), "found where to read back from");

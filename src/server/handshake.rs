@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::admission::Admitted;
+use super::admission::{Admitted, network};
 use super::answer::Answer;
 use super::context::ServerContext;
 use super::cors::Readers;
@@ -69,24 +69,10 @@ pub fn answer<B>(
     let asked = StreamRequest::of(request, stream, &limits.ignored_parameters);
     let page_upgrade = asked.page_upgrade();
     match check(asked, Readers::of(request, origins), context, &peer) {
-        Ok(Checked::Serve { request, seen, admitted }) => {
-            let purpose = Purpose::Serve { request, admitted, seen };
-            HandshakeOutcome::Open(Opening { purpose, peer })
-        }
-        Ok(Checked::NothingLeft) => HandshakeOutcome::Answer(no_content()),
+        Ok(Some(purpose)) => HandshakeOutcome::Open(Opening { purpose, peer }),
+        Ok(None) => HandshakeOutcome::Answer(no_content()),
         Err(refused) => refuse(refused, page_upgrade, context, peer),
     }
-}
-
-/// What the checks come to.
-enum Checked {
-    Serve {
-        request: SessionRequest,
-        seen: Arc<SessionStatus>,
-        admitted: Admitted,
-    },
-    /// A browser that comes back after all that it asked for.
-    NothingLeft,
 }
 
 /// The checks that come before a request is read.
@@ -102,13 +88,14 @@ fn may_ask<B>(
     context.rate.take(peer.address.ip(), Instant::now()).map_err(|TooOften| Refused::too_often())
 }
 
-/// The checks of what was read, cheapest and most telling first.
+/// The checks of what was read, cheapest and most telling first. None for a browser that comes back after
+/// all that it asked for.
 fn check(
     request: StreamRequest<'_>,
     readers: Readers,
     context: &ServerContext,
     peer: &Peer,
-) -> Result<Checked, Refused> {
+) -> Result<Option<Purpose>, Refused> {
     let pass = match context.guard.is_off() {
         true => None,
         false => {
@@ -120,7 +107,7 @@ fn check(
     context.readiness.takes_clients().map_err(Refused::not_now)?;
     let accepted = request.transport.accept(readers)?;
     if asked.is_over() {
-        return Ok(Checked::NothingLeft);
+        return Ok(None);
     }
     let address = peer.address.ip();
     let admitted = context.admission.admit(Some(address)).map_err(Refused::not_admitted)?;
@@ -129,7 +116,8 @@ fn check(
         asked.stream,
         &asked.query.filter_text(),
     ));
-    Ok(Checked::Serve { request: asked.session(accepted, pass), seen, admitted })
+    let request = asked.session(accepted, pass, network(address));
+    Ok(Some(Purpose::Serve { request, admitted, seen }))
 }
 
 /// Refuses over plain HTTP, or in-band where a page can read only that.

@@ -1,5 +1,6 @@
 //! Sessions as a handshake opens them, over any transport: for the simulation, which has no network.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use hyper::Request;
@@ -35,7 +36,8 @@ pub fn open<T: Transport + 'static>(
     let request = StreamRequest::of(&head, stream, &[]);
     let accepted = request.transport.accept(Readers::Everyone).ok().expect("a transport");
     let asked = request.asked.expect("a query");
-    Session::new(transport, context, asked.session(accepted, None))
+    let network = Ipv4Addr::LOCALHOST.into();
+    Session::new(transport, context, asked.session(accepted, None, network))
 }
 
 impl Asking<'_> {

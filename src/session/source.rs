@@ -15,7 +15,7 @@ use super::fills::Fills;
 use super::start::{self, Found, Seek};
 use crate::history::{Entries, Entry, Gone, History, Lag, Placed, RequiredEncodings, Watch};
 use crate::protocol::Start;
-use crate::tickets::{Ticket, TicketState, Tickets};
+use crate::tickets::{Claim, Ticket, TicketState, Tickets};
 
 /// How long a start further up than what comes next may wait for the chain to get there.
 const AHEAD_WAIT: Duration = Duration::from_secs(10);
@@ -28,6 +28,8 @@ pub struct BlockSource {
     /// The history that all share.
     shared: Watch,
     tickets: Arc<Tickets>,
+    /// What it asks for its next ticket with.
+    claim: Claim,
     origin: BlockOrigin,
     /// Until the client's first block is found.
     looking: Option<Box<Looking>>,
@@ -119,7 +121,7 @@ impl BlockSource {
     /// `until_height` is offered.
     pub fn new(
         history: Arc<History>,
-        tickets: Arc<Tickets>,
+        (tickets, claim): (Arc<Tickets>, Claim),
         required: RequiredEncodings,
         until_height: Option<u64>,
     ) -> Self {
@@ -127,6 +129,7 @@ impl BlockSource {
             cursor: SessionCursor::new(history.live_cursor(), until_height),
             shared: history.watch(required),
             tickets,
+            claim,
             origin: BlockOrigin::History,
             looking: None,
             fills: Fills::default(),
@@ -456,14 +459,23 @@ impl BlockSource {
     }
 
     fn ask(&mut self, height: u64) -> bool {
-        let Some(ticket) = self.tickets.issue(height) else { return false };
+        self.note_claim();
+        let Some(ticket) = self.tickets.issue(height, self.claim) else { return false };
         let watch = ticket.history.watch(self.shared.required_encodings());
         let deep = DeepReading { ticket, watch, fills: Fills::default() };
         self.change_origin(BlockOrigin::Reading(Box::new(deep)));
         true
     }
 
+    /// Takes note of what its turn has been so far.
+    fn note_claim(&mut self) {
+        if let BlockOrigin::Reading(deep) = &self.origin {
+            self.claim = deep.ticket.claim();
+        }
+    }
+
     fn change_origin(&mut self, origin: BlockOrigin) {
+        self.note_claim();
         self.origin = origin;
         self.has_changed_origin = true;
     }

@@ -10,6 +10,7 @@ mod writing;
 
 use std::hint::black_box;
 use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -35,7 +36,7 @@ use crate::history::History;
 use crate::metrics::{Disconnect, Metrics};
 use crate::protocol::{Cause, Start, Stream};
 use crate::shutdown::Drain;
-use crate::tickets::Tickets;
+use crate::tickets::{Claim, Tickets};
 
 /// What a client sends is small and rare; this much is read at a time, on the stack.
 const READ_BYTES: usize = 1_024;
@@ -65,6 +66,8 @@ pub struct SessionRequest {
     pub fallback: Option<Start>,
     /// What lets the client in; none where nobody is asked.
     pub pass: Option<Pass>,
+    /// Where it comes from, as limits per address count it.
+    pub network: IpAddr,
     pub head: Head,
 }
 
@@ -154,6 +157,7 @@ impl<T: Transport> Session<T> {
             start,
             fallback,
             pass,
+            network,
             head,
         } = wanted;
         let inbound = (subscription.wire == Framing::WebSocket).then(|| {
@@ -169,6 +173,7 @@ impl<T: Transport> Session<T> {
         let (history, tickets) = (Arc::clone(&context.history), Arc::clone(&context.tickets));
         let is_resumed = start != Start::Live;
         let has_selection = subscription.has_selection();
+        let tickets = (tickets, Claim::of(network));
         let mut source = BlockSource::new(history, tickets, required, until_height);
         source.look_for(start, fallback);
         let mut session = Self {
@@ -210,6 +215,8 @@ impl<T: Transport> Session<T> {
             start: Start::Live,
             fallback: None,
             pass: None,
+            // It asks for no block.
+            network: Ipv4Addr::UNSPECIFIED.into(),
             head: Head::Now(head),
         };
         let mut session = Self::new(transport, context, wanted);

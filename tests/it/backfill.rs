@@ -1,5 +1,6 @@
 //! Reading back from a RabbitMQ stream what a replica's memory has not, as a session would.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use blockcast::backfill::{Backfill, BackfillParts};
 use blockcast::config::{AmqpUri, Config};
 use blockcast::history::{Entries, Entry};
 use blockcast::metrics::Metrics;
-use blockcast::tickets::{Ticket, TicketState, Tickets};
+use blockcast::tickets::{Claim, Ticket, TicketState, Tickets};
 use bytesize::ByteSize;
 use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::timeout;
@@ -65,7 +66,7 @@ impl Running {
     }
 
     fn read(&self, from_height: u64) -> Cursor {
-        let ticket = self.tickets.issue(from_height).expect("a stream");
+        let ticket = self.tickets.issue(from_height, claim()).expect("a stream");
         Cursor { ticket, next_height: from_height, read: Vec::new() }
     }
 
@@ -120,6 +121,10 @@ impl Cursor {
         };
         timeout(PATIENCE, waiting).await.expect("it gets there");
     }
+}
+
+fn claim() -> Claim {
+    Claim::of(Ipv4Addr::LOCALHOST.into())
 }
 
 /// A stream of small segments and its name.
@@ -340,7 +345,7 @@ async fn who_goes_at_whatever_moment_leaves_no_channel_behind() {
     cursor.until(499).await.expect("read");
     drop(cursor);
     for number in 0..GOES {
-        let ticket = running.tickets.issue(number % 500).expect("a stream");
+        let ticket = running.tickets.issue(number % 500, claim()).expect("a stream");
         // From before its turn begins to after its first blocks.
         tokio::time::sleep(Duration::from_micros(100 * number)).await;
         drop(ticket);

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use lapin::types::ShortString;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
+
+use super::channels::{Channels, Slot};
 
 use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{self, Consumer, ConsumerEnd, ConsumerStart, Consuming, ProbeError};
@@ -49,6 +51,9 @@ pub enum ReadError {
     Missing(String),
     #[error("{}", consumer::NOT_A_STREAM)]
     NotAStream,
+    /// The readings' connection may have no further channel. Try again when another reading has ended.
+    #[error("{0}")]
+    Busy(String),
     /// The broker refused, hangs or is gone. Try again; the next attempt waits for another
     /// connection if need be.
     #[error("{0}")]
@@ -63,6 +68,7 @@ pub struct Link {
     pub precedence: Arc<Precedence>,
     pub unreadable: Arc<UnreadableEntries>,
     pub metrics: Arc<Metrics>,
+    pub channels: Arc<Channels>,
     pub questions: mpsc::Sender<Question>,
     /// Notified by who reads and has no connection. The dialer waits for it.
     pub wanted: Notify,
@@ -109,6 +115,7 @@ impl Link {
             }
             keeper.rest(KeeperFailure::Unfit).await;
         };
+        self.metrics.deep_read_connections.inc();
         debug!(address = %connection.address(), "connected for reading back");
     }
 
@@ -132,9 +139,22 @@ impl Link {
         on: &Connection,
         start: ConsumerStart,
         prefetch: u16,
-    ) -> Result<Consumer, BrokerError> {
+    ) -> Result<(Consumer, Slot), BrokerError> {
         let consuming = Consuming { queue: &self.queue, prefetch, start: Some(start) };
-        Consumer::open(on, consuming).await
+        let slot = self.slot()?;
+        Ok((Consumer::open(on, consuming).await?, slot))
+    }
+
+    /// How many messages the broker counts in the stream.
+    pub async fn count(&self, on: &Connection) -> Result<u32, BrokerError> {
+        let _slot = self.slot()?;
+        consumer::count(on, &self.queue).await
+    }
+
+    /// A slot for one channel.
+    fn slot(&self) -> Result<Slot, BrokerError> {
+        self.metrics.deep_read_channels.inc();
+        self.channels.take(Instant::now()).ok_or_else(BrokerError::no_channel)
     }
 
     pub async fn offset_at(
@@ -143,7 +163,7 @@ impl Link {
         start: ConsumerStart,
         within: Duration,
     ) -> Result<Option<u64>, ProbeError> {
-        let mut consumer = self.consumer(on, start, 1).await?;
+        let (mut consumer, _slot) = self.consumer(on, start, 1).await?;
         let first = timeout(within, consumer.next()).await;
         consumer.close().await;
         let Ok(first) = first else { return Ok(None) };
@@ -152,7 +172,7 @@ impl Link {
     }
 
     /// A connection that failed is not used again, and its broker passed over, unless only the
-    /// stream is missing.
+    /// stream is missing, or a channel for one more: that ends nobody else's reading.
     pub fn failed(&self, on: &Arc<Connection>, error: ProbeError) -> ReadError {
         let is_brokers = match &error {
             ProbeError::NotAStream => false,
@@ -164,10 +184,18 @@ impl Link {
             ProbeError::ConsumerEnd(ConsumerEnd::Cancelled) => false,
             _ => true,
         };
+        let is_too_many = error.is_too_many_channels();
         let error = ReadError::of(&error);
-        let is_brokers = is_brokers && !matches!(error, ReadError::Missing(_));
+        if matches!(error, ReadError::Busy(_)) {
+            self.metrics.deep_reads_busy.inc();
+        }
+        let is_brokers = is_brokers && !matches!(error, ReadError::Missing(_) | ReadError::Busy(_));
         if is_brokers && self.keeper.take_this(on) {
-            self.is_unfit.store(true, Ordering::Relaxed);
+            // The next broker of a cluster allows no more.
+            match is_too_many {
+                true => self.channels.was_one_too_many(Instant::now()),
+                false => self.is_unfit.store(true, Ordering::Relaxed),
+            }
         }
         error
     }
@@ -182,6 +210,9 @@ impl ReadError {
                 if error.code() == Some(404) && error.reply().contains("no queue") =>
             {
                 Self::Missing(error.reply())
+            }
+            ProbeError::Refused(error) if error.is_out_of_channels() => {
+                Self::Busy(error.to_string())
             }
             error => Self::Lost(error.to_string()),
         }

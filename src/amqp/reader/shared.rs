@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_lite::future::poll_once;
 use lapin::Acker;
 
+use super::channels::Slot;
 use super::link::{Link, Message, ReadError};
 use crate::amqp::connection::Connection;
 use crate::amqp::consumer::{Consumer, ConsumerStart, ProbeError};
@@ -18,6 +19,7 @@ const PREFETCH: u16 = 8;
 /// Messages over the connection that readings share.
 pub struct Shared {
     consumer: Consumer,
+    _slot: Slot,
     /// The last message not acked, and how many there are.
     unacked: Option<Acker>,
     unacked_len: u16,
@@ -29,8 +31,9 @@ impl Shared {
     pub async fn from(link: &Arc<Link>, offset: u64) -> Result<Self, ReadError> {
         let connection = link.connection().await;
         let opened = link.consumer(&connection, ConsumerStart::Offset(offset), PREFETCH).await;
-        let consumer = opened.map_err(|error| link.failed(&connection, error.into()))?;
-        Ok(Self { consumer, unacked: None, unacked_len: 0, link: Arc::clone(link), connection })
+        let (consumer, slot) = opened.map_err(|error| link.failed(&connection, error.into()))?;
+        let link = Arc::clone(link);
+        Ok(Self { consumer, _slot: slot, unacked: None, unacked_len: 0, link, connection })
     }
 
     /// As [`super::Messages::next`].

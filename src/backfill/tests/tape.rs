@@ -1,17 +1,22 @@
 //! A stream in memory, for tests, and a session that reads with a ticket.
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::super::stream::{ReadableStream, StreamMessages};
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::history::{Entries, Entry};
 use crate::packing::Packing;
-use crate::tickets::{Ticket, TicketState, Tickets};
+use crate::tickets::{Claim, Ticket, TicketState, Tickets};
 
 /// As many as RabbitMQ's reader yields for a look.
 const PEEKED: usize = 32;
+/// As long as one takes there.
+const LOOK: Duration = Duration::from_millis(14);
 
 #[derive(Clone, Default)]
 pub struct Tape {
@@ -24,6 +29,12 @@ struct Inner {
     /// Told when messages are added or lost.
     changed: watch::Sender<()>,
     looks: Mutex<u64>,
+    /// How often it was asked where it begins and ends.
+    askings: Mutex<u64>,
+    /// Readings at a time, if there is a bound.
+    readings_max: Mutex<Option<usize>>,
+    /// Shared with each reading under way.
+    reading: Arc<()>,
     /// Messages handed over by readings, scans included.
     played: Mutex<u64>,
     /// Whether readings are given nothing until somebody gives up.
@@ -34,6 +45,8 @@ struct Inner {
 
 pub struct Playing {
     tape: Tape,
+    /// One of those that there are at a time.
+    _reading: Arc<()>,
     next_offset: u64,
 }
 
@@ -64,8 +77,22 @@ impl Tape {
         self.messages().drain(..index);
     }
 
+    /// Loses everything from the message at this index on.
+    pub fn keep_first(&self, index: usize) {
+        self.messages().truncate(index);
+    }
+
     pub fn looks(&self) -> u64 {
         *self.inner.looks.lock().expect("no test panicked with it")
+    }
+
+    pub fn askings(&self) -> u64 {
+        *self.inner.askings.lock().expect("no test panicked with it")
+    }
+
+    /// Has no room for more readings than this at a time.
+    pub fn limit_readings(&self, count: usize) {
+        *self.inner.readings_max.lock().expect("no test panicked with it") = Some(count);
     }
 
     pub fn played(&self) -> u64 {
@@ -119,6 +146,7 @@ impl ReadableStream for Tape {
 
     async fn bounds(&self) -> Result<Option<Bounds>, ReadError> {
         self.call()?;
+        *self.inner.askings.lock().expect("no test panicked with it") += 1;
         let messages = self.messages();
         let ends = messages.first().zip(messages.last());
         Ok(ends.map(|(first, last)| Bounds { first: first.offset, last: last.offset }))
@@ -127,12 +155,19 @@ impl ReadableStream for Tape {
     async fn peek(&self, offset: u64) -> Result<Vec<Message>, ReadError> {
         self.call()?;
         *self.inner.looks.lock().expect("no test panicked with it") += 1;
+        sleep(LOOK).await;
         Ok(self.from(offset, PEEKED))
     }
 
     async fn read_from(&self, offset: u64) -> Result<Playing, ReadError> {
         self.call()?;
-        Ok(Playing { tape: self.clone(), next_offset: offset })
+        let readings_max = *self.inner.readings_max.lock().expect("no test panicked with it");
+        let readings = Arc::strong_count(&self.inner.reading) - 1;
+        if readings_max.is_some_and(|max| readings >= max) {
+            return Err(ReadError::Busy("as the test wants".into()));
+        }
+        let reading = Arc::clone(&self.inner.reading);
+        Ok(Playing { tape: self.clone(), _reading: reading, next_offset: offset })
     }
 
     fn give_up(&self) {
@@ -189,7 +224,12 @@ pub struct Client {
 
 impl Client {
     pub fn start(tickets: &Arc<Tickets>, from_height: u64) -> Self {
-        let ticket = tickets.issue(from_height).expect("a stream");
+        let claim = Claim::of(Ipv4Addr::LOCALHOST.into());
+        Self::claiming(tickets, claim, from_height)
+    }
+
+    pub fn claiming(tickets: &Arc<Tickets>, claim: Claim, from_height: u64) -> Self {
+        let ticket = tickets.issue(from_height, claim).expect("a stream");
         Self {
             tickets: Arc::clone(tickets),
             ticket,
@@ -212,6 +252,27 @@ impl Client {
     pub async fn state(&self, wanted: TicketState) {
         let mut moved = self.ticket.history.watch(crate::history::RequiredEncodings::NONE);
         while self.ticket.state() != wanted {
+            moved.moved().await;
+        }
+    }
+
+    /// Reads one block, when it is there; asks again when it is given up.
+    pub async fn take(&mut self, height: u64) {
+        let mut moved = self.ticket.history.watch(crate::history::RequiredEncodings::NONE);
+        let mut entries = Entries::new();
+        loop {
+            let cursor = self.ticket.history.live_cursor().at(height);
+            let read = self.ticket.history.entries_from(cursor, 1, &mut entries);
+            if read.is_ok() && !entries.is_empty() {
+                self.next_height = height + 1;
+                return self.ticket.progress(self.next_height);
+            }
+            if self.ticket.state() == TicketState::GivenUp {
+                let claim = self.ticket.claim();
+                self.ticket = self.tickets.issue(height, claim).expect("a stream");
+                self.turns += 1;
+                return;
+            }
             moved.moved().await;
         }
     }
@@ -248,7 +309,8 @@ impl Client {
         }
         match self.ticket.state() {
             TicketState::GivenUp => {
-                self.ticket = self.tickets.issue(self.next_height).expect("a stream");
+                let claim = self.ticket.claim();
+                self.ticket = self.tickets.issue(self.next_height, claim).expect("a stream");
                 self.turns += 1;
             }
             state @ TicketState::NotAvailable { .. } => return Err(state),

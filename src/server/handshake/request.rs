@@ -2,6 +2,7 @@
 //! asks for, and from where on. Decides nothing.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use data_encoding::BASE64URL_NOPAD;
 use hyper::header::{self, HeaderName};
@@ -105,7 +106,12 @@ impl Asked {
     }
 
     /// What its session is to do.
-    pub fn session(self, accepted: Accepted, pass: Option<Pass>) -> SessionRequest {
+    pub fn session(
+        self,
+        accepted: Accepted,
+        pass: Option<Pass>,
+        network: IpAddr,
+    ) -> SessionRequest {
         let Self { stream, query, last_event_id } = self;
         let (start, fallback) = match (last_event_id, query.start) {
             (Some(last), start @ (Start::Oldest | Start::Latest)) => (last, Some(start)),
@@ -137,6 +143,7 @@ impl Asked {
             start,
             fallback,
             pass,
+            network,
         }
     }
 }

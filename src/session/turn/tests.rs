@@ -46,6 +46,7 @@ fn wanted(query: &str, way: Way) -> SessionRequest {
         start: query.start,
         fallback: None,
         pass: None,
+        network: Ipv4Addr::LOCALHOST.into(),
         head: match is_websocket {
             true => Head::Now(Vec::new()),
             false => {

@@ -9,7 +9,7 @@ use crate::frame::Framing;
 use crate::history::{Entries, RequiredEncodings};
 use crate::metrics::ResumeOutcome;
 use crate::session::source;
-use crate::tickets::{CalledTicket, TicketQueue};
+use crate::tickets::{CalledTicket, Claim, TicketQueue};
 
 /// A history of the heights `from..=to`, one event each.
 fn chain(heights: std::ops::RangeInclusive<u64>) -> Arc<History> {
@@ -229,7 +229,7 @@ fn a_gap_filled_while_it_is_told_is_told_as_filled() {
     history.append(block(4, 1));
     history.append_gap(5, 6);
     history.append(block(7, 1));
-    let tickets = Arc::new(Tickets::none());
+    let tickets = (Arc::new(Tickets::none()), Claim::of(Ipv4Addr::LOCALHOST.into()));
     let mut source = BlockSource::new(Arc::clone(&history), tickets, RequiredEncodings::NONE, None);
     source.move_to(4);
     let mut entries = Entries::new();
