@@ -10,19 +10,21 @@
 
 mod cached_block;
 mod cursor;
+mod encode_jobs;
 mod encode_queue;
 mod entry;
 mod readers;
 mod required_encodings;
 mod run;
 mod shared;
+mod waits;
 mod watch;
 
 pub use cached_block::CachedBlock;
 pub use cursor::{Cursor, Gone, Lag, Placed};
-pub use encode_queue::EncodeJob;
+pub use encode_jobs::EncodeJob;
 pub use entry::{ENTRIES_MAX, Entries, Entry};
-pub use required_encodings::RequiredEncodings;
+pub use required_encodings::{Form, RequiredEncodings};
 pub use run::HistorySummary;
 pub use shared::History;
 pub use watch::Watch;

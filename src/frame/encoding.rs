@@ -25,6 +25,8 @@ const STORED_BYTES_MAX: usize = 0xffff;
 const FLUSH_END: [u8; 4] = [0, 0, 0xff, 0xff];
 /// A shorter text stays plain: of an empty block's 40 to 55 bytes, DEFLATE takes off 2.
 const DEFLATED_BYTES_MIN: usize = 64;
+/// How much longer than copying compressing takes, about; twice that in single events.
+const COMPRESSION_WORK: u64 = 20;
 
 /// A run of whole messages back to back, and where each ends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -84,6 +86,19 @@ impl Encoding {
 
     pub fn index(self) -> usize {
         self as usize
+    }
+
+    /// About what making it of a block takes: the work of copying so many bytes.
+    pub fn work(self, block: &EncodedBlock) -> u64 {
+        let (events, summary) = (block.events.len() as u64, block.summary.len() as u64);
+        match self {
+            Self::BlockEnd | Self::SseBlockEnd | Self::GzipBlockEnd => 0,
+            Self::SseSummary => summary,
+            Self::GzipSummary | Self::DeflateSummary => COMPRESSION_WORK * summary,
+            Self::Batch | Self::SseEvents | Self::SseBatch => events,
+            Self::GzipBlock | Self::GzipBatch | Self::DeflateBatch => COMPRESSION_WORK * events,
+            Self::GzipEvents | Self::DeflateEvents => 2 * COMPRESSION_WORK * events,
+        }
     }
 }
 

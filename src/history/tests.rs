@@ -142,24 +142,146 @@ fn another_chain_voids_every_cursor() {
     assert_eq!(read(&history, 0), Ok(blocks([1])));
 }
 
+/// Takes the jobs that are open, in their order, and makes none.
+fn open_jobs(history: &History) -> Vec<EncodeJob> {
+    std::iter::from_fn(|| history.next_encode_job().now_or_never()).collect()
+}
+
 /// Makes what is queued, and returns how many jobs that were.
 fn make_queued(history: &History) -> usize {
-    let jobs = history.next_encode_jobs().now_or_never().unwrap_or_default();
-    jobs.iter().for_each(EncodeJob::make);
-    let count = jobs.len();
-    history.count_encoded(jobs);
-    count
+    let jobs = open_jobs(history);
+    jobs.iter().for_each(|job| make(history, job));
+    jobs.len()
+}
+
+fn make(history: &History, job: &EncodeJob) {
+    job.make();
+    history.finish(job);
+}
+
+/// The block at a height.
+fn cached(history: &History, height: u64) -> Arc<CachedBlock> {
+    let mut entries = Entries::new();
+    history.entries_from(history.live_cursor().at(height), 1, &mut entries).expect("there");
+    let Some(Entry::Block(cached)) = entries.first() else { panic!("no block at {height}") };
+    Arc::clone(cached)
+}
+
+fn required(encodings: &[Encoding]) -> RequiredEncodings {
+    encodings.iter().fold(RequiredEncodings::NONE, |all, it| all.with(RequiredEncodings::of(*it)))
+}
+
+#[test]
+fn a_job_is_one_form_of_live_blocks_first_and_of_small_ones_before_large_ones() {
+    let history = Arc::new(History::new(usize::MAX));
+    history.append(block(1, 1));
+    history.append(block(2, 10));
+    let everything = required(&Encoding::ALL).with(RequiredEncodings::INDEX);
+    history.queue_encodings(&cached(&history, 1), everything);
+    let _one = history.watch(required(&[Encoding::DeflateEvents, Encoding::BlockEnd]));
+    let _other = history.watch(required(&[Encoding::Batch]).with(RequiredEncodings::INDEX));
+    history.append(block(3, 100));
+    let jobs = open_jobs(&history);
+    let taken: Vec<_> = jobs.iter().map(|job| (job.cached.block.height, job.form)).collect();
+    let live = [
+        Form::Encoding(Encoding::BlockEnd),
+        Form::Encoding(Encoding::Batch),
+        Form::Index,
+        Form::Encoding(Encoding::DeflateEvents),
+    ];
+    assert_eq!(taken[..4], live.map(|form| (3, form)));
+    assert_eq!(taken.len(), 4 + everything.forms().count());
+    assert!(taken[4..].iter().all(|(height, _)| *height == 1), "{taken:?}");
+}
+
+/// A reader whose wakes are counted.
+struct CountedReader {
+    watch: Watch,
+    woken: Arc<Woken>,
+}
+
+impl CountedReader {
+    fn of(history: &Arc<History>, required: RequiredEncodings) -> Self {
+        let woken = Arc::new(Woken::default());
+        let waker = std::task::Waker::from(Arc::clone(&woken));
+        let mut watch = history.watch(required);
+        watch.enter(&mut std::task::Context::from_waker(&waker));
+        Self { watch, woken }
+    }
+
+    fn wakes(&self) -> usize {
+        self.woken.0.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn who_waits_for_a_form_is_woken_by_that_form_and_by_no_other() {
+    let history = Arc::new(History::new(usize::MAX));
+    let deflate = CountedReader::of(&history, required(&[Encoding::DeflateEvents]));
+    let control = required(&[Encoding::DeflateEvents, Encoding::BlockEnd]);
+    let both = CountedReader::of(&history, control);
+    let others: Vec<_> = Encoding::ALL
+        .into_iter()
+        .filter(|encoding| *encoding != Encoding::DeflateEvents)
+        .map(|encoding| CountedReader::of(&history, required(&[encoding])))
+        .collect();
+    history.append(block(1, 10));
+    let mut jobs = open_jobs(&history);
+    assert_eq!(jobs.len(), Encoding::ALL.len(), "each form once");
+    let mut make_one = |encoding| {
+        let at = jobs.iter().position(|job| job.form == Form::Encoding(encoding));
+        make(&history, &jobs.swap_remove(at.expect("open")));
+    };
+    make_one(Encoding::DeflateEvents);
+    assert_eq!((deflate.wakes(), both.wakes()), (1, 0), "the end of the block is not there");
+    assert!(others.iter().all(|other| other.wakes() == 0), "theirs are not there");
+    make_one(Encoding::BlockEnd);
+    assert_eq!((deflate.wakes(), both.wakes()), (1, 1));
+    jobs.iter().for_each(|job| make(&history, job));
+    assert_eq!((deflate.wakes(), both.wakes()), (1, 1), "nor by the others");
+    assert!(others.iter().all(|other| other.wakes() == 1), "each by its own");
+}
+
+#[test]
+fn a_reader_further_back_is_woken_by_what_it_asked_for() {
+    let history = Arc::new(History::new(usize::MAX));
+    history.append(block(1, 10));
+    history.append(block(2, 10));
+    let mut reader = CountedReader::of(&history, required(&[Encoding::GzipBlock]));
+    let mut gone = CountedReader::of(&history, required(&[Encoding::GzipBlock]));
+    let first = cached(&history, 1);
+    // The rest of a block that it has begun takes another form than the others.
+    let wanted = required(&[Encoding::GzipEvents]);
+    for _ in 0..3 {
+        assert!(reader.watch.wait_for(&first, wanted));
+        assert!(gone.watch.wait_for(&first, wanted));
+        history.queue_encodings(&first, wanted);
+    }
+    drop(gone);
+    history.queue_encodings(&first, required(&[Encoding::Batch]));
+    let jobs = open_jobs(&history);
+    assert_eq!(jobs.len(), 2, "each once");
+    make(&history, &jobs[0]);
+    assert_eq!((jobs[0].form, reader.wakes()), (Form::Encoding(Encoding::Batch), 0));
+    make(&history, &jobs[1]);
+    assert_eq!(reader.wakes(), 1);
+    assert!(!reader.watch.wait_for(&first, wanted), "it is there");
+}
+
+#[test]
+fn a_reader_is_woken_when_the_block_that_it_waits_for_leaves() {
+    let history = Arc::new(History::new(CachedBlock::now(block(1, 10)).bytes()));
+    history.append(block(1, 10));
+    let mut reader = CountedReader::of(&history, required(&[Encoding::Batch]));
+    assert!(reader.watch.wait_for(&cached(&history, 1), required(&[Encoding::Batch])));
+    history.append(block(2, 10));
+    assert_eq!(reader.wakes(), 1, "though nothing of the second is made yet");
 }
 
 #[test]
 fn nothing_is_compressed_for_plain_readers_and_once_for_all_that_want_it() {
     let history = Arc::new(History::new(usize::MAX));
-    let cached = |height| {
-        let mut entries = Entries::new();
-        history.entries_from(history.live_cursor().at(height), 1, &mut entries).expect("there");
-        let Some(Entry::Block(cached)) = entries.first() else { panic!("no block at {height}") };
-        Arc::clone(cached)
-    };
+    let cached = |height| cached(&history, height);
     let made = |cached: &CachedBlock| {
         let all = Encoding::ALL.into_iter();
         all.filter(|encoding| cached.encoded(*encoding).is_some()).collect::<Vec<_>>()
@@ -179,7 +301,7 @@ fn nothing_is_compressed_for_plain_readers_and_once_for_all_that_want_it() {
     let first_made = second.encoded(Encoding::DeflateEvents).expect("made");
     history.queue_encodings(&second, deflated);
     assert_eq!(make_queued(&history), 0, "it is there");
-    second.make(deflated);
+    second.make(Form::Encoding(Encoding::DeflateEvents));
     let shared = second.encoded(Encoding::DeflateEvents).expect("made");
     assert!(std::ptr::eq(first_made, shared), "both write the same bytes");
 }

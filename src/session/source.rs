@@ -367,22 +367,32 @@ impl BlockSource {
     }
 
     /// Leaves the entries up to the first that is not made ready, and has the others made.
-    fn keep_ready(&self, required: impl Fn(u32) -> RequiredEncodings, entries: &mut Entries) {
-        let history = self.origin_history();
+    fn keep_ready(&mut self, required: impl Fn(u32) -> RequiredEncodings, entries: &mut Entries) {
         let mut ready = None;
         for (place, entry) in entries.iter().enumerate() {
             let Entry::Block(cached) = entry else { continue };
             let required = required(self.cursor.events_before(cached.block.height));
-            if !cached.has(required) {
-                ready.get_or_insert(place);
-                history.queue_encodings(cached, required);
+            if cached.has(required) {
+                continue;
             }
+            // Of several it is woken by the first: what is behind that is of no use before.
+            if ready.is_none() && self.origin_watch().wait_for(cached, required) {
+                ready = Some(place);
+            }
+            self.origin_history().queue_encodings(cached, required);
         }
         entries.truncate(ready.unwrap_or(entries.len()));
     }
 
     fn history(&self) -> &History {
         self.shared.history()
+    }
+
+    fn origin_watch(&mut self) -> &mut Watch {
+        match &mut self.origin {
+            BlockOrigin::Reading(deep) => &mut deep.watch,
+            BlockOrigin::History | BlockOrigin::Suspended => &mut self.shared,
+        }
     }
 
     fn origin_history(&self) -> &History {

@@ -58,7 +58,8 @@ impl Client {
         for entry in &entries {
             if let Entry::Block(cached) = entry {
                 let events_before = self.cursor.events_before(cached.block.height);
-                cached.make(self.writer.required_encodings(events_before));
+                let required = self.writer.required_encodings(events_before);
+                required.forms().for_each(|form| cached.make(form));
             }
         }
         let mut views = Views::new();

@@ -1,6 +1,7 @@
 //! One replica: pipeline, history and sessions as they are, without a broker and without a network.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -33,6 +34,8 @@ pub struct Replica {
     pub inputs: mpsc::Sender<Input>,
     pipeline: JoinHandle<()>,
     encoder: JoinHandle<()>,
+    /// Encodings made so far.
+    encodings: Arc<AtomicU64>,
     shutdown: CancellationToken,
     _source: Source,
 }
@@ -75,8 +78,9 @@ impl Replica {
         let shutdown = CancellationToken::new();
         let (inputs, taken) = mpsc::channel(1);
         let pipeline = tokio::spawn(pipeline.run(taken, shutdown.clone()));
-        let encoder = tokio::spawn(encode(Arc::clone(&history), random));
-        Self { history, context, inputs, pipeline, encoder, shutdown, _source: source }
+        let encodings = Arc::default();
+        let encoder = tokio::spawn(encode(Arc::clone(&history), random, Arc::clone(&encodings)));
+        Self { history, context, inputs, pipeline, encoder, encodings, shutdown, _source: source }
     }
 
     pub fn check_runs(&self) {
@@ -89,6 +93,11 @@ impl Replica {
         self.inputs.capacity() == self.inputs.max_capacity()
     }
 
+    /// How many encodings it has made.
+    pub fn encodings_made(&self) -> u64 {
+        self.encodings.load(Ordering::Relaxed)
+    }
+
     pub async fn end(&mut self) {
         self.encoder.abort();
         self.shutdown.cancel();
@@ -98,13 +107,14 @@ impl Replica {
 
 /// What [`crate::encoder`] does, here and now: another thread would come at another time with every
 /// run.
-async fn encode(history: Arc<History>, mut random: Rng) {
+async fn encode(history: Arc<History>, mut random: Rng, encodings: Arc<AtomicU64>) {
     loop {
-        let jobs = history.next_encode_jobs().await;
+        let job = history.next_encode_job().await;
         for _ in 0..random.u8(0..3) {
             yield_now().await;
         }
-        jobs.iter().for_each(crate::history::EncodeJob::make);
-        history.count_encoded(jobs);
+        job.make();
+        history.finish(&job);
+        encodings.fetch_add(1, Ordering::Relaxed);
     }
 }
