@@ -11,12 +11,12 @@ use std::thread::available_parallelism;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::history::History;
+use crate::history::{Encodings, History};
 
-/// Does the encode jobs of `history` until `shutdown`, as many at a time as there are cores to spare.
+/// Does the encode jobs of `history`, and of those that share its encodings, until `shutdown`: as many at a time as there are cores to spare.
 pub async fn run(history: Arc<History>, shutdown: CancellationToken) {
     let cores = available_parallelism().map_or(1, NonZero::get);
-    let makers = (0..makers_for(cores)).map(|_| make_jobs(&history, &shutdown));
+    let makers = (0..makers_for(cores)).map(|_| make_jobs(history.encodings(), &shutdown));
     join_all(makers).await;
 }
 
@@ -25,13 +25,13 @@ fn makers_for(cores: usize) -> usize {
     cores.saturating_sub(1).max(1)
 }
 
-async fn make_jobs(history: &History, shutdown: &CancellationToken) {
-    while let Some(job) = shutdown.run_until_cancelled(history.next_encode_job()).await {
+async fn make_jobs(encodings: &Arc<Encodings>, shutdown: &CancellationToken) {
+    while let Some(mut job) = shutdown.run_until_cancelled(encodings.next_job()).await {
         let making = tokio::task::spawn_blocking(|| {
             job.make();
             job
         });
-        history.finish(&making.await.expect("bug: encoding a block panicked"));
+        making.await.expect("bug: encoding a block panicked").finish();
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::history::History;
+use crate::history::{EncodingCounts, Encodings, History};
 
 /// Issues tickets to sessions.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Tickets {
     is_looked_up: AtomicBool,
     /// None where nothing can be read back.
     queued: Option<Arc<QueuedTickets>>,
+    /// Of what is read back.
+    encodings: Arc<Encodings>,
 }
 
 /// One session's claim to be read for. Dropped, it ends and gives its turn to the next.
@@ -98,12 +100,23 @@ impl Tickets {
         let queued = Arc::new(QueuedTickets { waiting: Mutex::default(), count });
         let queue = TicketQueue { queued: Arc::clone(&queued), count: receiver };
         let (first_height, is_looked_up) = Default::default();
-        (Self { first_height, is_looked_up, queued: Some(queued) }, queue)
+        let encodings = Encodings::new(usize::MAX, EncodingCounts::default());
+        (Self { first_height, is_looked_up, queued: Some(queued), encodings }, queue)
+    }
+
+    /// What is read back is encoded together with other histories from now on.
+    pub fn set_encodings(&mut self, encodings: Arc<Encodings>) {
+        self.encodings = encodings;
     }
 
     /// Nothing can be read back: `queue` mode.
     pub fn none() -> Self {
-        Self { first_height: Mutex::default(), is_looked_up: AtomicBool::default(), queued: None }
+        Self {
+            first_height: Mutex::default(),
+            is_looked_up: AtomicBool::default(),
+            queued: None,
+            encodings: Encodings::new(0, EncodingCounts::default()),
+        }
     }
 
     /// Whether there is something to read back from at all.
@@ -134,7 +147,7 @@ impl Tickets {
     pub fn issue(&self, from_height: u64) -> Option<Ticket> {
         let queued = Arc::clone(self.queued.as_ref()?);
         // Its bound is kept by who fills it, since only that one can wait.
-        let history = Arc::new(History::new(usize::MAX));
+        let history = Arc::new(History::with(usize::MAX, Arc::clone(&self.encodings)));
         let shared = Arc::new(SharedTicket {
             from_height,
             history: Arc::clone(&history),

@@ -10,6 +10,8 @@ pub(super) enum Urgency {
     Live,
     /// A reader that is further back.
     Backlog,
+    /// A reader for which so much was made again already that others come first.
+    Again,
 }
 
 /// Open jobs, each with the work that it takes.
@@ -26,9 +28,9 @@ pub(super) struct EncodeQueue<J> {
     work_taken: u64,
 }
 
-/// The lowest goes first.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
+/// A job's place in the queue; the lowest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
     urgency: Urgency,
     /// The work that was taken before it came, and its own.
     due: u64,
@@ -50,11 +52,25 @@ impl<J> EncodeQueue<J> {
         self.jobs.insert(rank, (work, job));
     }
 
-    /// Takes the job that comes next.
-    pub fn pop(&mut self) -> Option<J> {
-        let (_, (work, job)) = self.jobs.pop_first()?;
+    /// The jobs in the order in which they come.
+    pub fn iter(&self) -> impl Iterator<Item = (Rank, &J)> {
+        self.jobs.iter().map(|(rank, (_, job))| (*rank, job))
+    }
+
+    pub fn get(&self, rank: Rank) -> Option<&J> {
+        self.jobs.get(&rank).map(|(_, job)| job)
+    }
+
+    /// Takes a job to be done.
+    pub fn take(&mut self, rank: Rank) -> Option<J> {
+        let (work, job) = self.jobs.remove(&rank)?;
         self.work_taken += work;
         Some(job)
+    }
+
+    /// Removes a job that nobody wants.
+    pub fn remove(&mut self, rank: Rank) {
+        self.jobs.remove(&rank);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -64,15 +80,20 @@ impl<J> EncodeQueue<J> {
 
 #[cfg(test)]
 mod tests {
-    use super::Urgency::{Backlog, Live};
+    use super::Urgency::{Again, Backlog, Live};
     use super::*;
+
+    fn pop<J>(queue: &mut EncodeQueue<J>) -> Option<J> {
+        let (rank, _) = queue.iter().next()?;
+        queue.take(rank)
+    }
 
     fn order(pushed: &[(Urgency, u64)]) -> Vec<usize> {
         let mut queue = EncodeQueue::default();
         for (job, (urgency, work)) in pushed.iter().enumerate() {
             queue.push(*urgency, *work, job);
         }
-        std::iter::from_fn(|| queue.pop()).collect()
+        std::iter::from_fn(|| pop(&mut queue)).collect()
     }
 
     #[test]
@@ -81,7 +102,7 @@ mod tests {
             (&[][..], vec![]),
             (&[(Live, 5), (Live, 5), (Live, 5)], vec![0, 1, 2]),
             (&[(Live, 9), (Live, 1), (Live, 5)], vec![1, 2, 0]),
-            (&[(Backlog, 1), (Live, 1_000)], vec![1, 0]),
+            (&[(Again, 1), (Backlog, 2), (Live, 1_000)], vec![2, 1, 0]),
             (&[(Backlog, 7), (Live, 9), (Backlog, 2), (Live, 3)], vec![3, 1, 2, 0]),
         ] {
             assert_eq!(order(pushed), expected, "{pushed:?}");
@@ -95,7 +116,7 @@ mod tests {
         let mut overtaken = 0;
         loop {
             queue.push(Live, 10, "small");
-            match queue.pop() {
+            match pop(&mut queue) {
                 Some("small") => overtaken += 1,
                 _ => break,
             }

@@ -3,9 +3,9 @@
 use crate::frame::Encoding;
 
 const INDEX_PLACE: usize = Encoding::ALL.len();
-/// How many there are to require, the index included.
-#[cfg(test)]
-pub(super) const REQUIRED_MAX: usize = INDEX_PLACE + 1;
+
+/// How many a reader requires of one block: its data, the mark of its end, and the index.
+pub(super) const FORMS_TAKEN_MAX: usize = 3;
 
 /// A set of forms of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,11 +55,17 @@ impl RequiredEncodings {
         self.0 & 1 << form.place() != 0
     }
 
-    pub(super) fn bits(self) -> u16 {
-        self.0
+    /// Those that are not among the others.
+    pub(super) fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
     }
 
-    pub(super) fn from_bits(bits: u16) -> Self {
-        Self(bits)
+    pub(super) fn only(form: Form) -> Self {
+        Self(1 << form.place())
+    }
+
+    /// Those that are in both.
+    pub(super) fn among(self, others: Self) -> Self {
+        Self(self.0 & others.0)
     }
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::cached_block::CachedBlock;
 use super::cursor::{Cursor, Gone, Lag, Placed};
-use super::encode_jobs::{EncodeJob, EncodeJobs};
 use super::encode_queue::Urgency;
+use super::encodings::{EncodingCounts, Encodings};
 use super::entry::{Entries, Entry};
 use super::readers::{EncodedReaders, HistoryReaders};
 use super::required_encodings::RequiredEncodings;
@@ -18,7 +18,7 @@ use crate::frame::EncodedBlock;
 pub struct History {
     bytes_max: usize,
     run: RwLock<EntryRun>,
-    encode_jobs: EncodeJobs,
+    encodings: Arc<Encodings>,
     /// Readers that plain frames are enough for: woken as soon as a block is here.
     plain_readers: Arc<HistoryReaders>,
     /// Readers that require encodings: woken when these are made.
@@ -26,12 +26,18 @@ pub struct History {
 }
 
 impl History {
-    /// An empty history that keeps at most `bytes_max` (but always the newest block).
+    /// An empty history that keeps at most `bytes_max` (but always the newest block), and encodings without
+    /// a bound.
     pub fn new(bytes_max: usize) -> Self {
+        Self::with(bytes_max, Encodings::new(usize::MAX, EncodingCounts::default()))
+    }
+
+    /// One that keeps its encodings together with others.
+    pub fn with(bytes_max: usize, encodings: Arc<Encodings>) -> Self {
         Self {
             bytes_max,
             run: RwLock::new(EntryRun::default()),
-            encode_jobs: EncodeJobs::default(),
+            encodings,
             plain_readers: Arc::default(),
             encoded_readers: EncodedReaders::default(),
         }
@@ -120,29 +126,31 @@ impl History {
         self.read().fills()
     }
 
-    /// Queues the encodings that a block in the history lacks, unless somebody has.
-    pub fn queue_encodings(&self, cached: &Arc<CachedBlock>, required: RequiredEncodings) {
-        let is_newest = self.read().tip() == Some(cached.block.height);
-        let urgency = if is_newest { Urgency::Live } else { Urgency::Backlog };
-        self.encode_jobs.push(urgency, cached, required);
+    /// The encodings of this history, and of others perhaps.
+    pub fn encodings(&self) -> &Arc<Encodings> {
+        &self.encodings
     }
 
-    /// Waits for the job that comes next, and takes it. [`crate::encoder`] makes it, then
-    /// [`History::finish`] is told.
-    ///
-    /// # Cancel safety
-    /// Nothing is taken when dropped.
-    pub async fn next_encode_job(&self) -> EncodeJob {
-        self.encode_jobs.next().await
-    }
-
-    /// Counts the bytes of an encoding that was made, and wakes the readers that waited for it.
-    pub fn finish(&self, made: &EncodeJob) {
-        self.write(|run, bytes_max| {
-            run.recount(&made.cached);
-            run.evict(bytes_max);
-        });
-        made.cached.wake(made.form);
+    /// Queues the encodings that a block in the history lacks, unless somebody has. Returns what of that is
+    /// made again, at most so many bytes; above `again_max` others come first.
+    pub fn queue_encodings(
+        &self,
+        cached: &Arc<CachedBlock>,
+        required: RequiredEncodings,
+        again_max: usize,
+    ) -> usize {
+        let claimed = cached.claim(required);
+        if claimed.forms.is_none() {
+            return 0;
+        }
+        let again = cached.forms_bytes_max(claimed.again);
+        let urgency = match self.read().tip() == Some(cached.block.height) {
+            _ if again > again_max => Urgency::Again,
+            true => Urgency::Live,
+            false => Urgency::Backlog,
+        };
+        self.encodings.push(urgency, cached, claimed);
+        again
     }
 
     /// Heights that were filled after the first `seen` fills of this chain, oldest first, at most
@@ -182,7 +190,7 @@ impl History {
                 break;
             }
             bytes += size;
-            entries.push(entry.clone());
+            entries.push(entry.to_taken());
         }
         Ok(Lag { blocks_behind, fills: run.fills() })
     }
@@ -211,7 +219,7 @@ impl History {
                 made.wake();
             }
         }
-        self.encode_jobs.push(Urgency::Live, cached, demanded);
+        self.encodings.push(Urgency::Live, cached, cached.claim(demanded));
     }
 
     /// Joins the readers that require this of every block.

@@ -17,7 +17,7 @@ pub(super) struct Waits {
 #[derive(Debug)]
 struct Wait {
     required: RequiredEncodings,
-    /// None for a reader that was woken, and has not ended its wait.
+    /// None for a reader that was woken, and has not ended its wait: it is about to write.
     whom: Option<Whom>,
 }
 
@@ -39,6 +39,23 @@ impl Waits {
     /// Removes one, and returns whom it was to wake.
     pub fn end(&mut self, key: usize) -> Option<Whom> {
         self.waits.try_remove(key).and_then(|wait| wait.whom)
+    }
+
+    /// Whether its reader was woken.
+    pub fn is_met(&self, key: usize) -> bool {
+        self.waits.get(key).is_none_or(|wait| wait.whom.is_none())
+    }
+
+    /// Whether somebody waits for a form, or has been woken for it and has not written since.
+    pub fn want(&self, form: Form) -> bool {
+        self.waits.iter().any(|(_, wait)| wait.required.contains(form))
+    }
+
+    /// Whether somebody waits for a form and for one of these.
+    pub fn want_with(&self, form: Form, others: RequiredEncodings) -> bool {
+        self.waits
+            .iter()
+            .any(|(_, wait)| wait.required.contains(form) && !wait.required.among(others).is_none())
     }
 
     /// Removes all, and returns whom they were to wake.

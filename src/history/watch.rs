@@ -95,15 +95,13 @@ impl Watch {
     }
 
     /// Has the reader woken when the block has been made into these, which may be others than those that it
-    /// requires of every block. Returns false if it has been already. A reader waits for one block at a time.
+    /// requires of every block. They stay until [`Watch::end_wait`]. Returns false if they are there already.
+    /// A reader waits for one block at a time.
     ///
-    /// After [`Watch::enter`]; they are to be queued beside.
+    /// After [`Watch::enter`]; they are to be queued behind that.
     pub fn wait_for(&mut self, cached: &Arc<CachedBlock>, required: RequiredEncodings) -> bool {
-        if self.waits_for.as_ref().is_some_and(|before| before.is(cached, required)) {
-            return !cached.has(required);
-        }
         self.end_wait();
-        let Some(Entered { waker, .. }) = &self.entered else { return !cached.has(required) };
+        let Some(Entered { waker, .. }) = &self.entered else { return true };
         let waits = cached.wait(required, Whom::Reader(waker.clone()));
         let Ok(key) = waits else { return false };
         let cached = Arc::downgrade(cached);
@@ -111,12 +109,28 @@ impl Watch {
         true
     }
 
-    /// Waits for no block any more.
+    /// Whether the reader waits for these, or has not ended its wait since they were made.
+    pub fn waits_for(&self, cached: &Arc<CachedBlock>, required: RequiredEncodings) -> bool {
+        self.waits_for.as_ref().is_some_and(|waits_for| waits_for.is(cached, required))
+    }
+
+    /// Ends the wait if all that was waited for is made: a reader that has written since keeps no form.
+    pub fn end_met_wait(&mut self) {
+        let is_met = self.waits_for.as_ref().is_some_and(|waits_for| {
+            let cached = waits_for.cached.upgrade();
+            cached.is_none_or(|cached| cached.is_wait_met(waits_for.key))
+        });
+        if is_met {
+            self.end_wait();
+        }
+    }
+
+    /// Waits for no block any more, and keeps no form of one.
     pub fn end_wait(&mut self) {
-        if let Some(waits_for) = self.waits_for.take()
-            && let Some(cached) = waits_for.cached.upgrade()
-        {
+        let Some(waits_for) = self.waits_for.take() else { return };
+        if let Some(cached) = waits_for.cached.upgrade() {
             cached.end_wait(waits_for.key);
+            self.history.encodings().note_unawaited();
         }
     }
 

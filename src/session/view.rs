@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 
 use super::cursor::{SessionCursor, Told};
 use super::subscription::{Part, Subscription};
-use crate::history::{CachedBlock, ENTRIES_MAX, Entry};
+use crate::history::{ENTRIES_MAX, Entry, TakenBlock};
 pub use data::Slices;
 use data::{Data, Run};
 pub use selection::Selection;
@@ -36,7 +36,7 @@ pub enum View<'a> {
 
 /// Whole messages back to back: data, then the mark of the block's end, if there is one.
 pub struct BlockView<'a> {
-    pub cached: &'a CachedBlock,
+    pub cached: &'a TakenBlock,
     data: Data<'a>,
     end: &'a [u8],
     /// Nothing goes to this client after it.
@@ -129,7 +129,7 @@ impl<'a> Views<'a> {
 impl<'a> BlockView<'a> {
     fn of(
         subscription: &Subscription,
-        cached: &'a CachedBlock,
+        cached: &'a TakenBlock,
         data: Data<'a>,
         messages_max: Option<u64>,
     ) -> Self {

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use super::selection::Selected;
 use crate::frame::{self, EncodedBlock, Encoding};
-use crate::history::{CachedBlock, ENTRIES_MAX};
+use crate::history::{ENTRIES_MAX, TakenBlock};
 use crate::protocol::Stream;
 use crate::session::subscription::{Part, Shape, Subscription};
 
@@ -36,7 +36,7 @@ impl<'a> Data<'a> {
     /// What the subscription gets of a part of the block, which has what [`Subscription::required_encodings`] says.
     pub fn of(
         subscription: &Subscription,
-        cached: &'a CachedBlock,
+        cached: &'a TakenBlock,
         part: Part,
         selected: Selected<'a>,
     ) -> Self {
@@ -181,7 +181,7 @@ impl<'a> Data<'a> {
 
 impl<'a> Run<'a> {
     /// None: the plain frames of `stream`.
-    pub fn of(cached: &'a CachedBlock, encoding: Option<Encoding>, stream: Stream) -> Self {
+    pub fn of(cached: &'a TakenBlock, encoding: Option<Encoding>, stream: Stream) -> Self {
         let block = &cached.block;
         let (bytes, ends): (&[u8], &[u32]) = match (encoding, stream) {
             (Some(encoding), _) => {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::amqp::{DeadLetters, Input, Signs, Source};
 use crate::config::{self, Blocks, Config};
-use crate::history::History;
+use crate::history::{EncodingCounts, Encodings, History};
 use crate::metrics::Metrics;
 use crate::operator_status::OperatorStatus;
 use crate::pipeline::{Pipeline, PipelineContext};
@@ -25,6 +25,7 @@ use crate::tickets::Tickets;
 pub struct Settings {
     pub blocks: Blocks,
     pub history_bytes_max: usize,
+    pub encodings_bytes_max: usize,
 }
 
 pub struct Replica {
@@ -43,10 +44,11 @@ pub struct Replica {
 impl Replica {
     /// Begins to run it.
     pub fn start(settings: &Settings, random: Rng) -> Self {
-        let Settings { blocks, history_bytes_max } = settings.clone();
+        let Settings { blocks, history_bytes_max, encodings_bytes_max } = settings.clone();
         let mut amqp = Config::default().amqp;
         amqp.dead_letter.exchange = None;
-        let history = Arc::new(History::new(history_bytes_max));
+        let encodings = Encodings::new(encodings_bytes_max, EncodingCounts::default());
+        let history = Arc::new(History::with(history_bytes_max, encodings));
         let metrics = Arc::new(Metrics::new());
         let context = Arc::new(SessionContext {
             limits: config::ServerConfig::default(),
@@ -109,12 +111,12 @@ impl Replica {
 /// run.
 async fn encode(history: Arc<History>, mut random: Rng, encodings: Arc<AtomicU64>) {
     loop {
-        let job = history.next_encode_job().await;
+        let mut job = history.encodings().next_job().await;
         for _ in 0..random.u8(0..3) {
             yield_now().await;
         }
         job.make();
-        history.finish(&job);
+        job.finish();
         encodings.fetch_add(1, Ordering::Relaxed);
     }
 }
