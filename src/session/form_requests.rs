@@ -1,8 +1,8 @@
 //! The forms of blocks that one session takes, and what it has asked to be made, held against what its client
 //! takes.
 //!
-//! A client has the first block that it lacks made, and further ones ahead of it only as far as it has taken
-//! bytes since it asked last. So who reads a trickle has little made that is let go before it is written.
+//! A client has the first block that it lacks made, and further ones ahead of that only for blocks that it has
+//! passed since it asked last. So who reads a trickle has little made that is let go before it is written.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ const MADE_PER_TAKEN: usize = 4;
 /// What was asked for, and what was taken.
 #[derive(Debug, Default)]
 pub struct FormRequests {
-    /// Bytes that the client took since this last asked.
+    /// Where the client was when this last asked.
+    asked_at: Option<u64>,
+    /// Bytes that the client took.
     taken: usize,
-    /// Bytes that the client ever took.
-    taken_in_all: usize,
     /// Bytes at most that were made again for it.
     again: usize,
     /// Whether the socket was seen to take bytes since this last asked.
@@ -28,7 +28,6 @@ impl FormRequests {
     /// The client took so many bytes.
     pub fn took(&mut self, bytes: usize) {
         self.taken = self.taken.saturating_add(bytes);
-        self.taken_in_all = self.taken_in_all.saturating_add(bytes);
     }
 
     /// The socket takes bytes: from now on it may be asked once.
@@ -82,9 +81,12 @@ impl FormRequests {
         if !watch.wait_for(first, *required) {
             return false;
         }
-        let mut ahead = MADE_PER_TAKEN.saturating_mul(std::mem::take(&mut self.taken));
+        let height = first.block.height;
+        let passed =
+            self.asked_at.replace(height).map_or(0, |before| height.saturating_sub(before));
+        let ahead = MADE_PER_TAKEN.saturating_mul(usize::try_from(passed).unwrap_or(usize::MAX));
         let again_max = MADE_PER_TAKEN
-            .saturating_mul(self.taken_in_all)
+            .saturating_mul(self.taken)
             .saturating_add(first.forms_bytes_max(*required));
         let history = watch.history();
         let mut queue = |cached, required| {
@@ -92,9 +94,7 @@ impl FormRequests {
             self.again += history.queue_encodings(cached, required, again_max);
         };
         queue(first, *required);
-        for (cached, required) in others {
-            let Some(left) = ahead.checked_sub(cached.forms_bytes_max(*required)) else { break };
-            ahead = left;
+        for (cached, required) in others.iter().take(ahead) {
             queue(cached, *required);
         }
         true
