@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -17,9 +18,9 @@ use tracing::{info, warn};
 
 use crate::amqp::{self, DeadLetters, Dialer, Reader, Signs, Source, SourceError};
 use crate::backfill::{self, Backfill};
-use crate::config::{Config, QueueMode};
+use crate::config::{Config, HistoryConfig, QueueMode};
 use crate::encoder;
-use crate::history::History;
+use crate::history::{EncodingCounts, Encodings, History};
 use crate::metrics::Metrics;
 use crate::operator_status::OperatorStatus;
 use crate::pipeline::{Pipeline, PipelineContext};
@@ -108,12 +109,11 @@ impl Bridge {
         telemetry::count_lost(&metrics.log_lines_lost);
         let readiness = Arc::new(Readiness::new(config.amqp.unready_after));
         let operator_status = Arc::new(OperatorStatus::default());
-        let history_bytes_max = config.history.max_bytes.as_u64();
-        let history =
-            Arc::new(History::new(usize::try_from(history_bytes_max).unwrap_or(usize::MAX)));
+        let history = Arc::new(empty_history(&config.history, &metrics));
         let (tickets, queue) = match config.amqp.queue.mode {
             QueueMode::Stream => {
-                let (tickets, queue) = Tickets::new();
+                let (mut tickets, queue) = Tickets::new();
+                tickets.set_encodings(Arc::clone(history.encodings()));
                 (Arc::new(tickets), Some(queue))
             }
             QueueMode::Queue => (Arc::new(Tickets::none()), None),
@@ -152,7 +152,7 @@ impl Bridge {
             let (reader, dialer) = Reader::beside(Arc::clone(&amqp), &link).ok()?;
             let parts = backfill::BackfillParts {
                 blocks: config.blocks.clone(),
-                encoded_bytes_max: history_bytes_max,
+                encoded_bytes_max: config.history.max_bytes.as_u64(),
                 turns_max: config.history.deep_reads,
                 tickets,
                 queue,
@@ -164,7 +164,7 @@ impl Bridge {
             blocks: config.blocks,
             queue_mode: amqp.queue.mode,
             queue_name: amqp.queue.resolved_name(),
-            encoded_bytes_max: history_bytes_max,
+            encoded_bytes_max: config.history.max_bytes.as_u64(),
             link,
             dead_letters,
             history: Arc::clone(&history),
@@ -240,6 +240,19 @@ impl Bridge {
         tasks.wait().await;
         Ok(())
     }
+}
+
+/// An empty history, and the budget of its encodings.
+fn empty_history(config: &HistoryConfig, metrics: &Metrics) -> History {
+    let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+    let counts = EncodingCounts {
+        kept: metrics.encodings_bytes.clone(),
+        made: metrics.encodings_made_bytes.clone(),
+        made_again: metrics.encodings_made_again_bytes.clone(),
+        let_go: metrics.encodings_let_go_bytes.clone(),
+    };
+    let encodings = Encodings::new(bytes(config.encodings_max_bytes), counts);
+    History::with(bytes(config.max_bytes), encodings)
 }
 
 /// Serves deep reads until `shutdown`.

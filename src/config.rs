@@ -197,6 +197,9 @@ pub struct HistoryConfig {
     /// All that the blocks in memory may take.
     #[serde(with = "value::size")]
     pub max_bytes: ByteSize,
+    /// All that encodings of them may take which only some clients want.
+    #[serde(with = "value::size")]
+    pub encodings_max_bytes: ByteSize,
     /// Clients served from the RabbitMQ stream at a time, for what has left the memory; others wait.
     pub deep_reads: usize,
 }
@@ -365,7 +368,11 @@ impl Default for Blocks {
 
 impl Default for HistoryConfig {
     fn default() -> Self {
-        Self { max_bytes: ByteSize::mib(256), deep_reads: 4 }
+        Self {
+            max_bytes: ByteSize::mib(256),
+            encodings_max_bytes: ByteSize::mib(64),
+            deep_reads: 4,
+        }
     }
 }
 

@@ -255,6 +255,22 @@ metrics! {
     missing_blocks: IntCounter = counter("missing_blocks_total", "Heights given up as gaps");
     history_bytes: IntGauge = gauge("history_bytes", "What the history keeps");
     history_blocks: IntGauge = gauge("history_blocks", "Blocks in the history");
+    encodings_bytes: IntGauge = gauge(
+        "encodings_bytes",
+        "What encodings made on demand keep, and what is set aside for those under way",
+    );
+    encodings_made_bytes: IntCounter = counter(
+        "encodings_made_bytes_total",
+        "Encodings made on demand",
+    );
+    encodings_made_again_bytes: IntCounter = counter(
+        "encodings_made_again_bytes_total",
+        "Those of them that had been made before, and let go",
+    );
+    encodings_let_go_bytes: IntCounter = counter(
+        "encodings_let_go_bytes_total",
+        "Encodings let go to make room for others",
+    );
     deep_reads: IntGauge = gauge("deep_reads", "Clients being served from the RabbitMQ stream");
     deep_reads_waiting: IntGauge = gauge(
         "deep_reads_waiting",

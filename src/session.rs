@@ -5,6 +5,7 @@
 mod close;
 mod cursor;
 mod fills;
+mod form_requests;
 #[cfg(fuzzing)]
 pub mod fuzzed;
 mod inbound;

@@ -14,7 +14,7 @@ mod ticket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::history::History;
+use crate::history::{EncodingCounts, Encodings, History};
 use line::Place;
 use queue::QueuedTickets;
 pub use queue::{CalledTicket, TicketQueue};
@@ -28,6 +28,8 @@ pub struct Tickets {
     is_looked_up: AtomicBool,
     /// None where nothing can be read back.
     queued: Option<Arc<QueuedTickets>>,
+    /// Of what is read back.
+    encodings: Arc<Encodings>,
 }
 
 /// One session's claim to be read for. Dropped, it ends and gives its turn to the next.
@@ -48,12 +50,23 @@ impl Tickets {
     pub fn new() -> (Self, TicketQueue) {
         let (queued, queue) = TicketQueue::new();
         let (first_height, is_looked_up) = Default::default();
-        (Self { first_height, is_looked_up, queued: Some(queued) }, queue)
+        let encodings = Encodings::new(usize::MAX, EncodingCounts::default());
+        (Self { first_height, is_looked_up, queued: Some(queued), encodings }, queue)
+    }
+
+    /// What is read back is encoded together with other histories from now on.
+    pub fn set_encodings(&mut self, encodings: Arc<Encodings>) {
+        self.encodings = encodings;
     }
 
     /// Nothing can be read back: `queue` mode.
     pub fn none() -> Self {
-        Self { first_height: Mutex::default(), is_looked_up: AtomicBool::default(), queued: None }
+        Self {
+            first_height: Mutex::default(),
+            is_looked_up: AtomicBool::default(),
+            queued: None,
+            encodings: Encodings::new(0, EncodingCounts::default()),
+        }
     }
 
     /// Whether there is something to read back from at all.
@@ -83,7 +96,7 @@ impl Tickets {
     /// Returns at once; what is read comes into [`Ticket::history`].
     pub fn issue(&self, from_height: u64, claim: Claim) -> Option<Ticket> {
         let queued = Arc::clone(self.queued.as_ref()?);
-        let shared = Arc::new(SharedTicket::new(from_height, claim));
+        let shared = Arc::new(SharedTicket::new(from_height, claim, Arc::clone(&self.encodings)));
         let history = Arc::clone(&shared.history);
         let place = queued.enter(Arc::clone(&shared));
         Some(Ticket { history, shared, queued, place })

@@ -20,7 +20,6 @@ use super::stop::Stop;
 use super::stream::{ReadableStream, StreamMessages};
 use crate::amqp::{Bounds, Message, ReadError};
 use crate::backoff::Backoff;
-use crate::encoder;
 use crate::tickets::{CalledTicket, TicketState};
 
 /// Three times what the source takes at most to find that a stream was made anew.
@@ -40,13 +39,11 @@ pub async fn serve<S: ReadableStream>(
     waiting: watch::Receiver<usize>,
 ) {
     let dropped = ticket.dropped();
-    // What the session needs beside plain frames is made as for everyone.
-    let encoding = encoder::run(Arc::clone(ticket.history()), dropped.clone());
     let output = TicketOutput::new(&context, ticket, waiting);
     let pace = ReadPace::new(Instant::now());
     let mut turn = TicketTurn { output, last: None, pace, held_up: None };
     let state = tokio::select! {
-        () = encoding => return,
+        () = dropped.cancelled() => return,
         state = turn.run() => state,
     };
     turn.output.end(state);

@@ -94,6 +94,11 @@ impl Fields {
         })
     }
 
+    /// The fields of all transactions together.
+    pub fn total(&self) -> usize {
+        self.marks.len() + self.transactions.len()
+    }
+
     /// Heap bytes.
     pub fn bytes(&self) -> usize {
         self.text.len() + size_of_val(&*self.marks) + size_of_val(&*self.transactions)

@@ -139,6 +139,13 @@ impl Config {
                 "must hold at least one message of blocks.max_bytes",
             );
         }
+        if self.history.encodings_max_bytes.as_u64() == 0 {
+            return refuse(
+                "history.encodings_max_bytes",
+                &self.history.encodings_max_bytes,
+                "encodings would be made for one block at a time, and again for each client",
+            );
+        }
         if self.history.deep_reads == 0 {
             return refuse("history.deep_reads", &0, "who waits for a turn would wait for ever");
         }

@@ -11,7 +11,7 @@ use crate::protocol::FilterName;
 ///
 /// 64 bits are for a value within one block. The key is made at random when the process starts, so
 /// nobody can choose two values that look the same; hence hashes mean nothing to another process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Index {
     /// Rising.
     hashes: Box<[u64]>,
@@ -43,6 +43,11 @@ impl Index {
             events: all.iter().map(|(_, event)| *event).collect(),
             events_of_block: fields.len() as u32,
         }
+    }
+
+    /// At least the heap bytes of the index of these.
+    pub fn bytes_max(fields: &Fields) -> usize {
+        fields.total() * (size_of::<u64>() + 2 * size_of::<u32>())
     }
 
     /// All events of the block.

@@ -25,6 +25,14 @@ const STORED_BYTES_MAX: usize = 0xffff;
 const FLUSH_END: [u8; 4] = [0, 0, 0xff, 0xff];
 /// A shorter text stays plain: of an empty block's 40 to 55 bytes, DEFLATE takes off 2.
 const DEFLATED_BYTES_MIN: usize = 64;
+/// Above the names of an event's lines and an id of two numbers, or a block's end.
+const SSE_BYTES_MAX: usize = 96;
+/// Above what a piece adds to a short text that does not get shorter: two blocks' heads, and its end.
+const PIECE_BYTES_MAX: usize = 32;
+/// Of a long text, above a stored block's head for each of the compressor's buffers.
+const PIECE_GROWTH: usize = 512;
+/// How much longer than copying compressing takes, about; twice that in single events.
+const COMPRESSION_WORK: u64 = 20;
 
 /// A run of whole messages back to back, and where each ends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -84,6 +92,47 @@ impl Encoding {
 
     pub fn index(self) -> usize {
         self as usize
+    }
+
+    /// Whether a block has nothing of it: there is nothing to make then, and nothing to keep.
+    pub fn is_nothing_of(self, block: &EncodedBlock) -> bool {
+        let is_of_events = matches!(
+            self,
+            Self::SseEvents | Self::GzipEvents | Self::GzipBlock | Self::DeflateEvents
+        );
+        is_of_events && block.events_len() == 0
+    }
+
+    /// At least the heap bytes of what is made of a block, as [`MessageRun::bytes_kept`] counts them.
+    pub fn bytes_max(self, block: &EncodedBlock) -> usize {
+        let (count, events, summary) =
+            (block.events_len(), block.events.len(), block.summary.len());
+        // The hash is in the summary too.
+        let batch = events + SEPARATOR.len() * count + summary;
+        let text = match self {
+            Self::BlockEnd | Self::SseBlockEnd | Self::GzipBlockEnd => 0,
+            Self::SseSummary | Self::GzipSummary | Self::DeflateSummary => summary,
+            Self::Batch | Self::SseBatch | Self::GzipBatch | Self::DeflateBatch => batch,
+            Self::SseEvents | Self::GzipBlock => events + SSE_BYTES_MAX * count,
+            Self::GzipEvents => events + (SSE_BYTES_MAX + PIECE_BYTES_MAX) * count,
+            Self::DeflateEvents => events,
+        };
+        // What does not get shorter gets a little longer.
+        let text = text + text / PIECE_GROWTH + 2 * SSE_BYTES_MAX + PIECE_BYTES_MAX;
+        text + size_of::<u32>() * count.max(1)
+    }
+
+    /// About what making it of a block takes: the work of copying so many bytes.
+    pub fn work(self, block: &EncodedBlock) -> u64 {
+        let (events, summary) = (block.events.len() as u64, block.summary.len() as u64);
+        match self {
+            Self::BlockEnd | Self::SseBlockEnd | Self::GzipBlockEnd => 0,
+            Self::SseSummary => summary,
+            Self::GzipSummary | Self::DeflateSummary => COMPRESSION_WORK * summary,
+            Self::Batch | Self::SseEvents | Self::SseBatch => events,
+            Self::GzipBlock | Self::GzipBatch | Self::DeflateBatch => COMPRESSION_WORK * events,
+            Self::GzipEvents | Self::DeflateEvents => 2 * COMPRESSION_WORK * events,
+        }
     }
 }
 

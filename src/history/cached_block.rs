@@ -1,16 +1,19 @@
-//! A block in the history, with encodings that are made only when some client requires them.
+//! A block in the history, with the forms of it that are made only when some client requires them.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime};
 
-use super::required_encodings::RequiredEncodings;
+use super::made_form::{BESIDE_BYTES as FORM_BESIDE_BYTES, MadeForm, TakenForms};
+use super::required_encodings::{Form, RequiredEncodings};
+use super::waits::{Waits, Whom};
 use crate::filter::Index;
-use crate::frame::{EncodedBlock, Encoding, MessageRun, encode_as};
+use crate::frame::EncodedBlock;
 
 /// Per block, beside what is counted exactly: reference counts, what the allocator adds to four
 /// allocations, and the sequencer's entry for the height.
 const BESIDE_BYTES: usize = 192;
+/// How much longer than copying a block's frames making its index takes, about.
+const INDEX_WORK: u64 = 4;
 /// The run's entry for the block: two heights, and which kind it is. `entry` checks it.
 pub(super) const ENTRY_BYTES: usize = 24;
 
@@ -20,18 +23,27 @@ pub struct CachedBlock {
     pub block: EncodedBlock,
     pub appended_at: Instant,
     pub appended_time: SystemTime,
-    extras: OnceLock<Box<Extras>>,
-    /// What of `extras` is queued or made.
-    queued: AtomicU16,
-    /// What the run has counted for it; changes only under the run's lock.
-    counted_bytes: AtomicUsize,
+    /// Looked at by those alone that require some.
+    forms: Mutex<Forms>,
 }
 
-/// Each is made at most once.
+/// The forms of a block, in every state.
 #[derive(Debug, Default)]
-struct Extras {
-    encodings: [OnceLock<MessageRun>; Encoding::ALL.len()],
-    index: OnceLock<Index>,
+struct Forms {
+    made: Vec<Arc<MadeForm>>,
+    /// Those to be made.
+    queued: RequiredEncodings,
+    /// Those that were made once, also if they were let go.
+    made_before: RequiredEncodings,
+    waits: Waits,
+}
+
+/// What was queued with one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Claimed {
+    pub forms: RequiredEncodings,
+    /// Those of them that were made before.
+    pub again: RequiredEncodings,
 }
 
 impl CachedBlock {
@@ -40,102 +52,165 @@ impl CachedBlock {
             block,
             appended_at: Instant::now(),
             appended_time: SystemTime::now(),
-            extras: OnceLock::new(),
-            queued: AtomicU16::new(0),
-            counted_bytes: AtomicUsize::new(0),
+            forms: Mutex::default(),
         }
     }
 
-    /// The block in this encoding, if that has been made.
-    pub fn encoded(&self, encoding: Encoding) -> Option<&MessageRun> {
-        self.extras.get()?.encodings[encoding.index()].get()
-    }
-
-    /// What filters look things up in, if that has been made.
-    pub fn index(&self) -> Option<&Index> {
-        self.extras.get()?.index.get()
-    }
-
-    pub fn has(&self, required: RequiredEncodings) -> bool {
-        required.encodings().all(|encoding| self.encoded(encoding).is_some())
-            && (!required.wants_index() || self.index().is_some())
-    }
-
-    /// Makes what is missing of `required`. Takes as long as encoding the block does.
-    pub fn make(&self, required: RequiredEncodings) {
-        let extras = self.extras.get_or_init(Box::default);
-        for encoding in required.encodings() {
-            extras.encodings[encoding.index()].get_or_init(|| encode_as(&self.block, encoding));
+    /// All of these forms that the block has anything of; none if one is not made.
+    pub(super) fn forms(&self, required: RequiredEncodings) -> Option<TakenForms> {
+        let required = self.existing(required);
+        if required.is_none() {
+            return Some(TakenForms::new());
         }
-        if required.wants_index() {
-            extras.index.get_or_init(|| Index::of(&self.block.fields));
+        let forms = self.lock();
+        if !forms.has(required) {
+            return None;
+        }
+        let taken = forms.made.iter().filter(|made| required.contains(made.form));
+        Some(taken.cloned().collect())
+    }
+
+    /// About what making a form takes: the work of copying so many bytes.
+    pub(super) fn work(&self, form: Form) -> u64 {
+        match form {
+            Form::Encoding(encoding) => encoding.work(&self.block),
+            Form::Index => INDEX_WORK * self.block.events.len() as u64,
         }
     }
 
-    /// Claims these for the caller to queue. Returns those that nobody has claimed before.
-    pub(super) fn claim(&self, required: RequiredEncodings) -> RequiredEncodings {
-        let before = self.queued.fetch_or(required.bits(), Ordering::Relaxed);
-        RequiredEncodings::from_bits(required.bits() & !before)
+    /// At least what is kept of a form.
+    pub(super) fn form_bytes_max(&self, form: Form) -> usize {
+        let own = match form {
+            Form::Encoding(encoding) => encoding.bytes_max(&self.block),
+            Form::Index => Index::bytes_max(&self.block.fields),
+        };
+        own + size_of::<MadeForm>() + FORM_BESIDE_BYTES
     }
 
-    /// Everything that this entry keeps in memory.
+    /// At least what is kept of these forms.
+    pub fn forms_bytes_max(&self, required: RequiredEncodings) -> usize {
+        match required.is_none() {
+            true => 0,
+            false => self.existing(required).forms().map(|form| self.form_bytes_max(form)).sum(),
+        }
+    }
+
+    /// Claims those that are neither made nor queued for the caller to queue.
+    pub(super) fn claim(&self, required: RequiredEncodings) -> Claimed {
+        let required = self.existing(required);
+        if required.is_none() {
+            return Claimed::default();
+        }
+        let mut forms = self.lock();
+        let claimed = required.without(forms.queued).without(forms.all_made());
+        forms.queued = forms.queued.with(claimed);
+        Claimed { forms: claimed, again: claimed.among(forms.made_before) }
+    }
+
+    /// Gives up a form that was queued, unless somebody waits for it. Returns whether it is given up.
+    pub(super) fn give_up_unless_awaited(&self, form: Form) -> bool {
+        let mut forms = self.lock();
+        let is_given_up = !forms.waits.want(form);
+        if is_given_up {
+            forms.queued = forms.queued.without(RequiredEncodings::only(form));
+        }
+        is_given_up
+    }
+
+    /// Whether somebody waits for a form.
+    pub(super) fn is_awaited(&self, form: Form) -> bool {
+        self.lock().waits.want(form)
+    }
+
+    /// Whether somebody waits for a form who keeps another of this block until that is there.
+    pub(super) fn holds_back(&self, form: Form) -> bool {
+        let forms = self.lock();
+        forms.waits.want_with(form, forms.all_made())
+    }
+
+    /// Puts a form that was made, and returns who has all that it waited for.
+    pub(super) fn put(&self, made: Arc<MadeForm>) -> Vec<Whom> {
+        let form = made.form;
+        let mut forms = self.lock();
+        let is_new = RequiredEncodings::only(form);
+        forms.queued = forms.queued.without(is_new);
+        forms.made_before = forms.made_before.with(is_new);
+        forms.made.push(made);
+        let all_made = forms.all_made();
+        let has = |required| self.existing(required).without(all_made).is_none();
+        forms.waits.made(form, has)
+    }
+
+    /// Takes out a form that nobody waits for, to let it go. None: somebody does.
+    pub(super) fn take_out(&self, form: Form) -> Option<Arc<MadeForm>> {
+        let mut forms = self.lock();
+        if forms.waits.want(form) {
+            return None;
+        }
+        let at = forms.made.iter().position(|made| made.form == form)?;
+        Some(forms.made.swap_remove(at))
+    }
+
+    /// Puts down whom to wake when these are made. Returns the key of the wait, or `whom` if they are made.
+    pub(super) fn wait(&self, required: RequiredEncodings, whom: Whom) -> Result<usize, Whom> {
+        let existing = self.existing(required);
+        let mut forms = self.lock();
+        // Who makes the last of them looks for waits behind that.
+        match forms.has(existing) {
+            true => Err(whom),
+            false => Ok(forms.waits.begin(required, whom)),
+        }
+    }
+
+    pub(super) fn end_wait(&self, key: usize) {
+        let ended = self.lock().waits.end(key);
+        // Dropped behind the lock: its waker may be the last of its task.
+        drop(ended);
+    }
+
+    /// Whether all is made that is waited for.
+    pub(super) fn is_wait_met(&self, key: usize) -> bool {
+        self.lock().waits.is_met(key)
+    }
+
+    /// Everything that this entry keeps in memory but for forms, which a budget of their own counts.
     pub fn bytes(&self) -> usize {
-        self.block.bytes()
-            + size_of::<Self>()
-            + ENTRY_BYTES
-            + BESIDE_BYTES
-            + self.extras.get().map_or(0, |extras| extras.bytes())
+        self.block.bytes() + size_of::<Self>() + ENTRY_BYTES + BESIDE_BYTES
     }
 
-    /// What the run counts for it from now on, and by how much that is more than before.
-    pub(super) fn count(&self) -> usize {
-        let bytes = self.bytes();
-        bytes - self.counted_bytes.swap(bytes, Ordering::Relaxed)
-    }
-
-    pub(super) fn counted_bytes(&self) -> usize {
-        self.counted_bytes.load(Ordering::Relaxed)
-    }
-}
-
-impl Extras {
-    fn bytes(&self) -> usize {
-        let encodings = self.encodings.iter().filter_map(OnceLock::get);
-        size_of::<Self>()
-            + encodings.map(MessageRun::bytes_kept).sum::<usize>()
-            + self.index.get().map_or(0, Index::bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::super::required_encodings::REQUIRED_MAX;
-    use super::*;
-    use crate::frame::testing::block;
-
-    /// What the allocator itself takes and the run's entry are counted, and not seen here.
-    const BESIDE_BYTES_MAX: i64 = 512;
-
-    #[test]
-    fn a_block_and_all_that_is_made_of_it_keep_no_more_than_is_counted() {
-        for events in [0, 1, 10, 1_000] {
-            let mut cached = None;
-            let kept = allocation_counter::measure(|| {
-                let made = Arc::new(CachedBlock::now(block(7, events)));
-                made.make(RequiredEncodings::from_bits((1 << REQUIRED_MAX) - 1));
-                cached = Some(made);
-            });
-            let cached = cached.expect("made");
-            assert!(cached.index().is_some() && cached.encoded(Encoding::GzipBatch).is_some());
-            let counted = cached.bytes() as i64;
-            assert!(kept.bytes_current <= counted, "{} above {counted}", kept.bytes_current);
-            assert!(
-                kept.bytes_current + BESIDE_BYTES_MAX > counted,
-                "{} below {counted}",
-                kept.bytes_current
-            );
+    /// Those of these that this block has anything of.
+    fn existing(&self, required: RequiredEncodings) -> RequiredEncodings {
+        if self.block.events_len() > 0 {
+            return required;
         }
+        let is_there = |form: &Form| match form {
+            Form::Encoding(encoding) => !encoding.is_nothing_of(&self.block),
+            Form::Index => false,
+        };
+        let there = required.forms().filter(is_there);
+        there.map(RequiredEncodings::only).fold(RequiredEncodings::NONE, RequiredEncodings::with)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Forms> {
+        self.forms.lock().expect("bug: nothing panics while it holds this lock")
+    }
+}
+
+/// Who waits for it finds that it has left.
+impl Drop for CachedBlock {
+    fn drop(&mut self) {
+        let forms = self.forms.get_mut().expect("bug: nothing panics while it holds this lock");
+        forms.waits.end_all().for_each(Whom::wake);
+    }
+}
+
+impl Forms {
+    fn all_made(&self) -> RequiredEncodings {
+        let made = self.made.iter().map(|made| RequiredEncodings::only(made.form));
+        made.fold(RequiredEncodings::NONE, RequiredEncodings::with)
+    }
+
+    fn has(&self, required: RequiredEncodings) -> bool {
+        required.without(self.all_made()).is_none()
     }
 }

@@ -1,116 +1,126 @@
-//! A queue of encodings that some client requires and nobody has made yet. The history and its
-//! readers push jobs; [`crate::encoder`] takes them.
-//!
-//! Each encoding of a block is queued once, however many clients require it. So the queue holds at
-//! most one job per cached block and encoding. Nothing is made here, and no reader waits here.
+//! The order in which encodings are made: those of live blocks first, small ones before large ones.
+//! Pure: makes nothing, and nobody waits here.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::collections::BTreeMap;
 
-use tokio::sync::Notify;
-
-use super::cached_block::CachedBlock;
-use super::required_encodings::{REQUIRED_MAX, RequiredEncodings};
-
-/// Jobs taken at a time. Few, so that a new block's jobs do not wait behind a long queue.
-const BATCH_MAX: usize = 16;
-
-/// A history's open jobs, and what its readers require of every new block.
-#[derive(Debug, Default)]
-pub(super) struct EncodeQueue {
-    queue: Mutex<VecDeque<QueuedJob>>,
-    pushed: Notify,
-    /// Readers per encoding.
-    demand: [AtomicUsize; REQUIRED_MAX],
+/// Who waits for an encoding; the first goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// The readers of the newest block.
+    Live,
+    /// A reader that is further back.
+    Backlog,
+    /// A reader for which so much was made again already that others come first.
+    Again,
 }
 
-/// An open job. It keeps no block alive: nobody needs one that has left the history.
+/// Open jobs, each with the work that it takes.
+///
+/// A job is overtaken by smaller ones, but only by those that come before as much work was taken as it is
+/// itself: so a large one does not wait for ever behind small ones.
 #[derive(Debug)]
-struct QueuedJob {
-    cached: Weak<CachedBlock>,
-    required: RequiredEncodings,
+pub(super) struct EncodeQueue<J> {
+    /// By rank: each with its work.
+    jobs: BTreeMap<Rank, (u64, J)>,
+    /// Jobs that were ever pushed.
+    pushed: u64,
+    /// The work of the jobs that were taken, of both urgencies.
+    work_taken: u64,
 }
 
-/// A block, and the encodings to make of it.
-#[derive(Debug)]
-pub struct EncodeJob {
-    pub(super) cached: Arc<CachedBlock>,
-    pub(super) required: RequiredEncodings,
+/// A job's place in the queue; the lowest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    urgency: Urgency,
+    /// The work that was taken before it came, and its own.
+    due: u64,
+    /// Among equals the one that came first.
+    number: u64,
 }
 
-impl EncodeQueue {
-    /// Queues what the readers of new blocks wait for: it comes next. Returns whether there is
-    /// something to make.
-    pub fn push_first(&self, cached: &Arc<CachedBlock>, required: RequiredEncodings) -> bool {
-        self.add(cached, required, VecDeque::push_front)
+impl<J> Default for EncodeQueue<J> {
+    fn default() -> Self {
+        Self { jobs: BTreeMap::new(), pushed: 0, work_taken: 0 }
+    }
+}
+
+impl<J> EncodeQueue<J> {
+    /// Adds a job; `work` is about what it takes, as [`crate::frame::Encoding::work`] says.
+    pub fn push(&mut self, urgency: Urgency, work: u64, job: J) {
+        self.pushed += 1;
+        let rank = Rank { urgency, due: self.work_taken + work, number: self.pushed };
+        self.jobs.insert(rank, (work, job));
     }
 
-    /// Queues what a reader asks for, unless it was queued before.
-    pub fn push(&self, cached: &Arc<CachedBlock>, required: RequiredEncodings) {
-        self.add(cached, required, VecDeque::push_back);
+    /// The jobs in the order in which they come.
+    pub fn iter(&self) -> impl Iterator<Item = (Rank, &J)> {
+        self.jobs.iter().map(|(rank, (_, job))| (*rank, job))
     }
 
-    fn add(
-        &self,
-        cached: &Arc<CachedBlock>,
-        required: RequiredEncodings,
-        put: impl FnOnce(&mut VecDeque<QueuedJob>, QueuedJob),
-    ) -> bool {
-        let required = cached.claim(required);
-        if !required.is_none() {
-            put(&mut self.lock(), QueuedJob { cached: Arc::downgrade(cached), required });
-            self.pushed.notify_one();
+    pub fn get(&self, rank: Rank) -> Option<&J> {
+        self.jobs.get(&rank).map(|(_, job)| job)
+    }
+
+    /// Takes a job to be done.
+    pub fn take(&mut self, rank: Rank) -> Option<J> {
+        let (work, job) = self.jobs.remove(&rank)?;
+        self.work_taken += work;
+        Some(job)
+    }
+
+    /// Removes a job that nobody wants.
+    pub fn remove(&mut self, rank: Rank) {
+        self.jobs.remove(&rank);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Urgency::{Again, Backlog, Live};
+    use super::*;
+
+    fn pop<J>(queue: &mut EncodeQueue<J>) -> Option<J> {
+        let (rank, _) = queue.iter().next()?;
+        queue.take(rank)
+    }
+
+    fn order(pushed: &[(Urgency, u64)]) -> Vec<usize> {
+        let mut queue = EncodeQueue::default();
+        for (job, (urgency, work)) in pushed.iter().enumerate() {
+            queue.push(*urgency, *work, job);
         }
-        !required.is_none()
+        std::iter::from_fn(|| pop(&mut queue)).collect()
     }
 
-    /// Waits for jobs, and takes [`BATCH_MAX`] at most.
-    pub async fn next(&self) -> Vec<EncodeJob> {
+    #[test]
+    fn live_blocks_come_before_the_backlog_and_small_jobs_before_large_ones() {
+        for (pushed, expected) in [
+            (&[][..], vec![]),
+            (&[(Live, 5), (Live, 5), (Live, 5)], vec![0, 1, 2]),
+            (&[(Live, 9), (Live, 1), (Live, 5)], vec![1, 2, 0]),
+            (&[(Again, 1), (Backlog, 2), (Live, 1_000)], vec![2, 1, 0]),
+            (&[(Backlog, 7), (Live, 9), (Backlog, 2), (Live, 3)], vec![3, 1, 2, 0]),
+        ] {
+            assert_eq!(order(pushed), expected, "{pushed:?}");
+        }
+    }
+
+    #[test]
+    fn a_large_job_is_not_overtaken_without_end() {
+        let mut queue = EncodeQueue::default();
+        queue.push(Live, 100, "large");
+        let mut overtaken = 0;
         loop {
-            {
-                let mut queue = self.lock();
-                let mut jobs = Vec::new();
-                while jobs.len() < BATCH_MAX
-                    && let Some(QueuedJob { cached, required }) = queue.pop_front()
-                {
-                    jobs.extend(cached.upgrade().map(|cached| EncodeJob { cached, required }));
-                }
-                if !jobs.is_empty() {
-                    return jobs;
-                }
+            queue.push(Live, 10, "small");
+            match pop(&mut queue) {
+                Some("small") => overtaken += 1,
+                _ => break,
             }
-            self.pushed.notified().await;
         }
-    }
-
-    /// What some reader requires of every block.
-    pub fn demanded(&self) -> RequiredEncodings {
-        let wanted = self.demand.iter().map(|readers| readers.load(Ordering::SeqCst) > 0);
-        let bits = wanted.enumerate().map(|(place, is_wanted)| u16::from(is_wanted) << place);
-        RequiredEncodings::from_bits(bits.fold(0, |bits, bit| bits | bit))
-    }
-
-    pub fn add_reader(&self, required: RequiredEncodings) {
-        for place in required.places() {
-            self.demand[place].fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    pub fn remove_reader(&self, required: RequiredEncodings) {
-        for place in required.places() {
-            self.demand[place].fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<QueuedJob>> {
-        self.queue.lock().expect("bug: nothing panics while it holds this lock")
-    }
-}
-
-impl EncodeJob {
-    /// Makes the encodings; [`super::History::count_encoded`] comes next.
-    pub fn make(&self) {
-        self.cached.make(self.required);
+        assert_eq!(overtaken, 9, "as much work as it takes itself");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use super::cached_block::{CachedBlock, ENTRY_BYTES};
+use super::taken_block::TakenBlock;
 
 /// Entries that one read yields at most; on the stack of whoever reads.
 pub const ENTRIES_MAX: usize = 64;
@@ -13,8 +14,8 @@ pub type Entries = ArrayVec<Entry, ENTRIES_MAX>;
 
 /// What a cursor comes across.
 #[derive(Debug, Clone)]
-pub enum Entry {
-    Block(Arc<CachedBlock>),
+pub enum Entry<B = TakenBlock> {
+    Block(B),
     /// Heights that never came, both ends included.
     Gap {
         from_height: u64,
@@ -22,20 +23,33 @@ pub enum Entry {
     },
 }
 
-/// A cached block counts this much for its entry without importing it.
-const _: () = assert!(size_of::<Entry>() == ENTRY_BYTES);
+/// What a history keeps.
+pub(super) type KeptEntry = Entry<Arc<CachedBlock>>;
 
-impl Entry {
+/// A cached block counts this much for its entry without importing it.
+const _: () = assert!(size_of::<KeptEntry>() == ENTRY_BYTES);
+
+impl KeptEntry {
+    /// For a reader, without forms.
+    pub(super) fn to_taken(&self) -> Entry {
+        match self {
+            Self::Block(cached) => Entry::Block(TakenBlock::of(Arc::clone(cached))),
+            &Self::Gap { from_height, to_height } => Entry::Gap { from_height, to_height },
+        }
+    }
+}
+
+impl<B: AsRef<CachedBlock>> Entry<B> {
     pub fn first_height(&self) -> u64 {
         match self {
-            Self::Block(cached) => cached.block.height,
+            Self::Block(block) => block.as_ref().block.height,
             Self::Gap { from_height, .. } => *from_height,
         }
     }
 
     pub fn last_height(&self) -> u64 {
         match self {
-            Self::Block(cached) => cached.block.height,
+            Self::Block(block) => block.as_ref().block.height,
             Self::Gap { to_height, .. } => *to_height,
         }
     }

@@ -2,17 +2,36 @@
 
 use crate::frame::Encoding;
 
-const INDEX: u16 = 1 << Encoding::ALL.len();
-/// How many there are to require, the index included.
-pub(super) const REQUIRED_MAX: usize = Encoding::ALL.len() + 1;
+const INDEX_PLACE: usize = Encoding::ALL.len();
 
-/// A set of encodings, and whether the filters' index is in it.
+/// How many a reader requires of one block: its data, the mark of its end, and the index.
+pub(super) const FORMS_TAKEN_MAX: usize = 3;
+
+/// A set of forms of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RequiredEncodings(u16);
 
+/// One form of a block beside its plain frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Encoding(Encoding),
+    /// What filters look things up in.
+    Index,
+}
+
+impl Form {
+    /// Its place among all.
+    pub(super) fn place(self) -> usize {
+        match self {
+            Self::Encoding(encoding) => encoding.index(),
+            Self::Index => INDEX_PLACE,
+        }
+    }
+}
+
 impl RequiredEncodings {
     pub const NONE: Self = Self(0);
-    pub const INDEX: Self = Self(INDEX);
+    pub const INDEX: Self = Self(1 << INDEX_PLACE);
 
     pub fn of(encoding: Encoding) -> Self {
         Self(1 << encoding.index())
@@ -27,24 +46,26 @@ impl RequiredEncodings {
         self.0 == 0
     }
 
-    pub fn wants_index(self) -> bool {
-        self.0 & INDEX != 0
+    pub fn forms(self) -> impl Iterator<Item = Form> {
+        let encodings = Encoding::ALL.into_iter().map(Form::Encoding);
+        encodings.chain([Form::Index]).filter(move |form| self.contains(*form))
     }
 
-    pub fn encodings(self) -> impl Iterator<Item = Encoding> {
-        Encoding::ALL.into_iter().filter(move |encoding| self.0 & 1 << encoding.index() != 0)
+    pub(super) fn contains(self, form: Form) -> bool {
+        self.0 & 1 << form.place() != 0
     }
 
-    pub(super) fn bits(self) -> u16 {
-        self.0
+    /// Those that are not among the others.
+    pub(super) fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
     }
 
-    pub(super) fn from_bits(bits: u16) -> Self {
-        Self(bits)
+    pub(super) fn only(form: Form) -> Self {
+        Self(1 << form.place())
     }
 
-    /// The places of its members among [`REQUIRED_MAX`].
-    pub(super) fn places(self) -> impl Iterator<Item = usize> {
-        (0..REQUIRED_MAX).filter(move |place| self.0 & 1 << place != 0)
+    /// Those that are in both.
+    pub(super) fn among(self, others: Self) -> Self {
+        Self(self.0 & others.0)
     }
 }

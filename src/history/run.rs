@@ -7,14 +7,14 @@ use std::time::SystemTime;
 
 use super::cached_block::CachedBlock;
 use super::cursor::{Cursor, Gone};
-use super::entry::Entry;
+use super::entry::{Entry, KeptEntry};
 
 /// Fills that are remembered one by one, for the clients that are told of them.
 const FILLS_MAX: usize = 4_096;
 
 #[derive(Debug, Default)]
 pub struct EntryRun {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<KeptEntry>,
     blocks: usize,
     bytes: usize,
     /// What is below this has been here and has left.
@@ -40,15 +40,15 @@ pub struct HistorySummary {
 
 impl EntryRun {
     pub fn tip(&self) -> Option<u64> {
-        self.entries.back().map(Entry::last_height)
+        self.entries.back().map(KeptEntry::last_height)
     }
 
     pub fn first_height(&self) -> Option<u64> {
-        self.entries.front().map(Entry::first_height)
+        self.entries.front().map(KeptEntry::first_height)
     }
 
     /// The entries that end at `height` or above.
-    pub fn entries_from(&self, height: u64) -> vec_deque::Iter<'_, Entry> {
+    pub fn entries_from(&self, height: u64) -> vec_deque::Iter<'_, KeptEntry> {
         // Most readers want the newest or nothing: no search for these.
         let first = match self.entries.back() {
             Some(newest) if newest.last_height() < height => self.entries.len(),
@@ -70,7 +70,7 @@ impl EntryRun {
     }
 
     /// Adds an entry above all others; neighbouring gaps become one.
-    pub fn push(&mut self, entry: Entry) {
+    pub fn push(&mut self, entry: KeptEntry) {
         debug_assert!(self.tip().is_none_or(|tip| tip < entry.first_height()), "heights go up");
         if let (Some(Entry::Gap { to_height: end, .. }), Entry::Gap { from_height, to_height }) =
             (self.entries.back_mut(), &entry)
@@ -149,16 +149,6 @@ impl EntryRun {
         Some(self.fills.iter().skip(known).take(max).copied().collect())
     }
 
-    /// Counts a block anew of which more has been made, if it is still here.
-    pub fn recount(&mut self, cached: &Arc<CachedBlock>) {
-        let at = self.index_of(cached.block.height);
-        if let Some(Entry::Block(here)) = self.entries.get(at)
-            && Arc::ptr_eq(here, cached)
-        {
-            self.bytes += cached.count();
-        }
-    }
-
     pub fn start_over(&mut self) {
         *self = Self { chain: self.chain + 1, ..Self::default() };
     }
@@ -194,19 +184,19 @@ impl EntryRun {
         self.floor = oldest.last_height() + 1;
         if let Entry::Block(cached) = &oldest {
             self.blocks -= 1;
-            self.bytes -= cached.counted_bytes();
+            self.bytes -= cached.bytes();
         }
     }
 
-    fn count(&mut self, entry: &Entry) {
+    fn count(&mut self, entry: &KeptEntry) {
         if let Entry::Block(cached) = entry {
             self.blocks += 1;
-            self.bytes += cached.count();
+            self.bytes += cached.bytes();
         }
     }
 }
 
-fn time_of(entry: &Entry) -> Option<SystemTime> {
+fn time_of(entry: &KeptEntry) -> Option<SystemTime> {
     match entry {
         Entry::Block(cached) => Some(cached.appended_time),
         Entry::Gap { .. } => None,

@@ -4,11 +4,13 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::cached_block::CachedBlock;
 use super::cursor::{Cursor, Gone, Lag, Placed};
-use super::encode_queue::{EncodeJob, EncodeQueue};
+use super::encode_queue::Urgency;
+use super::encodings::{EncodingCounts, Encodings};
 use super::entry::{Entries, Entry};
-use super::readers::HistoryReaders;
+use super::readers::{EncodedReaders, HistoryReaders};
 use super::required_encodings::RequiredEncodings;
 use super::run::{EntryRun, HistorySummary};
+use super::waits::Whom;
 use crate::frame::EncodedBlock;
 
 /// A bounded run of blocks and gaps, by height.
@@ -16,22 +18,28 @@ use crate::frame::EncodedBlock;
 pub struct History {
     bytes_max: usize,
     run: RwLock<EntryRun>,
-    pub(super) encode_queue: EncodeQueue,
+    encodings: Arc<Encodings>,
     /// Readers that plain frames are enough for: woken as soon as a block is here.
-    plain_readers: HistoryReaders,
+    plain_readers: Arc<HistoryReaders>,
     /// Readers that require encodings: woken when these are made.
-    encoded_readers: HistoryReaders,
+    encoded_readers: EncodedReaders,
 }
 
 impl History {
-    /// An empty history that keeps at most `bytes_max` (but always the newest block).
+    /// An empty history that keeps at most `bytes_max` (but always the newest block), and encodings without
+    /// a bound.
     pub fn new(bytes_max: usize) -> Self {
+        Self::with(bytes_max, Encodings::new(usize::MAX, EncodingCounts::default()))
+    }
+
+    /// One that keeps its encodings together with others.
+    pub fn with(bytes_max: usize, encodings: Arc<Encodings>) -> Self {
         Self {
             bytes_max,
             run: RwLock::new(EntryRun::default()),
-            encode_queue: EncodeQueue::default(),
-            plain_readers: HistoryReaders::default(),
-            encoded_readers: HistoryReaders::default(),
+            encodings,
+            plain_readers: Arc::default(),
+            encoded_readers: EncodedReaders::default(),
         }
     }
 
@@ -84,7 +92,7 @@ impl History {
     /// Wakes every reader though nothing has changed, to look at something else.
     pub fn wake_readers(&self) {
         self.plain_readers.wake();
-        self.encoded_readers.wake();
+        self.encoded_readers.kinds().iter().for_each(|readers| readers.wake());
     }
 
     /// A cursor for a reader that wants what comes from now on.
@@ -126,27 +134,31 @@ impl History {
         self.read().fills()
     }
 
-    /// Queues the encodings that a block in the history lacks. [`super::Watch`] tells when they are there.
-    pub fn queue_encodings(&self, cached: &Arc<CachedBlock>, required: RequiredEncodings) {
-        self.encode_queue.push(cached, required);
+    /// The encodings of this history, and of others perhaps.
+    pub fn encodings(&self) -> &Arc<Encodings> {
+        &self.encodings
     }
 
-    /// Waits for jobs and takes them, those of new blocks first. For one caller at a time:
-    /// [`crate::encoder`].
-    ///
-    /// # Cancel safety
-    /// Nothing is taken when dropped.
-    pub async fn next_encode_jobs(&self) -> Vec<EncodeJob> {
-        self.encode_queue.next().await
-    }
-
-    /// Counts the bytes of encodings that were made, and wakes the readers that wait for them.
-    pub fn count_encoded(&self, made: impl IntoIterator<Item = EncodeJob>) {
-        self.write(|run, bytes_max| {
-            made.into_iter().for_each(|job| run.recount(&job.cached));
-            run.evict(bytes_max);
-        });
-        self.encoded_readers.wake();
+    /// Queues the encodings that a block in the history lacks, unless somebody has. Returns what of that is
+    /// made again, at most so many bytes; above `again_max` others come first.
+    pub fn queue_encodings(
+        &self,
+        cached: &Arc<CachedBlock>,
+        required: RequiredEncodings,
+        again_max: usize,
+    ) -> usize {
+        let claimed = cached.claim(required);
+        if claimed.forms.is_none() {
+            return 0;
+        }
+        let again = cached.forms_bytes_max(claimed.again);
+        let urgency = match self.read().tip() == Some(cached.block.height) {
+            _ if again > again_max => Urgency::Again,
+            true => Urgency::Live,
+            false => Urgency::Backlog,
+        };
+        self.encodings.push(urgency, cached, claimed);
+        again
     }
 
     /// Heights that were filled after the first `seen` fills of this chain, oldest first, at most
@@ -181,7 +193,7 @@ impl History {
                 break;
             }
             bytes += size;
-            entries.push(entry.clone());
+            entries.push(entry.to_taken());
         }
         Ok(Lag { blocks_behind, fills: run.fills() })
     }
@@ -200,17 +212,29 @@ impl History {
         self.read().gaps().take(max).collect()
     }
 
-    /// Wakes the readers for a new block: those that require encodings when these are made.
+    /// Wakes the readers for a new block: those of each kind that requires encodings when these are made.
     fn announce(&self, cached: &Arc<CachedBlock>) {
         self.plain_readers.wake();
-        if !self.encode_queue.push_first(cached, self.encode_queue.demanded()) {
-            self.encoded_readers.wake();
+        let kinds = self.encoded_readers.kinds();
+        let demanded = kinds.iter().fold(RequiredEncodings::NONE, |all, it| all.with(it.required));
+        for readers in kinds {
+            if let Err(made) = cached.wait(readers.required, Whom::Kind(readers)) {
+                made.wake();
+            }
+        }
+        self.encodings.push(Urgency::Live, cached, cached.claim(demanded));
+    }
+
+    /// Joins the readers that require this of every block.
+    pub(super) fn join_readers(&self, required: RequiredEncodings) -> Arc<HistoryReaders> {
+        match required.is_none() {
+            true => Arc::clone(&self.plain_readers),
+            false => self.encoded_readers.join(required),
         }
     }
 
-    /// The readers that require these encodings.
-    pub(super) fn readers(&self, required: RequiredEncodings) -> &HistoryReaders {
-        if required.is_none() { &self.plain_readers } else { &self.encoded_readers }
+    pub(super) fn leave_readers(&self, readers: &Arc<HistoryReaders>) {
+        self.encoded_readers.leave(readers);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, EntryRun> {

@@ -1,11 +1,11 @@
+mod budget;
+mod encodings;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures_util::FutureExt;
-
 use super::*;
-use crate::frame::Encoding;
 use crate::frame::testing::block;
 
 /// Heights of what a cursor reads from `next_height` on; gaps as ranges.
@@ -140,65 +140,6 @@ fn another_chain_voids_every_cursor() {
     let mut entries = Entries::new();
     assert_eq!(history.entries_from(before, 1, &mut entries), Err(Gone::AnotherChain));
     assert_eq!(read(&history, 0), Ok(blocks([1])));
-}
-
-/// Makes what is queued, and returns how many jobs that were.
-fn make_queued(history: &History) -> usize {
-    let jobs = history.next_encode_jobs().now_or_never().unwrap_or_default();
-    jobs.iter().for_each(EncodeJob::make);
-    let count = jobs.len();
-    history.count_encoded(jobs);
-    count
-}
-
-#[test]
-fn nothing_is_compressed_for_plain_readers_and_once_for_all_that_want_it() {
-    let history = Arc::new(History::new(usize::MAX));
-    let cached = |height| {
-        let mut entries = Entries::new();
-        history.entries_from(history.live_cursor().at(height), 1, &mut entries).expect("there");
-        let Some(Entry::Block(cached)) = entries.first() else { panic!("no block at {height}") };
-        Arc::clone(cached)
-    };
-    let made = |cached: &CachedBlock| {
-        let all = Encoding::ALL.into_iter();
-        all.filter(|encoding| cached.encoded(*encoding).is_some()).collect::<Vec<_>>()
-    };
-    let _plain = [history.watch(RequiredEncodings::NONE), history.watch(RequiredEncodings::NONE)];
-    history.append(block(1, 10));
-    assert_eq!(make_queued(&history), 0);
-    assert_eq!(made(&cached(1)), []);
-
-    let deflated = RequiredEncodings::of(Encoding::DeflateEvents);
-    let _compressed = [history.watch(deflated), history.watch(deflated)];
-    history.append(block(2, 10));
-    assert_eq!(make_queued(&history), 1, "one for both");
-    assert_eq!(made(&cached(2)), [Encoding::DeflateEvents]);
-    assert_eq!(made(&cached(1)), [], "nobody has asked for it");
-    let second = cached(2);
-    let first_made = second.encoded(Encoding::DeflateEvents).expect("made");
-    history.queue_encodings(&second, deflated);
-    assert_eq!(make_queued(&history), 0, "it is there");
-    second.make(deflated);
-    let shared = second.encoded(Encoding::DeflateEvents).expect("made");
-    assert!(std::ptr::eq(first_made, shared), "both write the same bytes");
-}
-
-#[test]
-fn a_job_keeps_no_block_alive_that_has_left() {
-    let history = Arc::new(History::new(CachedBlock::now(block(1, 10)).bytes()));
-    let _compressed = history.watch(RequiredEncodings::of(Encoding::DeflateEvents));
-    history.append(block(1, 10));
-    let mut entries = Entries::new();
-    history.entries_from(history.live_cursor().at(1), 1, &mut entries).expect("there");
-    let cached = match entries.pop() {
-        Some(Entry::Block(cached)) => Arc::downgrade(&cached),
-        other => panic!("no block: {other:?}"),
-    };
-    history.append(block(2, 10));
-    assert_eq!(history.summary().first_height, Some(2), "the first has left");
-    assert!(cached.upgrade().is_none(), "and is gone");
-    assert_eq!(make_queued(&history), 1, "of the second");
 }
 
 #[test]

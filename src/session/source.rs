@@ -12,8 +12,11 @@ use tokio::time::Instant;
 
 use super::cursor::SessionCursor;
 use super::fills::Fills;
+use super::form_requests::FormRequests;
 use super::start::{self, Found, Seek};
-use crate::history::{Entries, Entry, Gone, History, Lag, Placed, RequiredEncodings, Watch};
+use crate::history::{
+    CachedBlock, Entries, Entry, Gone, History, Lag, Placed, RequiredEncodings, Watch,
+};
 use crate::protocol::Start;
 use crate::tickets::{Claim, Ticket, TicketState, Tickets};
 
@@ -34,6 +37,7 @@ pub struct BlockSource {
     /// Until the client's first block is found.
     looking: Option<Box<Looking>>,
     fills: Fills,
+    forms: FormRequests,
     has_changed_origin: bool,
 }
 
@@ -51,6 +55,14 @@ impl BlockOrigin {
         match self {
             Self::Reading(deep) => &deep.ticket.history,
             Self::History | Self::Suspended => shared.history(),
+        }
+    }
+
+    /// The client's place on that history.
+    fn watch<'a>(&'a mut self, shared: &'a mut Watch) -> &'a mut Watch {
+        match self {
+            Self::Reading(deep) => &mut deep.watch,
+            Self::History | Self::Suspended => shared,
         }
     }
 }
@@ -96,6 +108,8 @@ pub enum Offer {
     FellOff,
     /// Nothing before the socket takes bytes; ask then with [`BlockSource::resume`].
     Suspended,
+    /// The same: forms of what comes next are to be made.
+    Unmade,
 }
 
 /// Why there is nothing more for a session.
@@ -133,6 +147,7 @@ impl BlockSource {
             origin: BlockOrigin::History,
             looking: None,
             fills: Fills::default(),
+            forms: FormRequests::default(),
             has_changed_origin: false,
         }
     }
@@ -283,8 +298,8 @@ impl BlockSource {
         }
     }
 
-    /// Takes the next entries, such as the client can be sent: up to the first that has not what `required`
-    /// says, which is told how many of a block's events the client has already.
+    /// Takes the next entries with their forms, such as the client can be sent: up to the first that has not
+    /// what `required` says, which is told how many of a block's events the client has already.
     ///
     /// # Errors
     /// There is nothing more for this client.
@@ -319,8 +334,12 @@ impl BlockSource {
             (Err(_), _) => return Ok(Offer::Nothing),
         };
         self.keep_wanted(entries);
-        self.keep_ready(required, entries);
-        Ok(Offer::Entries(lag))
+        let (cursor, watch) = (&self.cursor, self.origin.watch(&mut self.shared));
+        let required = |block: &CachedBlock| required(cursor.events_before(block.block.height));
+        match self.forms.keep_ready(watch, required, entries) {
+            true => Ok(Offer::Entries(lag)),
+            false => Ok(Offer::Unmade),
+        }
     }
 
     /// Takes note of the heights that filled a gap behind the cursor up to `lag`'s time. Not of those since:
@@ -344,15 +363,25 @@ impl BlockSource {
         fills.take(history)
     }
 
-    /// The client takes bytes again: asks for another turn with the broker.
+    /// The client takes bytes again: asks for another turn with the broker, or for the forms that it lacks.
     pub fn resume(&mut self) {
-        if matches!(self.origin, BlockOrigin::Suspended) {
-            self.ask(self.cursor.next_height());
+        match self.origin {
+            BlockOrigin::Suspended => {
+                self.ask(self.cursor.next_height());
+            }
+            BlockOrigin::History | BlockOrigin::Reading(_) => self.forms.allow(),
         }
     }
 
-    /// Takes note that bytes went out.
-    pub fn wrote(&self) {
+    /// Keeps no form any more that has been made: its client has had its turn, or takes nothing.
+    pub fn let_go_of_forms(&mut self) {
+        self.origin.watch(&mut self.shared).end_met_wait();
+    }
+
+    /// Takes note that so many bytes went out.
+    pub fn wrote(&mut self, bytes: usize) {
+        self.forms.took(bytes);
+        self.let_go_of_forms();
         if let BlockOrigin::Reading(deep) = &self.origin {
             deep.ticket.progress(self.cursor.next_height());
         }
@@ -393,21 +422,6 @@ impl BlockSource {
             self.cursor.move_to(until + 1);
         }
         entries.truncate(wanted);
-    }
-
-    /// Leaves the entries up to the first that is not made ready, and has the others made.
-    fn keep_ready(&self, required: impl Fn(u32) -> RequiredEncodings, entries: &mut Entries) {
-        let history = self.origin_history();
-        let mut ready = None;
-        for (place, entry) in entries.iter().enumerate() {
-            let Entry::Block(cached) = entry else { continue };
-            let required = required(self.cursor.events_before(cached.block.height));
-            if !cached.has(required) {
-                ready.get_or_insert(place);
-                history.queue_encodings(cached, required);
-            }
-        }
-        entries.truncate(ready.unwrap_or(entries.len()));
     }
 
     /// Whether the broker may still have what has left the history.

@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 
 use super::cursor::{SessionCursor, Told};
 use super::subscription::{Part, Subscription};
-use crate::history::{CachedBlock, ENTRIES_MAX, Entry};
+use crate::history::{ENTRIES_MAX, Entry, TakenBlock};
 pub use batch::Batch;
 pub use data::Slices;
 use data::{Data, Run};
@@ -46,7 +46,7 @@ pub enum View<'a> {
 /// Messages back to back, from the one that is under way on: data, then the mark of the block's end, if there
 /// is one.
 pub struct BlockView<'a> {
-    pub cached: &'a CachedBlock,
+    pub cached: &'a TakenBlock,
     data: Data<'a>,
     end: &'a [u8],
     /// The block has more for this client, which is to be looked for when this is written.
@@ -181,7 +181,7 @@ impl<'a> Views<'a> {
 impl<'a> BlockView<'a> {
     fn of(
         subscription: &Subscription,
-        cached: &'a CachedBlock,
+        cached: &'a TakenBlock,
         data: Data<'a>,
         is_open: bool,
         messages_max: Option<u64>,

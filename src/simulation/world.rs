@@ -83,6 +83,8 @@ impl World {
                 true => random.usize(1..40_000),
                 false => random.usize(100_000..1_000_000),
             },
+            // Of one form, of some, of all.
+            encodings_bytes_max: [1, random.usize(1_000..20_000), usize::MAX][random.usize(0..3)],
         };
         let replica = Replica::start(&settings, random.fork());
         let of_current = replica.history.live_cursor();

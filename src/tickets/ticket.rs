@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::history::History;
+use crate::history::{Encodings, History};
 
 /// Who asks for a turn, and what it has had of turns before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,11 +63,11 @@ impl Claim {
 }
 
 impl SharedTicket {
-    pub fn new(from_height: u64, claim: Claim) -> Self {
+    pub fn new(from_height: u64, claim: Claim, encodings: Arc<Encodings>) -> Self {
         Self {
             from_height,
             // Its bound is kept by who fills it, since only that one can wait.
-            history: Arc::new(History::new(usize::MAX)),
+            history: Arc::new(History::with(usize::MAX, encodings)),
             progress: watch::Sender::new(from_height),
             dropped: CancellationToken::new(),
             issued_at: Instant::now(),

@@ -79,6 +79,41 @@ async fn what_has_left_the_memory_is_read_back_in_every_form() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_wants_another_form_comes_back_to_memory_and_pushes_nothing_out_of_it() {
+    const BLOCKS: u64 = 1_500;
+    let mut config = config(Broker::shared());
+    config.history.max_bytes = ByteSize::kib(256);
+    config.history.encodings_max_bytes = ByteSize::kib(16);
+    config.blocks.max_bytes = ByteSize::kib(32);
+    let replica = Replica::start_ready(&config).await;
+    publish(&config, (1..=BLOCKS).map(|height| body(height, "x"))).await;
+    eventually("the tip is there", async || replica.status().await["tip_height"] == BLOCKS).await;
+    eventually("it is known where the stream begins", async || {
+        replica.status().await["broker_first_height"] == 1
+    })
+    .await;
+    let first_kept = replica.status().await["first_height"].as_u64().expect("a height");
+    assert!((2..BLOCKS - 100).contains(&first_kept), "some is in memory: {first_kept}");
+
+    let query = "from_height=1&batch=block&control=true";
+    let mut client =
+        Client::connect(&format!("{}?{query}", replica.url("valid_transactions"))).await;
+    client.text().await;
+    for height in 1..=BLOCKS {
+        let events = event(height, "x");
+        let batch = format!("{{\"height\": {height}, \"hash\": null, \"events\": [{events}]}}");
+        assert_eq!(client.text().await, batch);
+        let end = format!("{{\"type\": \"block\", \"height\": {height}, \"events\": 1}}");
+        assert_eq!(client.text().await, end);
+    }
+    assert_eq!(replica.status().await["first_height"], first_kept);
+    let kept = replica.metric("blockcast_encodings_bytes").await;
+    assert!(kept > 0.0 && kept <= config.history.encodings_max_bytes.as_u64() as f64, "{kept}");
+    assert!(replica.metric("blockcast_encodings_let_go_bytes_total").await > 0.0);
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_stream_what_has_left_the_memory_is_gone() {
     let mut config = config(Broker::shared());
     config.amqp.queue.mode = QueueMode::Queue;

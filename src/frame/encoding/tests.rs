@@ -290,3 +290,18 @@ fn messages_of_ones_own_have_no_empty_fields() {
     let frame = text_frame(&long);
     assert_eq!((&frame[..4], payload(&frame)), (&[0x81, 126, 1, 44][..], long.as_bytes()));
 }
+
+#[test]
+fn no_encoding_is_longer_than_what_is_set_aside_for_it() {
+    for events in [0, 1, 7, 1_000] {
+        for height in [0, 42, u64::from(u32::MAX) * 1_000] {
+            let block = block(height, events);
+            for encoding in Encoding::ALL {
+                let (made, bytes_max) = (encode_as(&block, encoding), encoding.bytes_max(&block));
+                let bytes = made.bytes_kept();
+                assert!(bytes <= bytes_max, "{encoding:?}, {events}: {bytes} above {bytes_max}");
+                assert_eq!(encoding.is_nothing_of(&block), made.ends.is_empty(), "{encoding:?}");
+            }
+        }
+    }
+}

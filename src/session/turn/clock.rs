@@ -43,6 +43,7 @@ impl<T: Transport> Session<T> {
 
     /// Takes note that the socket takes nothing.
     pub(super) fn note_blocked(&mut self) {
+        self.source.let_go_of_forms();
         if !self.liveness.is_blocked() {
             let now = Instant::now();
             self.liveness.block(now);

@@ -1,3 +1,4 @@
+mod forms;
 mod resumes;
 mod waits;
 mod writes;

@@ -149,8 +149,9 @@ impl<T: Transport> Session<T> {
                 self.context.metrics.falls.inc();
                 Poll::Ready(Ok(Look::Again))
             }
-            Ok(Offer::Suspended) => {
-                if self.writer.has_queued() && self.writer.may_write_queued() {
+            Ok(offer @ (Offer::Suspended | Offer::Unmade)) => {
+                let is_over = offer == Offer::Suspended;
+                if is_over && self.writer.has_queued() && self.writer.may_write_queued() {
                     return Poll::Ready(Ok(Look::Nothing));
                 }
                 if self.transport.poll_writable(cx).is_pending() {
@@ -248,7 +249,7 @@ impl<T: Transport> Session<T> {
         };
         let messages = self.writer.advance(views, written, &mut finished);
         self.source.move_to(views.next_height());
-        self.source.wrote();
+        self.source.wrote(written);
         metrics.sent_messages.inc_by(messages as u64);
         metrics.sent_bytes.inc_by(written as u64);
         if let Some(seen) = &self.status {

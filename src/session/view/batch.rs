@@ -4,7 +4,7 @@
 use super::pick::{PICKED_MAX, payload_bytes, pick};
 use crate::filter::Lists;
 use crate::frame::{self, EncodedBlock, SEPARATOR};
-use crate::history::CachedBlock;
+use crate::history::TakenBlock;
 use crate::session::subscription::Subscription;
 
 /// Events that one turn counts at most.
@@ -50,7 +50,7 @@ impl Batch {
     }
 
     /// Counts one turn's worth of the block's events. Nothing is kept of those.
-    pub fn count(&mut self, subscription: &Subscription, cached: &CachedBlock, lists: &mut Lists) {
+    pub fn count(&mut self, subscription: &Subscription, cached: &TakenBlock, lists: &mut Lists) {
         let (mut picked, mut left) = (Vec::with_capacity(PICKED_MAX), COUNTED_MAX);
         while self.len.is_none() && left > 0 {
             picked.clear();

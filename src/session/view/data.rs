@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use super::selection::{Place, Selected};
 use crate::frame::{self, EncodedBlock, Encoding, SEPARATOR};
-use crate::history::CachedBlock;
+use crate::history::TakenBlock;
 use crate::protocol::Stream;
 use crate::session::subscription::{Shape, Subscription};
 
@@ -50,7 +50,7 @@ impl<'a> Data<'a> {
     /// What the subscription gets of a part of the block, which has what [`Subscription::required_encodings`] says.
     pub fn of(
         subscription: &Subscription,
-        cached: &'a CachedBlock,
+        cached: &'a TakenBlock,
         place: Place<'_>,
         selected: Selected<'a>,
     ) -> Self {
@@ -239,7 +239,7 @@ impl<'a> BatchPart<'a> {
 
 impl<'a> Run<'a> {
     /// None: the plain frames of `stream`.
-    pub fn of(cached: &'a CachedBlock, encoding: Option<Encoding>, stream: Stream) -> Self {
+    pub fn of(cached: &'a TakenBlock, encoding: Option<Encoding>, stream: Stream) -> Self {
         let block = &cached.block;
         let (bytes, ends): (&[u8], &[u32]) = match (encoding, stream) {
             (Some(encoding), _) => {

@@ -2,7 +2,7 @@
 
 use crate::filter::Lists;
 use crate::frame::{EncodedBlock, SEPARATOR};
-use crate::history::CachedBlock;
+use crate::history::TakenBlock;
 use crate::session::subscription::Subscription;
 
 /// Events that are picked for one portion. Tests meet the bound with small blocks.
@@ -12,7 +12,7 @@ pub const PICKED_MAX: usize = if cfg!(test) { 3 } else { 1_024 };
 /// whether there are more.
 pub fn pick(
     subscription: &Subscription,
-    cached: &CachedBlock,
+    cached: &TakenBlock,
     first: u32,
     room: usize,
     lists: &mut Lists,

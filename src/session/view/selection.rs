@@ -8,7 +8,7 @@ use super::pick::{PICKED_MAX, payload_bytes, pick};
 use super::progress::Progress;
 use crate::filter::Lists;
 use crate::frame::{self, SEPARATOR};
-use crate::history::{CachedBlock, Entry};
+use crate::history::{Entry, TakenBlock};
 use crate::session::subscription::{Part, Shape, Subscription};
 
 /// What a session keeps for the next turn: a thousand matches.
@@ -80,7 +80,7 @@ impl Selection {
         true
     }
 
-    fn select_messages(&mut self, subscription: &Subscription, cached: &CachedBlock, first: u32) {
+    fn select_messages(&mut self, subscription: &Subscription, cached: &TakenBlock, first: u32) {
         if subscription.filter.is_some() {
             self.is_open = self.pick(subscription, cached, first);
         }
@@ -90,7 +90,7 @@ impl Selection {
     fn select_batch(
         &mut self,
         subscription: &Subscription,
-        cached: &CachedBlock,
+        cached: &TakenBlock,
         place: Place<'_>,
     ) -> bool {
         let batch = place.progress.and_then(|progress| progress.batch_of(&cached.block));
@@ -115,7 +115,7 @@ impl Selection {
         true
     }
 
-    fn pick(&mut self, subscription: &Subscription, cached: &CachedBlock, first: u32) -> bool {
+    fn pick(&mut self, subscription: &Subscription, cached: &TakenBlock, first: u32) -> bool {
         let room = PICKED_MAX - self.picked.len();
         pick(subscription, cached, first, room, &mut self.lists, &mut self.picked)
     }

@@ -1,5 +1,7 @@
 mod properties;
 
+use futures_util::FutureExt;
+
 use super::control_queue::FIN_PONG;
 use super::*;
 use crate::frame::testing::{block, encoded};
@@ -58,10 +60,16 @@ impl Client {
             self.cursor.move_to(until + 1);
         }
         entries.truncate(wanted);
-        for entry in &entries {
-            if let Entry::Block(cached) = entry {
-                let events_before = self.cursor.events_before(cached.block.height);
-                cached.make(self.writer.required_encodings(events_before));
+        for entry in &mut entries {
+            if let Entry::Block(taken) = entry {
+                let events_before = self.cursor.events_before(taken.block.height);
+                let required = self.writer.required_encodings(events_before);
+                history.queue_encodings(taken.cached(), required, usize::MAX);
+                while let Some(mut job) = history.encodings().next_job().now_or_never() {
+                    job.make();
+                    job.finish();
+                }
+                assert!(taken.take(required));
             }
         }
         let mut views = Views::new();

@@ -27,10 +27,12 @@ impl World {
         let mut quiet = 0;
         for _ in 0..ROUNDS_MAX {
             let mut has_moved = !self.queue.is_empty();
+            let encodings_before = self.replica.encodings_made();
             self.deliver();
             for _ in 0..3 {
                 yield_now().await;
             }
+            has_moved |= self.replica.encodings_made() > encodings_before;
             self.look();
             for at in 0..self.clients.len() {
                 if let Some(connection) = &mut self.clients[at].connection {

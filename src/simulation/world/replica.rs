@@ -1,6 +1,7 @@
 //! One replica: pipeline, history and sessions as they are, without a broker and without a network.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::amqp::{DeadLetters, Input, Signs, Source};
 use crate::config::{self, Blocks, Config};
-use crate::history::History;
+use crate::history::{EncodingCounts, Encodings, History};
 use crate::metrics::Metrics;
 use crate::operator_status::OperatorStatus;
 use crate::pipeline::{Pipeline, PipelineContext};
@@ -24,6 +25,7 @@ use crate::tickets::Tickets;
 pub struct Settings {
     pub blocks: Blocks,
     pub history_bytes_max: usize,
+    pub encodings_bytes_max: usize,
 }
 
 pub struct Replica {
@@ -33,6 +35,8 @@ pub struct Replica {
     pub inputs: mpsc::Sender<Input>,
     pipeline: JoinHandle<()>,
     encoder: JoinHandle<()>,
+    /// Encodings made so far.
+    encodings: Arc<AtomicU64>,
     shutdown: CancellationToken,
     _source: Source,
 }
@@ -40,10 +44,11 @@ pub struct Replica {
 impl Replica {
     /// Begins to run it.
     pub fn start(settings: &Settings, random: Rng) -> Self {
-        let Settings { blocks, history_bytes_max } = settings.clone();
+        let Settings { blocks, history_bytes_max, encodings_bytes_max } = settings.clone();
         let mut amqp = Config::default().amqp;
         amqp.dead_letter.exchange = None;
-        let history = Arc::new(History::new(history_bytes_max));
+        let encodings = Encodings::new(encodings_bytes_max, EncodingCounts::default());
+        let history = Arc::new(History::with(history_bytes_max, encodings));
         let metrics = Arc::new(Metrics::new());
         let context = Arc::new(SessionContext {
             limits: config::ServerConfig::default(),
@@ -75,8 +80,9 @@ impl Replica {
         let shutdown = CancellationToken::new();
         let (inputs, taken) = mpsc::channel(1);
         let pipeline = tokio::spawn(pipeline.run(taken, shutdown.clone()));
-        let encoder = tokio::spawn(encode(Arc::clone(&history), random));
-        Self { history, context, inputs, pipeline, encoder, shutdown, _source: source }
+        let encodings = Arc::default();
+        let encoder = tokio::spawn(encode(Arc::clone(&history), random, Arc::clone(&encodings)));
+        Self { history, context, inputs, pipeline, encoder, encodings, shutdown, _source: source }
     }
 
     pub fn check_runs(&self) {
@@ -89,6 +95,11 @@ impl Replica {
         self.inputs.capacity() == self.inputs.max_capacity()
     }
 
+    /// How many encodings it has made.
+    pub fn encodings_made(&self) -> u64 {
+        self.encodings.load(Ordering::Relaxed)
+    }
+
     pub async fn end(&mut self) {
         self.encoder.abort();
         self.shutdown.cancel();
@@ -98,13 +109,14 @@ impl Replica {
 
 /// What [`crate::encoder`] does, here and now: another thread would come at another time with every
 /// run.
-async fn encode(history: Arc<History>, mut random: Rng) {
+async fn encode(history: Arc<History>, mut random: Rng, encodings: Arc<AtomicU64>) {
     loop {
-        let jobs = history.next_encode_jobs().await;
+        let mut job = history.encodings().next_job().await;
         for _ in 0..random.u8(0..3) {
             yield_now().await;
         }
-        jobs.iter().for_each(crate::history::EncodeJob::make);
-        history.count_encoded(jobs);
+        job.make();
+        job.finish();
+        encodings.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -104,9 +104,9 @@ async fn a_client_that_waits_for_its_turn_in_the_middle_of_a_message_owes_no_pon
 
 /// A socket that takes so many bytes and no more: nobody reads at its other end. As it fills up, the
 /// turn with the broker ends.
-struct Unread {
-    left: usize,
-    turn: Option<CalledTicket>,
+pub(super) struct Unread {
+    pub left: usize,
+    pub turn: Option<CalledTicket>,
 }
 
 impl Unread {
