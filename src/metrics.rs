@@ -269,6 +269,10 @@ metrics! {
         "Stream requests refused",
         "reason",
     );
+    connections_put_out: IntCounter = counter(
+        "connections_put_out_total",
+        "Connections without a session that gave their place to a newcomer",
+    );
     auth_reloads: CounterPer<AuthReload> = per(
         "auth_reloads_total",
         "Changed files of tokens and keys, by what became of them",
