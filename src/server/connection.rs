@@ -55,6 +55,8 @@ pub async fn serve<T: Transport + 'static>(stream: T, peer: Peer, context: Arc<S
         answered(outcome, &opened, &course, is_last(&peer, &context))
     });
     let mut connection = http1::Builder::new()
+        // Behind a client's last request its answer is still wanted.
+        .half_close(true)
         // What a connection may be at, and for how long, its course knows.
         .header_read_timeout(None)
         .max_buf_size(head_bytes_max)

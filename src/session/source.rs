@@ -314,6 +314,14 @@ impl BlockSource {
         self.fills.take(self.origin.history(&self.shared))
     }
 
+    /// Gives its turn with the broker, or its place among those who wait for one, to others until
+    /// [`BlockSource::resume`].
+    pub fn suspend(&mut self) {
+        if matches!(self.origin, BlockOrigin::Reading(_)) {
+            self.change_origin(BlockOrigin::Suspended);
+        }
+    }
+
     /// The client takes bytes again: asks for another turn with the broker.
     pub fn resume(&mut self) {
         if matches!(self.origin, BlockOrigin::Suspended) {

@@ -1,3 +1,4 @@
+mod half_closed;
 mod resumes;
 mod waits;
 mod writes;
