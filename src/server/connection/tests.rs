@@ -1,6 +1,7 @@
 //! Connections over an in-memory pipe, under paused time, on the only place that there is.
 
 use std::net::SocketAddr;
+use std::task::Context;
 
 use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
@@ -14,7 +15,9 @@ use crate::config::{Admin, ServerConfig};
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::operator_status::OperatorStatus;
+use crate::protocol::Stream;
 use crate::readiness::Readiness;
+use crate::session::SessionStatus;
 use crate::shutdown::Drain;
 use crate::tickets::Tickets;
 
@@ -231,4 +234,40 @@ async fn a_request_that_came_before_the_newcomer_was_heard_is_answered() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(CLOSE), "{answer}");
     assert!(newcomer.is_some(), "it is let in behind the answer");
     assert_eq!(bench.put_out(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_of_the_sessions_that_stop_keep_a_bounded_part_of_the_list() {
+    const READERS: usize = 60;
+    const SESSIONS: usize = 4_000;
+    let context = context();
+    let seen = || {
+        let address = [192, 0, 2, 1].into();
+        Arc::new(SessionStatus::new(address, Stream::Blocks, "asset_id=x"))
+    };
+    let _listed: Vec<_> = (0..SESSIONS).map(|_| context.sessions.list(&seen())).collect();
+    let places = Arc::new(Places::new(READERS + 1));
+    let mut asked = Vec::new();
+    for _ in 0..READERS {
+        let place = places.take(WITHIN).await.expect("a free one");
+        let peer = Peer { is_admin: true, ..peer(place) };
+        let (mut client, stream) = duplex(PIPE_BYTES);
+        client.write_all(b"GET /sessions HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("taken");
+        asked.push((client, Box::pin(serve(stream, peer, Arc::clone(&context)))));
+    }
+    let mut whole = String::new();
+    let kept = allocation_counter::measure(|| {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for (_, serving) in &mut asked {
+            // Until it waits for its reader.
+            assert!(serving.as_mut().poll(&mut cx).is_pending());
+        }
+    });
+    let (mut client, serving) = asked.pop().expect("one of them");
+    tokio::spawn(serving);
+    while !whole.ends_with("]\n\r\n0\r\n\r\n") {
+        whole.push(client.read_u8().await.expect("all of it").into());
+    }
+    let each = kept.bytes_max as usize / READERS;
+    assert!(each < whole.len() / 4, "{each} bytes are kept of {}", whole.len());
 }
