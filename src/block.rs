@@ -48,7 +48,7 @@ use text::text_of;
 const BODY_BYTES_MAX: usize = (1 << 29) - 1;
 /// The most that a block's frames may take whatever the rules say: offsets have 32 bits, also in what is
 /// made of the frames, and an event stream of them can be nearly twice as long.
-const ENCODED_BYTES_MAX: u64 = (1 << 31) - 1;
+const FRAMES_BYTES_MAX: u64 = (1 << 31) - 1;
 
 /// What a body must keep to.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,9 +56,10 @@ pub struct DecodeRules {
     pub dialect: Dialect,
     /// `blocks.max_bytes`; never more than 512 MiB less one byte.
     pub body_bytes_max: usize,
-    /// Bound of a block's frames on both streams. A body of this many bytes can make far more of
-    /// them: escapes take six bytes for one, and an id is repeated for every asset without one.
-    /// Never more than 2 GiB less one byte.
+    /// Bound of what an encoded block keeps: its frames on both streams, where they end, and what filters
+    /// look at. It can be far more than its body: escapes take six bytes for one, an id is repeated for
+    /// every asset without one, and short ids have long frames. Of frames alone never more than 2 GiB less
+    /// one byte.
     pub encoded_bytes_max: u64,
 }
 
@@ -102,19 +103,14 @@ pub fn decode(body: &[u8], rules: &DecodeRules) -> Result<Decoded, DecodeError> 
     let (text, at) = text_of(body)?;
     let read = bare::read(text, at, |text, _| read_block(text, rules.dialect))?;
     let Some(block) = read else { return Ok(Decoded::MarkedInvalid) };
-    let encoded_bytes_max = rules.encoded_bytes_max.min(ENCODED_BYTES_MAX);
-    let encoded_bytes = EncodedLen::of(&block, rules.dialect).total();
-    if encoded_bytes > encoded_bytes_max {
-        let what = format!(
-            "the block's frames would have {encoded_bytes} bytes, more than {encoded_bytes_max}"
-        );
-        return Err(DecodeError::new(DecodeErrorKind::TooLarge, what));
-    }
+    check_encoded_len(&block, rules)?;
     Ok(Decoded::Block(block))
 }
 
 impl DecodeRules {
-    /// The configured ones. `encoded_bytes_max`: what a history could hold.
+    /// The configured ones. `encoded_bytes_max`: see [`HistoryConfig::block_bytes_max`].
+    ///
+    /// [`HistoryConfig::block_bytes_max`]: crate::config::HistoryConfig::block_bytes_max
     pub fn of(blocks: &Blocks, encoded_bytes_max: u64) -> Self {
         let body_bytes_max = usize::try_from(blocks.max_bytes.as_u64()).unwrap_or(usize::MAX);
         Self { dialect: blocks.dialect, body_bytes_max, encoded_bytes_max }
@@ -140,6 +136,18 @@ fn check_len(body: &[u8], bytes_max: usize) -> Result<(), DecodeError> {
     }
     let what = format!("the body has {} bytes, more than {bytes_max}", body.len());
     Err(DecodeError::new(DecodeErrorKind::TooLarge, what))
+}
+
+fn check_encoded_len(block: &Block, rules: &DecodeRules) -> Result<(), DecodeError> {
+    let len = EncodedLen::of(block, rules.dialect);
+    if len.frames() > FRAMES_BYTES_MAX || len.kept() > rules.encoded_bytes_max {
+        let (kept, kept_max) = (len.kept(), rules.encoded_bytes_max);
+        let what = format!(
+            "the block would keep {kept} bytes in memory, more than {kept_max}, half of history.max_bytes"
+        );
+        return Err(DecodeError::new(DecodeErrorKind::TooLarge, what));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ impl Bridge {
             let (reader, dialer) = Reader::beside(Arc::clone(&amqp), &link).ok()?;
             let parts = backfill::BackfillParts {
                 blocks: config.blocks.clone(),
-                encoded_bytes_max: config.history.max_bytes.as_u64(),
+                encoded_bytes_max: config.history.block_bytes_max(),
                 turns_max: config.history.deep_reads,
                 tickets,
                 queue,
@@ -164,7 +164,7 @@ impl Bridge {
             blocks: config.blocks,
             queue_mode: amqp.queue.mode,
             queue_name: amqp.queue.resolved_name(),
-            encoded_bytes_max: config.history.max_bytes.as_u64(),
+            encoded_bytes_max: config.history.block_bytes_max(),
             link,
             dead_letters,
             history: Arc::clone(&history),

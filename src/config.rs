@@ -298,6 +298,14 @@ pub enum LogFormat {
     Json,
 }
 
+impl HistoryConfig {
+    /// What one block may keep: half, so that the newest is never all there is. Every replica of a chain
+    /// must come to the same, or one streams a block that another takes for bad input.
+    pub fn block_bytes_max(&self) -> u64 {
+        self.max_bytes.as_u64() / 2
+    }
+}
+
 impl Queue {
     /// The queue's name on the broker: `{hostname}` is replaced by this machine's name.
     pub fn resolved_name(&self) -> String {

@@ -17,6 +17,7 @@ mod listener;
 mod origin;
 mod path;
 mod peer;
+mod places;
 mod proxy;
 mod rate;
 mod route;

@@ -1,5 +1,5 @@
-//! How many bytes a block's frames take, so that a block that would be blown up is refused before
-//! anything is written, and the rest is written into exactly as much memory. Writes nothing.
+//! How many bytes a block takes when it is encoded, so that a block that would be blown up is refused
+//! before anything is written, and the rest is written into exactly as much memory. Writes nothing.
 
 use crate::config::Dialect;
 
@@ -14,13 +14,18 @@ const SEPARATOR: u64 = ", ".len() as u64;
 const BRACKETS: u64 = "[]".len() as u64;
 const QUOTES: u64 = "\"\"".len() as u64;
 
-/// The frames of one block, in bytes.
+/// Where a frame ends, as an encoded block keeps it.
+const END: u64 = size_of::<u32>() as u64;
+
+/// One encoded block, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncodedLen {
     /// All frames of events.
     pub events: u64,
     /// The summary's payload.
     pub summary_payload: u64,
+    /// What is kept beside the frames.
+    beside: u64,
 }
 
 impl EncodedLen {
@@ -32,11 +37,19 @@ impl EncodedLen {
         }
         let list = BRACKETS + ids.saturating_sub(SEPARATOR);
         let hash = block.hash.as_deref().map_or(NULL, quoted_len);
-        Self { events, summary_payload: SUMMARY + digits(block.height) + hash + list }
+        let summary_payload = SUMMARY + digits(block.height) + hash + list;
+        let beside = block.fields.len() as u64 * END + block.fields.bytes() as u64;
+        Self { events, summary_payload, beside }
     }
 
-    pub fn total(self) -> u64 {
+    /// The frames on both streams.
+    pub fn frames(self) -> u64 {
         self.events + frame_len(self.summary_payload)
+    }
+
+    /// Everything that grows with the block: its frames, where they end, and what filters look at.
+    pub fn kept(self) -> u64 {
+        self.frames() + self.beside
     }
 }
 

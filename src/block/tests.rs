@@ -307,7 +307,7 @@ fn large_bodies_and_blown_up_blocks_are_refused() {
     let tight = DecodeRules { body_bytes_max: 1, ..RULES };
     assert_eq!(decode(b"\xff\xff", &tight).unwrap_err().kind, DecodeErrorKind::TooLarge);
 
-    let encoded_bytes_max = EncodedLen::of(&block(&body, &RULES), RULES.dialect).total();
+    let encoded_bytes_max = EncodedLen::of(&block(&body, &RULES), RULES.dialect).kept();
     assert!(kind(&body, &DecodeRules { encoded_bytes_max, ..RULES }).is_ok());
     let less = DecodeRules { encoded_bytes_max: encoded_bytes_max - 1, ..RULES };
     assert_eq!(kind(&body, &less), Err(DecodeErrorKind::TooLarge));
@@ -319,6 +319,32 @@ fn large_bodies_and_blown_up_blocks_are_refused() {
     assert_eq!(kind(&bomb, &planetmint), Err(DecodeErrorKind::TooLarge));
     let kept = block(&bomb, &RULES).bytes();
     assert!(kept < bomb.len(), "{kept} bytes are kept of {}", bomb.len());
+}
+
+#[test]
+fn a_block_is_judged_by_all_that_it_keeps_and_not_by_its_frames_alone() {
+    // Of the shortest ids there are, at a height that a chain reaches in years.
+    let (one, count) = (r#"{"id":"a"}"#, 10_000);
+    let transactions = vec![one; count].join(",");
+    let body = format!(r#"{{"height": 12345678, "transactions": [{transactions}]}}"#);
+    let of_one_byte = 8;
+    let short = EncodedLen::of(&block(&body, &RULES), RULES.dialect);
+    assert!(short.kept() <= of_one_byte * body.len() as u64, "{short:?} of {}", body.len());
+    assert!(short.kept() > (of_one_byte - 1) * body.len() as u64, "{short:?} of {}", body.len());
+
+    // Many owners make long fields, and no frames at all.
+    let owners = vec![r#"{"public_keys": ["a", "b"]}"#; count].join(",");
+    let owned = of_one(&format!(r#""id": "a", "outputs": [{owners}]"#));
+    assert!(EncodedLen::of(&block(&owned, &RULES), RULES.dialect).frames() < 200);
+    for body in [body, owned] {
+        let len = EncodedLen::of(&block(&body, &RULES), RULES.dialect);
+        let rules = |encoded_bytes_max| DecodeRules { encoded_bytes_max, ..RULES };
+        let refused = decode(body.as_bytes(), &rules(len.kept() - 1)).expect_err("too much");
+        assert_eq!(refused.kind, DecodeErrorKind::TooLarge);
+        assert!(refused.to_string().contains("half of history.max_bytes"), "{refused}");
+        assert!(decode(body.as_bytes(), &rules(len.kept())).is_ok());
+        assert!(len.frames() < len.kept(), "{len:?}");
+    }
 }
 
 #[test]

@@ -36,12 +36,7 @@ pub fn run(config: &Config, message: Option<PathBuf>) -> Outcome {
             config.to_toml()
         }
         Some(path) => {
-            let rules = DecodeRules {
-                dialect: config.blocks.dialect,
-                body_bytes_max: usize::try_from(config.blocks.max_bytes.as_u64())
-                    .expect("bug: blocks.max_bytes is checked to be at most 1 GiB"),
-                encoded_bytes_max: config.history.max_bytes.as_u64(),
-            };
+            let rules = DecodeRules::of(&config.blocks, config.history.block_bytes_max());
             let body = read(&path, config.blocks.max_bytes.as_u64())?;
             judge(&body, &rules).with_context(|| format!("{} is bad input", path.display()))?
         }

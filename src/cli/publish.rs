@@ -94,7 +94,7 @@ pub async fn run(config: Config, options: PublishOptions) -> Outcome {
 fn asking(url: NodeUrl, options: &NodeOptions, config: &Config) -> Result<Asking, Failure> {
     let trust = options.ca.as_deref().map(Trust::read).transpose();
     let trust = trust.map_err(|error| Failure::Usage(anyhow!("--ca: {error}")))?;
-    let rules = DecodeRules::of(&config.blocks, config.history.max_bytes.as_u64());
+    let rules = DecodeRules::of(&config.blocks, config.history.block_bytes_max());
     Ok(Asking { url, trust, answer_within: options.timeout, rules })
 }
 

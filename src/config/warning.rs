@@ -1,6 +1,12 @@
 //! What of a configuration is probably not meant, although it can be used. Told by `check` and at start.
 
+use bytesize::ByteSize;
+
 use super::{Config, UriDoubt};
+
+/// Bytes that a block of the shortest ids keeps for each byte of its body: 88 for the 11 of `{"id":"a"},`. A
+/// body can be made to keep more (escapes, lists of assets without ids), but not by a chain's own ids.
+const KEPT_FOR_BODY: u64 = 8;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
@@ -9,6 +15,13 @@ pub enum Warning {
     Uri { number: usize, doubt: UriDoubt },
     #[error("`{key}` has no effect: no URI of amqp.uris begins with amqps://")]
     NoTls { key: &'static str },
+    #[error(
+        "`blocks.max_bytes`, {body_bytes_max}, allows blocks that keep more than half of `history.max_bytes`: \
+         up to {KEPT_FOR_BODY} bytes for each of their own, if their ids are short. Such a block is bad input \
+         (too_large). Set history.max_bytes to {history_bytes} or more, or blocks.max_bytes to \
+         {body_bytes} or less, on all replicas"
+    )]
+    LargeBlocks { body_bytes_max: ByteSize, history_bytes: ByteSize, body_bytes: ByteSize },
 }
 
 impl Config {
@@ -27,7 +40,18 @@ impl Config {
             ("amqp.tls.server_name", amqp.tls.server_name.is_some()),
         ];
         let unused = unused.into_iter().filter(|(_, is_set)| *is_set && !has_tls);
-        doubts.chain(unused.map(|(key, _)| Warning::NoTls { key })).collect()
+        let unused = unused.map(|(key, _)| Warning::NoTls { key });
+        doubts.chain(unused).chain(self.large_blocks()).collect()
+    }
+
+    fn large_blocks(&self) -> Option<Warning> {
+        let (body_bytes_max, bytes_max) = (self.blocks.max_bytes, self.history.block_bytes_max());
+        let body_bytes = bytes_max / KEPT_FOR_BODY;
+        (body_bytes_max.as_u64() > body_bytes).then(|| Warning::LargeBlocks {
+            body_bytes_max,
+            history_bytes: body_bytes_max * (2 * KEPT_FOR_BODY),
+            body_bytes: ByteSize::b(body_bytes),
+        })
     }
 }
 
@@ -50,5 +74,22 @@ mod tests {
             "{told:?}"
         );
         assert!(!told.concat().contains("hunter"), "{told:?}");
+    }
+
+    #[test]
+    fn blocks_that_may_keep_more_than_their_half_of_the_history_are_told_with_both_ways_out() {
+        let mut config = Config::default();
+        let told = |config: &Config| {
+            config.warnings().iter().map(ToString::to_string).collect::<Vec<_>>().concat()
+        };
+        assert_eq!(told(&config), "", "the defaults are at the limit");
+        config.history.max_bytes = ByteSize::mib(64);
+        let (before, after) = (told(&config), "or blocks.max_bytes to 4.0 MiB or less");
+        assert!(before.contains("history.max_bytes to 256.0 MiB or more"), "{before}");
+        assert!(before.contains(after) && before.contains("on all replicas"), "{before}");
+        config.blocks.max_bytes = ByteSize::mib(4);
+        assert_eq!(told(&config), "");
+        config.blocks.max_bytes = ByteSize::b((4 << 20) + 1);
+        assert_ne!(told(&config), "");
     }
 }

@@ -29,7 +29,7 @@ pub struct EncodedBlock {
 /// 4 GiB for its frames.
 pub fn encode(block: Block, dialect: Dialect) -> EncodedBlock {
     let expected = EncodedLen::of(&block, dialect);
-    let len = usize::try_from(expected.total()).expect("bug: a block above its bound");
+    let len = usize::try_from(expected.frames()).expect("bug: a block above its bound");
     let mut out = Vec::with_capacity(len);
     let mut event_ends = Vec::with_capacity(block.fields.len());
     for index in 0..block.fields.len() {

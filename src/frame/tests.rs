@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::header::FIN_TEXT;
 use super::*;
-use crate::block::{DecodeRules, Decoded, decode};
+use crate::block::{DecodeRules, Decoded, EncodedLen, decode};
 use crate::config::Dialect;
 
 fn encoded(body: &str, dialect: Dialect) -> EncodedBlock {
@@ -13,6 +13,19 @@ fn encoded(body: &str, dialect: Dialect) -> EncodedBlock {
     match decode(body.as_bytes(), &rules) {
         Ok(Decoded::Block(block)) => encode(block, dialect),
         other => panic!("not a block: {other:?}"),
+    }
+}
+
+#[test]
+fn a_block_keeps_what_it_was_judged_by_and_itself() {
+    for dialect in [Dialect::Bigchaindb, Dialect::Planetmint] {
+        let transactions = r#"[{"id": "a", "assets": [{}, {"id": "é"}]}, {"id": "b", "outputs": [{"public_keys": ["k"]}]}]"#;
+        let body = format!(r#"{{"height": 7, "hash": "h", "transactions": {transactions}}}"#);
+        let rules = DecodeRules { dialect, body_bytes_max: 1 << 10, encoded_bytes_max: 1 << 10 };
+        let Ok(Decoded::Block(block)) = decode(body.as_bytes(), &rules) else { panic!("a block") };
+        let judged = EncodedLen::of(&block, dialect).kept();
+        let kept = encode(block, dialect).bytes() - size_of::<EncodedBlock>() - "h".len();
+        assert_eq!(kept as u64, judged, "{dialect:?}");
     }
 }
 

@@ -14,7 +14,7 @@ pub struct PipelineContext {
     pub blocks: Blocks,
     pub queue_mode: QueueMode,
     pub queue_name: String,
-    /// A block whose frames would take more is bad input: no history could hold it.
+    /// A block that would keep more is bad input: beside it a history would hold next to nothing.
     pub encoded_bytes_max: u64,
     pub link: SourceLink,
     pub dead_letters: Arc<DeadLetters>,

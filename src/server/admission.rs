@@ -66,6 +66,15 @@ impl Admission {
     }
 }
 
+impl Admitted {
+    /// Whether its address has half of its places or more: who has no need of one had better go.
+    pub fn is_crowded(&self) -> bool {
+        let inside = self.admission.lock();
+        let here = self.address.and_then(|address| inside.per_address.get(&address));
+        here.is_some_and(|here| *here > self.admission.per_address_max / 2)
+    }
+}
+
 impl Drop for Admitted {
     fn drop(&mut self) {
         let mut inside = self.admission.lock();
@@ -98,10 +107,13 @@ mod tests {
         let admission = Arc::new(Admission::new(3, 2));
         let address = |text: &str| Some(text.parse::<IpAddr>().expect("an address"));
         let first = admission.admit(address("2001:db8::1")).expect("room");
+        assert!(!first.is_crowded(), "one of two");
         let _second = admission.admit(address("2001:db8::ffff:2")).expect("room");
+        assert!(first.is_crowded(), "two of two");
         let third = admission.admit(address("2001:db8::3")).map(|_| ());
         assert_eq!(third, Err(NotAdmitted::TooManyFromAddress), "one /64");
-        let _other = admission.admit(address("192.0.2.1")).expect("room");
+        let other = admission.admit(address("192.0.2.1")).expect("room");
+        assert!(!other.is_crowded(), "other addresses do not count");
         assert_eq!(admission.admit(address("192.0.2.2")).map(|_| ()), Err(NotAdmitted::Full));
         assert_eq!(admission.admit(None).map(|_| ()), Err(NotAdmitted::Full));
         drop(first);

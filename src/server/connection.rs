@@ -1,42 +1,43 @@
 //! HTTP/1.1 on one connection, until it ends or becomes a session.
 
+mod course;
 mod spoken;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::Response;
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::answer::{Answer, refusal_bytes};
+use super::answer::{AnswerBody, refusal_bytes};
 use super::context::ServerContext;
 use super::cors::Readers;
 use super::handshake::{HandshakeOutcome, Opening};
 use super::origin::Origins;
 use super::peer::Peer;
-use super::proxy::header;
-use super::route;
+use super::{proxy, route};
 use crate::metrics::HandshakeRefusal;
+use crate::readiness;
 use crate::session::Transport;
+pub use course::HEAD_PEACE;
+use course::{Course, Given, Over, Phase};
 use spoken::Spoken;
 
 /// The answer to what has begun and does not come to its end.
 pub const TOO_SLOW: &str = "the request did not come in time (server.handshake_timeout)";
 /// Of a request's head; proxies and single sign-on add some dozen.
 const HEAD_LINES_MAX: usize = 256;
-/// How long a connection that is no session may last: one that never reads its answers would stay
-/// for ever. A scraper connects again.
-const PLAIN_CONNECTION_TIME: Duration = Duration::from_secs(60);
 /// What is read behind a refused head, and for how long.
 const REST_BYTES_MAX: usize = 1 << 20;
 const REST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -44,86 +45,117 @@ const URI_TOO_LONG: u16 = 414;
 const HEAD_TOO_LARGE: u16 = 431;
 
 pub async fn serve<T: Transport + 'static>(stream: T, peer: Peer, context: Arc<ServerContext>) {
-    let address = peer.address;
-    let handshake_timeout = context.session.limits.handshake_timeout;
-    let head_bytes_max =
-        usize::try_from(context.session.limits.head_max_bytes.as_u64()).unwrap_or(usize::MAX);
-    let closing = context.closing.clone();
+    let limits = &context.session.limits;
+    let head_bytes_max = usize::try_from(limits.head_max_bytes.as_u64()).unwrap_or(usize::MAX);
+    let course = Arc::new(Course::new(Arc::clone(&peer.place), limits.handshake_timeout));
     let opened = Opened::default();
-    let has_answered = AtomicBool::new(false);
     let service = service_fn(|request| {
+        course.begin_answer();
         let outcome = route::answer(&request, &context, peer.clone());
-        answered(outcome, &opened, &has_answered)
+        answered(outcome, &opened, &course, is_last(&peer, &context))
     });
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(handshake_timeout)
+        // Behind a client's last request its answer is still wanted.
+        .half_close(true)
+        // What a connection may be at, and for how long, its course knows.
+        .header_read_timeout(None)
         .max_buf_size(head_bytes_max)
         // A buffer may take in more than its bound at once.
         .max_header_size(head_bytes_max)
         .max_headers(HEAD_LINES_MAX)
-        .serve_connection(TokioIo::new(Spoken::new(stream)), service);
-    // All answers before were written: a client that asks for a stream has read them.
-    let mut served = poll_fn(|cx| {
-        let ended = Pin::new(&mut connection).poll(cx);
-        match opened.take() {
-            Some(opening) => Poll::Ready(Ended::Opened(Box::new(opening))),
-            None => ended.map(Ended::Http),
-        }
-    });
-    let ended = tokio::select! {
-        ended = &mut served => Some(ended),
-        () = async {
-            tokio::select! {
-                () = closing.cancelled() => {}
-                () = tokio::time::sleep(PLAIN_CONNECTION_TIME) => {}
-            }
-        } => None,
-    };
-    let ended = match ended {
-        Some(ended) => Ok(ended),
-        None => {
-            Pin::new(&mut connection).graceful_shutdown();
-            let rest = async { Ended::Http(Pin::new(&mut connection).await) };
-            timeout(handshake_timeout, rest).await
-        }
-    };
-    match ended {
-        Ok(Ended::Opened(opening)) => {
-            let parts = connection.into_parts();
-            opening.begin(parts.io.into_inner().into_transport(), parts.read_buf, &context);
-        }
-        Ok(Ended::Http(Ok(()))) => {}
-        Ok(Ended::Http(Err(error))) => {
-            debug!(peer = %address, %error, "HTTP connection ended");
-            let parts = connection.into_parts();
-            let failed = Failed {
-                spoken: parts.io.into_inner(),
-                read: parts.read_buf,
-                has_answered: has_answered.load(Ordering::Relaxed),
-            };
-            failed.answer(&error, &peer, &context).await;
-        }
-        Err(_) => debug!(peer = %address, "HTTP connection cut: it did not read its answers"),
+        .serve_connection(TokioIo::new(Spoken::new(stream, Arc::clone(&course))), service);
+    let mut ended = end_of(&mut connection, &course, &opened, &context).await;
+    if let Ended::Over(Over::PutOut(_)) = ended {
+        context.put_out(&peer);
     }
+    if ended.is_calm() {
+        Pin::new(&mut connection).graceful_shutdown();
+        let rest = timeout(limits.handshake_timeout, Pin::new(&mut connection)).await;
+        ended = rest.map_or(Ended::Cut, Ended::Http);
+    }
+    let error = match ended {
+        Ended::Opened(opening) => {
+            let parts = connection.into_parts();
+            let transport = parts.io.into_inner().into_transport();
+            return opening.begin(transport, parts.read_buf, &context);
+        }
+        Ended::Http(Err(error)) => Some(error),
+        Ended::Over(Over::Late(_)) => None,
+        Ended::Http(Ok(())) | Ended::Over(Over::PutOut(_)) => return,
+        Ended::Closing | Ended::Cut => {
+            return debug!(peer = %peer.address, "HTTP connection cut: it did not read its answers");
+        }
+    };
+    let parts = connection.into_parts();
+    let failed = Failed {
+        spoken: parts.io.into_inner(),
+        read: parts.read_buf,
+        has_answered: course.has_answered(),
+    };
+    tokio::select! {
+        () = failed.answer(error.as_ref(), &peer, &context) => {}
+        () = peer.place.asked() => context.put_out(&peer),
+    }
+}
+
+/// Serves HTTP until its end, or until somebody ends it.
+async fn end_of(
+    connection: &mut (impl Future<Output = hyper::Result<()>> + Unpin),
+    course: &Course,
+    opened: &Opened,
+    context: &ServerContext,
+) -> Ended {
+    let mut closing = pin!(context.closing.cancelled());
+    let mut phase = course.phase();
+    let mut over = pin!(course.over());
+    poll_fn(|cx| {
+        let ended = Pin::new(&mut *connection).poll(cx);
+        // All answers before were written: a client that asks for a stream has read them.
+        if let Some(opening) = opened.take() {
+            return Poll::Ready(Ended::Opened(Box::new(opening)));
+        }
+        if let Poll::Ready(ended) = ended {
+            return Poll::Ready(Ended::Http(ended));
+        }
+        if course.phase() != phase {
+            phase = course.phase();
+            over.set(course.over());
+        }
+        match closing.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Ended::Closing),
+            Poll::Pending => over.as_mut().poll(cx).map(Ended::Over),
+        }
+    })
+    .await
 }
 
 /// What HTTP is given to send. It is given nothing when a session opens: the connection is taken from it.
 async fn answered(
     outcome: HandshakeOutcome,
     opened: &Opened,
-    has_answered: &AtomicBool,
-) -> Result<Answer, Infallible> {
+    course: &Arc<Course>,
+    is_last: bool,
+) -> Result<Response<Given<AnswerBody>>, Infallible> {
     match outcome {
-        HandshakeOutcome::Answer(answer) => {
-            has_answered.store(true, Ordering::Relaxed);
-            Ok(answer)
+        HandshakeOutcome::Answer(mut answer) => {
+            if is_last {
+                answer.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer.map(|body| course.give(body)))
         }
         HandshakeOutcome::Open(opening) => {
             opened.put(opening);
             std::future::pending().await
         }
     }
+}
+
+/// Whether a connection ends behind the answer that is given now, which says so: others need its place, or
+/// the replica goes.
+fn is_last(peer: &Peer, context: &ServerContext) -> bool {
+    peer.place.is_wanted()
+        || peer.slot.is_crowded()
+        || context.readiness.state() == readiness::State::Draining
 }
 
 /// Answers in the place of HTTP, and reads what still comes so that the answer arrives.
@@ -168,10 +200,28 @@ impl Opened {
     }
 }
 
-/// How HTTP on a connection came to its end.
+/// How a connection's time as one of HTTP came to its end.
 enum Ended {
     Opened(Box<Opening>),
     Http(hyper::Result<()>),
+    Over(Over),
+    /// Of all connections.
+    Closing,
+    /// Its last answer was not read in time.
+    Cut,
+}
+
+impl Ended {
+    /// Whether what is under way on the connection still comes to its end.
+    fn is_calm(&self) -> bool {
+        match self {
+            Self::Closing => true,
+            Self::Over(Over::Late(phase)) => *phase != Phase::Head,
+            // In the middle of what takes long, nobody waits for the rest of it.
+            Self::Over(Over::PutOut(phase)) => matches!(phase, Phase::Unasked | Phase::Idle),
+            Self::Opened(_) | Self::Http(_) | Self::Cut => false,
+        }
+    }
 }
 
 /// A connection on which HTTP ended with an error.
@@ -184,31 +234,35 @@ struct Failed<T> {
 }
 
 impl<T: Transport> Failed<T> {
-    async fn answer(self, error: &hyper::Error, peer: &Peer, context: &ServerContext) {
+    /// Says what was wrong, if there was a request. Without an error it is not whole in time.
+    async fn answer(self, error: Option<&hyper::Error>, peer: &Peer, context: &ServerContext) {
         let refused = &context.session.metrics.handshakes_refused;
-        if error.is_parse() {
-            // HTTP has an answer of its own, a bare status; it has none for another protocol.
-            let is_too_long = error.is_parse_too_large();
-            refused.add(if is_too_long {
-                HandshakeRefusal::TooLong
-            } else {
-                HandshakeRefusal::BadRequest
-            });
-            self.answer_unreadable(error, peer, context).await;
-        // A connection on which nothing was asked, or nothing more, was refused nothing.
-        } else if error.is_timeout() && !self.read.is_empty() {
-            refused.add(HandshakeRefusal::TooSlow);
-            // The rest of an answer before may still be due: this would be taken for it.
-            if !self.has_answered {
-                self.refuse(("408 Request Timeout", TOO_SLOW), peer, context).await;
+        match error {
+            None => {
+                refused.add(HandshakeRefusal::TooSlow);
+                // The rest of an answer before may still be due: this would be taken for it.
+                if !self.has_answered {
+                    self.refuse(("408 Request Timeout", TOO_SLOW), peer, context).await;
+                }
             }
+            Some(error) if error.is_parse() => {
+                // HTTP has an answer of its own, a bare status; it has none for another protocol.
+                refused.add(match error.is_parse_too_large() {
+                    true => HandshakeRefusal::TooLong,
+                    false => HandshakeRefusal::BadRequest,
+                });
+                self.answer_unreadable(error, peer, context).await;
+            }
+            Some(_) => {}
         }
     }
 
     async fn answer_unreadable(self, error: &hyper::Error, peer: &Peer, context: &ServerContext) {
-        if header::is_begun(&self.read) {
+        if proxy::header::is_begun(&self.read) {
             context.tell_of_header(peer);
-            return self.refuse(("400 Bad Request", header::NOT_TRUSTED), peer, context).await;
+            return self
+                .refuse(("400 Bad Request", proxy::header::NOT_TRUSTED), peer, context)
+                .await;
         }
         let message;
         let refusal = match self.spoken.kept_back() {
@@ -239,3 +293,6 @@ impl<T: Transport> Failed<T> {
         say(self.spoken.into_transport(), answer).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Once};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::admission::Admission;
 use super::auth::Guard;
@@ -49,6 +49,12 @@ impl ServerContext {
                 "a PROXY header is refused: the peer is not among server.trusted_proxies"
             );
         });
+    }
+
+    /// Takes note of a connection that gives its place to a newcomer.
+    pub fn put_out(&self, peer: &Peer) {
+        self.session.metrics.connections_put_out.inc();
+        debug!(peer = %peer.address, "connection ended: a newcomer needs its place");
     }
 
     /// Runs a connection's task until it ends, or until everything must.

@@ -15,7 +15,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::Request;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -25,6 +24,7 @@ use super::context::ServerContext;
 use super::cors::Readers;
 use super::origin::Origins;
 use super::peer::Peer;
+use super::places::Place;
 use super::rate::TooOften;
 use crate::config;
 use crate::frame::Framing;
@@ -166,10 +166,12 @@ impl Opening {
         session.listen(&early);
         // It shares hyper's whole read buffer, 8 KiB.
         drop(early);
-        let Peer { address, slot, plain_slot, .. } = peer;
+        let Peer { address, slot, place, .. } = peer;
+        // It sees for itself that it does not last.
+        place.stays();
         // One that is only told why it is refused is no session in any other limit.
-        let plain_slot = admitted.is_none().then_some(plain_slot);
-        context.spawn_session(Served { session, address, admitted, _places: (slot, plain_slot) });
+        let place = admitted.is_none().then_some(place);
+        context.spawn_session(Served { session, address, admitted, _places: (slot, place) });
     }
 }
 
@@ -179,7 +181,7 @@ struct Served<T> {
     address: SocketAddr,
     /// None for one that is only told why it is refused.
     admitted: Option<(Admitted, SessionListing)>,
-    _places: (Arc<Admitted>, Option<Arc<OwnedSemaphorePermit>>),
+    _places: (Arc<Admitted>, Option<Arc<Place>>),
 }
 
 /// By hand: what the compiler makes of an `async` block has its state and its pointers elsewhere than

@@ -13,15 +13,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::admission::Admission;
 use super::answer::refusal_bytes;
-use super::connection::{self, serve};
+use super::connection::{self, HEAD_PEACE, serve};
 use super::context::ServerContext;
 use super::peer::Peer;
+use super::places::Places;
 use super::proxy;
 use super::proxy::header::{self, NotTaken};
 use super::tls::{NoTls, Tls};
@@ -33,8 +33,9 @@ pub use bound::{Bound, CannotListen, Listeners};
 pub const PLAIN_CONNECTIONS_MAX: usize = 1_024;
 /// The same from one address, when there is a limit on its sessions.
 const PLAIN_CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
-/// How long the next connection may wait for one of the others to end or to become a session, and those
-/// behind it in the kernel: a crowd that comes at once is let in as fast as it is answered.
+/// How long the next connection may wait for one of the others to end, to become a session or to give up
+/// its place, and those behind it in the kernel: a crowd that comes at once is let in as fast as it is
+/// answered.
 const PLAIN_PLACE_WAIT: Duration = Duration::from_millis(200);
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -48,7 +49,7 @@ pub async fn accept(
     is_admin: bool,
 ) {
     let open = Arc::new(of_addresses(&context.session.limits, is_admin));
-    let plain = Arc::new(Semaphore::new(PLAIN_CONNECTIONS_MAX));
+    let places = Arc::new(Places::new(PLAIN_CONNECTIONS_MAX));
     loop {
         let (stream, address) = accepted(|cx| listeners.poll_accept(cx)).await;
         let address = canonical(address);
@@ -59,11 +60,11 @@ pub async fn accept(
             refused.add(HandshakeRefusal::Address);
             continue;
         };
-        let waiting = timeout(PLAIN_PLACE_WAIT, Arc::clone(&plain).acquire_owned());
-        let Ok(Ok(plain_slot)) = waiting.await else {
+        let Some(place) = places.take(PLAIN_PLACE_WAIT).await else {
             refused.add(HandshakeRefusal::Full);
             continue;
         };
+        place.may_go_from(Instant::now() + HEAD_PEACE);
         let context_inside = Arc::clone(&context);
         // A block is one write: nothing is gained by waiting for more.
         let _ = stream.set_nodelay(true);
@@ -74,7 +75,7 @@ pub async fn accept(
             is_admin,
             is_tls: tls.is_some(),
             slot: Arc::new(slot),
-            plain_slot: Arc::new(plain_slot),
+            place: Arc::new(place),
         };
         // Three kinds of tasks, so that a plain one is no larger for the others.
         match &tls {
@@ -112,6 +113,7 @@ async fn serve_proxied(
     let taken = tokio::select! {
         taken = timeout(limits.handshake_timeout, header::take(&mut stream)) => taken,
         () = context.closing.cancelled() => return,
+        () = peer.place.asked() => return context.put_out(&peer),
     };
     match taken {
         Ok(Ok(None)) => {}
@@ -190,6 +192,7 @@ async fn serve_tls(stream: TcpStream, peer: Peer, context: Arc<ServerContext>, t
     let accepted = tokio::select! {
         accepted = handshake => accepted,
         () = context.closing.cancelled() => return,
+        () = peer.place.asked() => return context.put_out(&peer),
     };
     match accepted {
         // What the handshake took is given back before the connection's long part.
@@ -224,7 +227,6 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::Instant;
 
     #[tokio::test(start_paused = true)]
     async fn an_accept_that_goes_on_failing_is_tried_ever_more_seldom_up_to_a_bound() {

@@ -1,11 +1,10 @@
-//! The peer of a connection: where its requests come from, and the slots that the connection takes.
+//! The peer of a connection: where its requests come from, and the slot and the place that the connection takes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::admission::Admitted;
+use super::places::Place;
 
 /// Where a request came from and arrived.
 #[derive(Clone)]
@@ -21,6 +20,6 @@ pub struct Peer {
     pub is_tls: bool,
     /// Its connection's slot among its address's: kept by whatever outlives the request on it.
     pub slot: Arc<Admitted>,
-    /// Its connection's slot among those that are no sessions: kept until it is one.
-    pub plain_slot: Arc<OwnedSemaphorePermit>,
+    /// Its connection's place among those that are no sessions: kept until it is one.
+    pub place: Arc<Place>,
 }

@@ -88,7 +88,46 @@ mod tests {
 
     use super::*;
     use crate::protocol::Stream;
-    use crate::session::{PAGE_SESSIONS, SessionStatus};
+    use crate::session::{PAGE_SESSIONS, SessionListing, SessionStatus};
+
+    /// A list of so many.
+    fn listed(count: usize) -> (Arc<Sessions>, Vec<SessionListing>) {
+        let sessions = Arc::new(Sessions::default());
+        let address = "192.0.2.1".parse().expect("an address");
+        let seen = || Arc::new(SessionStatus::new(address, Stream::Blocks, "asset_id=x"));
+        let listings = (0..count).map(|_| sessions.list(&seen())).collect();
+        (sessions, listings)
+    }
+
+    /// The most that is kept at a time for readers that stop after their first page, as a connection's
+    /// buffer takes it in.
+    fn kept_for_stopped_readers(readers: usize, sessions: &Arc<Sessions>) -> u64 {
+        let kept = allocation_counter::measure(|| {
+            let mut stopped = Vec::new();
+            for _ in 0..readers {
+                let mut body = SessionsBody::new(Arc::clone(sessions), Some(7));
+                stopped.push((body.next().expect("a page"), body));
+            }
+        });
+        kept.bytes_max
+    }
+
+    #[test]
+    fn readers_that_stop_cost_a_page_each_however_long_the_list_is() {
+        const READERS: usize = 60;
+        let (few, _few) = listed(2 * PAGE_SESSIONS);
+        let (many, _many) = listed(40 * PAGE_SESSIONS);
+        // The lists are twenty times each other, and what is kept of them is the same.
+        let (of_few, of_many) =
+            (kept_for_stopped_readers(READERS, &few), kept_for_stopped_readers(READERS, &many));
+        assert!(
+            of_many < 2 * of_few,
+            "{of_many} bytes are kept of the long list, {of_few} of the short"
+        );
+        let mut all = SessionsBody::new(Arc::clone(&many), Some(7));
+        let whole: usize = std::iter::from_fn(|| all.next()).map(|page| page.len()).sum();
+        assert!((of_many as usize) < READERS * whole / 10, "{of_many} bytes, {whole} in one list");
+    }
 
     #[test]
     fn the_list_is_written_page_by_page() {

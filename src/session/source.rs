@@ -1,29 +1,22 @@
-//! The source of one session's blocks, and the client's cursor on it: the history that all share or, for a
-//! start older than that, a reading from the broker until it has caught up with the history. The one becomes
-//! the other between two blocks, so that nothing is missing or sent twice.
+//! The source of one session's blocks, and the client's cursor on it: the history that all share or, for what
+//! has left that, a reading from the broker until it has caught up with the history. The reading begins wherever
+//! the client is, and the history takes over between two blocks, so that nothing is missing or sent twice.
 //!
 //! Writes nothing and holds no block: entries are handed out for the length of one write.
 
+mod beginning;
+
 use std::sync::Arc;
 use std::task::Context;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::cursor::SessionCursor;
 use super::fills::Fills;
 use super::form_requests::FormRequests;
-use super::start::{self, Found, Seek};
-use crate::history::{
-    CachedBlock, Entries, Entry, Gone, History, Lag, Placed, RequiredEncodings, Watch,
-};
+use crate::history::{CachedBlock, Entries, Gone, History, Lag, Placed, RequiredEncodings, Watch};
 use crate::protocol::Start;
 use crate::tickets::{Claim, Ticket, TicketState, Tickets};
-
-/// How long a start further up than what comes next may wait for the chain to get there.
-const AHEAD_WAIT: Duration = Duration::from_secs(10);
-/// How soon it is asked again where the RabbitMQ stream begins, in a replica's first moments.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// One session's source of blocks.
 pub struct BlockSource {
@@ -162,13 +155,6 @@ impl BlockSource {
         self.cursor.move_to(next_height);
     }
 
-    /// Says where the client wants to begin; [`BlockSource::begin`] finds it.
-    pub fn look_for(&mut self, start: Start, fallback: Option<Start>) {
-        let looking =
-            Looking { start, fallback, seek: None, ahead_since: None, look_again_at: None };
-        self.looking = Some(Box::new(looking));
-    }
-
     /// From now on `cx`'s task is woken when there may be more; first that, then look. Returns whether
     /// it was another task before, or none.
     pub fn wake_when_moved(&mut self, cx: &mut Context<'_>) -> bool {
@@ -214,87 +200,6 @@ impl BlockSource {
                 Err(gone) => self.can_go_on_after(gone),
             },
             BlockOrigin::Reading(_) | BlockOrigin::Suspended => self.history().is_of(cursor),
-        }
-    }
-
-    /// When waiting for the chain to get to the start is over, or when to look for it again.
-    pub fn deadline(&self) -> Option<Instant> {
-        let looking = self.looking.as_ref()?;
-        looking.look_again_at.or(looking.ahead_since.map(|since| since + AHEAD_WAIT))
-    }
-
-    /// Looks for the start. Returns how it was made once it is.
-    ///
-    /// # Errors
-    /// It is not to be had.
-    pub fn begin(&mut self, now: Instant) -> Result<Option<Begun>, End> {
-        let Some(looking) = &self.looking else { return Ok(None) };
-        if let BlockOrigin::Reading(deep) = &self.origin {
-            // Whether the broker has it shows only with its first block.
-            return match deep.ticket.state() {
-                TicketState::NotAvailable { first_height }
-                    if looking.start.is_as_far_as_there_is() =>
-                {
-                    Ok(self.look_again_above(first_height, now))
-                }
-                TicketState::NotAvailable { first_height } => self.fall_back(first_height, now),
-                TicketState::Reading => self.begin_behind(true),
-                TicketState::GivenUp => {
-                    self.ask(self.cursor.next_height());
-                    Ok(None)
-                }
-                TicketState::Waiting => Ok(None),
-            };
-        }
-        match start::find(&looking.start, self.history(), &self.tickets) {
-            Found::Here(cursor, seek) => {
-                let fills = self.history().fills();
-                self.fills.begin_behind(fills);
-                let events = self.events_of(seek);
-                self.cursor.begin_at(cursor, events);
-                self.begin_behind(false)
-            }
-            Found::Deep { height, seek } => {
-                self.wait_anew();
-                let fills = self.history().fills();
-                self.fills.begin_behind(fills);
-                let events = self.events_of(seek);
-                self.cursor.begin_at(self.history().live_cursor().at(height), events);
-                if !self.ask(height) {
-                    return self.fall_back(self.history().first_height(), now);
-                }
-                // What is known of the stream's beginning may be half a minute old, and what was there
-                // trimmed since: its first block is told when it has come.
-                let may_yet_change = self.looking.as_ref().is_some_and(|looking| {
-                    looking.seek.is_some() || looking.start.is_as_far_as_there_is()
-                });
-                match self.tickets.first_height().is_some() && !may_yet_change {
-                    true => Ok(Some(self.begun(true))),
-                    false => Ok(None),
-                }
-            }
-            Found::Unknown => {
-                if let Some(looking) = &mut self.looking {
-                    looking.look_again_at = Some(now + LOOK_AGAIN);
-                }
-                Ok(None)
-            }
-            Found::Ahead { tip: None } => {
-                // Another chain is to come: what was waited for so far was the other's.
-                self.wait_anew();
-                Ok(None)
-            }
-            Found::Ahead { tip: Some(tip) } => {
-                let looking = self.looking.as_mut().expect("bug: it was there a moment ago");
-                looking.look_again_at = None;
-                let since = *looking.ahead_since.get_or_insert(now);
-                match now < since + AHEAD_WAIT {
-                    true => Ok(None),
-                    false if looking.fallback.is_some() => self.fall_back(None, now),
-                    false => Err(End::Ahead { tip }),
-                }
-            }
-            Found::Gone { first_height } => self.fall_back(first_height, now),
         }
     }
 
@@ -361,6 +266,14 @@ impl BlockSource {
     pub fn take_fills(&mut self) -> Result<Vec<u64>, Gone> {
         let (fills, history) = self.origin_fills();
         fills.take(history)
+    }
+
+    /// Gives its turn with the broker, or its place among those who wait for one, to others until
+    /// [`BlockSource::resume`].
+    pub fn suspend(&mut self) {
+        if matches!(self.origin, BlockOrigin::Reading(_)) {
+            self.change_origin(BlockOrigin::Suspended);
+        }
     }
 
     /// The client takes bytes again: asks for another turn with the broker, or for the forms that it lacks.
@@ -447,31 +360,6 @@ impl BlockSource {
         self.origin.history(&self.shared)
     }
 
-    /// Begins behind the transaction that was named, if one was: that shows when its block is there.
-    fn begin_behind(&mut self, is_deep: bool) -> Result<Option<Begun>, End> {
-        let seek = self.looking.as_ref().and_then(|looking| looking.seek.as_ref());
-        let Some(id) = seek else { return Ok(Some(self.begun(is_deep))) };
-        let (history, next) = (self.origin_history(), self.cursor.next());
-        let mut entries = Entries::new();
-        let here = history.live_cursor().at(next.next_height);
-        if history.entries_from(here, 0, &mut entries).is_err() {
-            return Ok(None);
-        }
-        let is_within_gap = match entries.first() {
-            None => return Ok(None),
-            Some(Entry::Block(cached)) if cached.block.height == next.next_height => {
-                let fields = &cached.block.fields;
-                let event = (0..fields.len()).find(|event| fields.transaction_id(*event) == &**id);
-                let event = event.ok_or(End::NotInBlock { height: next.next_height })?;
-                self.cursor.begin_at(next, event as u32 + 1);
-                false
-            }
-            // Its block never came to this replica: what follows comes next.
-            Some(_) => true,
-        };
-        Ok(Some(Begun { is_within_gap, ..self.begun(is_deep) }))
-    }
-
     fn ask(&mut self, height: u64) -> bool {
         self.note_claim();
         let Some(ticket) = self.tickets.issue(height, self.claim) else { return false };
@@ -492,56 +380,5 @@ impl BlockSource {
         self.note_claim();
         self.origin = origin;
         self.has_changed_origin = true;
-    }
-
-    /// What was waited for is no longer ahead.
-    fn wait_anew(&mut self) {
-        if let Some(looking) = &mut self.looking {
-            (looking.ahead_since, looking.look_again_at) = (None, None);
-        }
-    }
-
-    fn begun(&mut self, is_deep: bool) -> Begun {
-        self.looking = None;
-        Begun { is_deep, is_within_gap: false, skipped: None }
-    }
-
-    fn events_of(&mut self, seek: Seek) -> u32 {
-        match seek {
-            Seek::Events(events) => events,
-            Seek::Transaction(id) => {
-                if let Some(looking) = &mut self.looking {
-                    looking.seek = Some(id);
-                }
-                0
-            }
-        }
-    }
-
-    /// The stream begins higher up than was known: that is the place that was asked for.
-    fn look_again_above(&mut self, first_height: Option<u64>, now: Instant) -> Option<Begun> {
-        if first_height.is_some() {
-            self.tickets.set_first_height(first_height);
-        }
-        self.change_origin(BlockOrigin::History);
-        if let Some(looking) = &mut self.looking {
-            looking.look_again_at = Some(now + LOOK_AGAIN);
-        }
-        None
-    }
-
-    /// Begins where the request says instead, if it does.
-    fn fall_back(&mut self, first_height: Option<u64>, now: Instant) -> Result<Option<Begun>, End> {
-        let looking = self.looking.as_mut().filter(|looking| looking.fallback.is_some());
-        let Some(looking) = looking else { return Err(End::NotAvailable { first_height }) };
-        let wanted = looking.start.first_wanted();
-        if let Some(fallback) = looking.fallback.take() {
-            (looking.start, looking.seek, looking.ahead_since) = (fallback, None, None);
-        }
-        self.change_origin(BlockOrigin::History);
-        let begun = self.begin(now)?;
-        let next = self.cursor.next_height();
-        let skipped = wanted.filter(|wanted| *wanted < next).map(|wanted| (wanted, next - 1));
-        Ok(begun.map(|begun| Begun { skipped, ..begun }))
     }
 }

@@ -20,6 +20,11 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
     /// Ready when it may take bytes.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Whether the client has answered with a reset; asked where no read would say so.
+    fn is_reset(&self) -> bool {
+        false
+    }
+
     /// Ends when what was sent stays unacknowledged for so long, where that is known.
     fn give_up_after(&self, _silence: Duration) {}
 }
@@ -38,6 +43,11 @@ impl Transport for TcpStream {
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         // An error shows when something is written.
         self.poll_write_ready(cx).map(|_| ())
+    }
+
+    fn is_reset(&self) -> bool {
+        // The kernel tells it once; then a write fails.
+        !matches!(self.take_error(), Ok(None))
     }
 
     fn give_up_after(&self, silence: Duration) {

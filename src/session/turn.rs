@@ -6,6 +6,7 @@
 
 mod announcing;
 mod clock;
+mod half_closed;
 mod writing;
 
 use std::hint::black_box;
@@ -110,6 +111,8 @@ pub struct Session<T> {
     /// Whether the transport wakes this task when it may be read.
     is_read_set: bool,
     is_write_shut: bool,
+    /// Set when the client says nothing more, though it may still read.
+    is_read_shut: bool,
     liveness: Liveness,
     transport: T,
     timer: Pin<Box<Sleep>>,
@@ -119,6 +122,8 @@ pub struct Session<T> {
     head: Option<Box<StreamHead>>,
     /// Whether the client named a place to begin at.
     is_resumed: bool,
+    /// Until when it is not known whether a client that says nothing more is still there.
+    doubted_until: Option<Instant>,
     /// When the drain closes it.
     drained_at: Option<Instant>,
     /// Set with the close frame; its end is the session's.
@@ -187,12 +192,14 @@ impl<T: Transport> Session<T> {
             is_timer_set: false,
             is_read_set: false,
             is_write_shut: false,
+            is_read_shut: false,
             liveness: Liveness::new(now),
             transport,
             timer: Box::pin(tokio::time::sleep_until(now)),
             inbound,
             head,
             is_resumed,
+            doubted_until: None,
             drained_at: None,
             closing: None,
         };
@@ -293,6 +300,7 @@ impl<T: Transport> Session<T> {
         }
         match self.poll_write(cx) {
             Poll::Ready(Err(disconnect)) => Turn::Ended(disconnect),
+            _ if self.is_read_shut && self.is_write_shut => Turn::Ended(self.ended_by_client()),
             Poll::Ready(Ok(())) => Turn::More,
             Poll::Pending if read.is_ready() => Turn::More,
             Poll::Pending => Turn::Waits,
@@ -313,9 +321,7 @@ impl<T: Transport> Session<T> {
             // Without budget it only has this task polled again.
             self.is_read_set = read.is_pending() && coop::has_budget_remaining();
             match ready!(read) {
-                Ok(()) if buffer.filled().is_empty() => {
-                    return Poll::Ready(Read::Ended(self.ended_by_client()));
-                }
+                Ok(()) if buffer.filled().is_empty() => return self.read_end().map(Read::Ended),
                 Ok(()) => self.listen(buffer.filled()),
                 Err(_) => return Poll::Ready(Read::Ended(self.lost())),
             }
@@ -357,7 +363,8 @@ impl<T: Transport> Session<T> {
     }
 
     fn lost(&self) -> Disconnect {
-        self.closing.map_or(Disconnect::Lost, |closing| closing.disconnect)
+        let unsaid = if self.is_read_shut { Disconnect::Client } else { Disconnect::Lost };
+        self.closing.map_or(unsaid, |closing| closing.disconnect)
     }
 }
 

@@ -96,7 +96,8 @@ async fn pages_of_other_origins_get_no_stream() {
     assert_eq!(ask(at, &format!("{STREAM}?limt=5"), headers).await.status, 403);
     assert_eq!(upgrade(at, "", "").await.0, 101, "no page asks");
     // A name that a page had resolved to here: its browser says no origin then.
-    let rebound = "Accept: text/event-stream\r\nSec-Fetch-Site: same-origin\r\n";
+    let rebound =
+        "Accept: text/event-stream\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\n";
     assert_eq!(ask(at, STREAM, rebound).await.status, 403);
     assert_eq!(upgrade_at("evil.com", at, "http://evil.com").await.0, 403);
     let refused = replica.metric("blockcast_handshakes_refused_total{reason=\"origin\"}").await;

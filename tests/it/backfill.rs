@@ -47,7 +47,7 @@ impl Running {
         let (tickets, metrics) = (Arc::new(tickets), Arc::new(Metrics::new()));
         let parts = BackfillParts {
             blocks: config.blocks.clone(),
-            encoded_bytes_max: config.history.max_bytes.as_u64(),
+            encoded_bytes_max: config.history.block_bytes_max(),
             turns_max: config.history.deep_reads,
             tickets: Arc::clone(&tickets),
             queue,

@@ -11,6 +11,10 @@ use crate::support::eventually::eventually;
 use crate::support::letters::Letters;
 use crate::support::replica::{Replica, config};
 
+const HISTORY: ByteSize = ByteSize::kib(256);
+/// Their body is below its bound, and their frames are below half of the history.
+const SHORT_IDS: usize = 1_800;
+
 fn nested(depth: usize) -> String {
     format!("{}{}", "[".repeat(depth), "]".repeat(depth))
 }
@@ -57,6 +61,11 @@ fn bad_bodies() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         text("a lone surrogate in an id", with_transactions(r#"[{"id": "\ud800"}]"#), "not_json"),
         text("over blocks.max_bytes", with_transactions("[]") + &" ".repeat(100_000), "too_large"),
         text(
+            "over half of history.max_bytes when it is encoded",
+            with_transactions(&format!("[{}]", vec![r#"{"id":"a"}"#; SHORT_IDS].join(","))),
+            "too_large",
+        ),
+        text(
             "the same height, other content",
             r#"{"height": 1, "transactions": [{"id": "other"}]}"#.into(),
             "conflict",
@@ -68,6 +77,7 @@ fn bad_bodies() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 fn limits() -> Config {
     let mut config = config(Broker::shared());
     config.blocks.max_bytes = ByteSize::kib(64);
+    config.history.max_bytes = HISTORY;
     config
 }
 
@@ -91,6 +101,7 @@ async fn each_bad_body_is_dead_lettered_once_untouched_and_the_next_block_stream
         let rejected = &replica.status().await["last_rejected"];
         assert_eq!(rejected["reason"], reason, "{name}");
     }
+    assert!(replica.metric("blockcast_history_bytes").await <= HISTORY.0 as f64);
     let count = bad_bodies().len() as f64;
     let conflicts = replica.metric("blockcast_deliveries_total{outcome=\"conflict\"}").await;
     let invalid = replica.metric("blockcast_deliveries_total{outcome=\"invalid\"}").await;

@@ -165,7 +165,7 @@ async fn an_ipv6_network_gets_no_more_sessions_than_its_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_are_no_more_plain_connections_than_their_places_and_a_session_gives_its_back() {
+async fn a_newcomer_takes_the_place_of_the_longest_idle_and_a_session_gives_its_back() {
     let mut config = config(Broker::shared());
     config.server.max_connections = 100;
     // Those that ask for nothing stay for so long.
@@ -173,40 +173,122 @@ async fn there_are_no_more_plain_connections_than_their_places_and_a_session_giv
     config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)).into());
     let process = Process::start_ready(&config).await;
     let mut held = Vec::new();
-    for _ in 0..PLAIN_CONNECTIONS_MAX {
+    for _ in 1..PLAIN_CONNECTIONS_MAX {
         held.push(TcpStream::connect(process.address).await.expect("connected"));
     }
-    let ask = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
-    let mut last = held.pop().expect("one of them");
-    last.write_all(ask).await.expect("sent");
-    last.read_exact(&mut [0; 12]).await.expect("answered, like all before it");
-    held.push(last);
-    for _ in 0..2 {
-        let mut more = TcpStream::connect(process.address).await.expect("accepted by the kernel");
-        let end = more.read(&mut [0]).await;
-        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
-    }
-    let refused = "blockcast_handshakes_refused_total{reason=\"full\"}";
-    assert_eq!(process.metric(refused).await, 2.0);
+    let mut answered = TcpStream::connect(process.address).await.expect("connected");
+    let answer = ask_live(&mut answered).await.expect("answered, like all before it");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "all places are taken: {answer}");
+    assert_eq!(answered.read(&mut [0]).await.expect("a clean end"), 0);
+    let put_out = "blockcast_connections_put_out_total";
+    assert_eq!(process.metric(put_out).await, 0.0, "its place was free");
+
+    held.push(TcpStream::connect(process.address).await.expect("connected"));
+    let mut first = held.remove(0);
+    let mut newcomers = Vec::new();
+    eventually("those that ask for nothing have had their time", async || {
+        let mut newcomer = TcpStream::connect(process.address).await.expect("connected");
+        if ask_live(&mut newcomer).await.is_ok() {
+            newcomers.push(newcomer);
+        }
+        process.metric(put_out).await >= 1.0
+    })
+    .await;
+    assert_eq!(first.read(&mut [0]).await.expect("a clean end"), 0, "it waited longest");
+    held.push(TcpStream::connect(process.address).await.expect("connected"));
     let mut session = held.pop().expect("one of them");
     let upgrade = format!("GET {STREAM} HTTP/1.1\r\nHost: x\r\n{UPGRADE}\r\n");
     session.write_all(upgrade.as_bytes()).await.expect("sent");
     let mut status = [0; 12];
-    // What it was answered before was not read to its end.
-    while !status.ends_with(b" 101") {
-        status.rotate_left(1);
-        status[11] = session.read_u8().await.expect("an answer");
-    }
+    session.read_exact(&mut status).await.expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 101");
+    let before = process.metric(put_out).await;
     let mut next = TcpStream::connect(process.address).await.expect("connected");
-    next.write_all(ask).await.expect("sent");
-    next.read_exact(&mut [0; 12]).await.expect("it has the place that became a session's");
-    assert_eq!(process.metric(refused).await, 2.0);
-    drop((held, session, next));
+    ask_live(&mut next).await.expect("it has the place that became a session's");
+    assert_eq!(process.metric(put_out).await, before);
+    drop((held, session, next, newcomers));
     eventually("places that were given back are had again", async || {
         let mut next = TcpStream::connect(process.address).await.expect("connected");
-        next.write_all(ask).await.is_ok() && next.read_exact(&mut [0; 12]).await.is_ok()
+        ask_live(&mut next).await.is_ok_and(|answer| !answer.contains("connection: close"))
     })
     .await;
+    process.stop().await;
+}
+
+/// Asks whether the replica is live, and reads the answer: all of it, or an error that holds what came.
+async fn ask_live(stream: &mut TcpStream) -> Result<String, String> {
+    let ask = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut answer = String::new();
+    if stream.write_all(ask).await.is_ok() {
+        while !answer.ends_with("}\n") {
+            match stream.read_u8().await {
+                Ok(byte) => answer.push(byte.into()),
+                Err(_) => return Err(answer),
+            }
+        }
+        return Ok(answer);
+    }
+    Err(answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_keeps_its_connections_keeps_no_probe_from_its_answer() {
+    const CROWD: usize = PLAIN_CONNECTIONS_MAX + 76;
+    const ROUNDS: usize = 5;
+    const PROBES: usize = 20;
+    let mut config = config(Broker::shared());
+    config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)).into());
+    let process = Process::start_ready(&config).await;
+    let at = process.address;
+    let (round, _) = tokio::sync::watch::channel(0);
+    let (asked, mut asking) = tokio::sync::mpsc::channel(CROWD);
+    let crowd: Vec<_> = (0..CROWD)
+        .map(|_| {
+            let (mut rounds, asked) = (round.subscribe(), asked.clone());
+            tokio::spawn(async move {
+                let mut kept: Option<TcpStream> = None;
+                while rounds.changed().await.is_ok() {
+                    // Once on the connection that it kept, and otherwise on a new one.
+                    for _ in 0..2 {
+                        let mut stream = match kept.take() {
+                            Some(stream) => stream,
+                            None => TcpStream::connect(at).await.expect("connected"),
+                        };
+                        match ask_live(&mut stream).await {
+                            Ok(answer) if answer.contains("\r\nconnection: close\r\n") => {
+                                assert_eq!(stream.read(&mut [0]).await.expect("a clean end"), 0);
+                            }
+                            Ok(_) => kept = Some(stream),
+                            Err(part) => assert_eq!(part, "", "ended in the middle of an answer"),
+                        }
+                        if kept.is_some() {
+                            break;
+                        }
+                    }
+                    asked.send(()).await.expect("counted");
+                }
+            })
+        })
+        .collect();
+    for _ in 0..ROUNDS {
+        round.send_modify(|round| *round += 1);
+        // Some beside the crowd that comes, the others beside the crowd that stays.
+        for probe in 0..PROBES {
+            if probe == PROBES / 2 {
+                for _ in 0..CROWD {
+                    asking.recv().await.expect("each asks");
+                }
+            }
+            let mut stream = TcpStream::connect(at).await.expect("connected");
+            let answer = ask_live(&mut stream).await.expect("a probe is answered");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
+    drop(round);
+    for one in crowd {
+        one.await.expect("no answer was cut");
+    }
+    assert_eq!(process.metric("blockcast_handshakes_refused_total{reason=\"full\"}").await, 0.0);
     process.stop().await;
 }
 

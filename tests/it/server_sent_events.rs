@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::support::broker::Broker;
 use crate::support::chain::{body, event, publish};
+use crate::support::client::UPGRADE;
 use crate::support::event_client::{EventStream, ask, head};
 use crate::support::eventually::eventually;
 use crate::support::replica::{Replica, config};
@@ -123,5 +124,106 @@ async fn an_accepted_compression_carries_the_same_events() {
     let without_retry = |text: &str| text.split_once("\n\n").map(|(_, rest)| rest.to_owned());
     assert_eq!(without_retry(&text), without_retry(&plain.body));
     drop(decoded);
+    replica.stop().await.expect("drained");
+}
+
+/// A client that has sent its request and says nothing more, as `nc -N` does.
+async fn half_closed(replica: &Replica, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(replica.address).await.expect("connected");
+    stream.write_all(request.as_bytes()).await.expect("written");
+    stream.shutdown().await.expect("shut");
+    stream
+}
+
+/// What still comes until all of these have, in any order.
+async fn up_to(stream: &mut TcpStream, awaited: &[&str]) -> String {
+    let mut text = String::new();
+    while !awaited.iter().all(|awaited| text.contains(awaited)) {
+        text.push(stream.read_u8().await.expect("more").into());
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_says_nothing_more_gets_its_answer() {
+    let (replica, _) = replica_with(1..=3).await;
+    for path in ["/health/live", "/metrics", "/api/v1/status", "/nothing"] {
+        for version in ["1.0", "1.1"] {
+            let request = format!("GET {path} HTTP/{version}\r\nHost: x\r\n\r\n");
+            let mut stream = half_closed(&replica, &request).await;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("an answer and an end");
+            let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+            assert!(head.starts_with(&format!("HTTP/{version} ")), "{head}");
+            let length = format!("content-length: {}", body.len());
+            assert!(head.lines().any(|line| line == length), "{path}: {head}");
+        }
+    }
+    // A browser's way: nothing is over but its WebSocket.
+    let mut websocket = half_closed(&replica, UPGRADE).await;
+    let ended = websocket.read_to_end(&mut Vec::new()).await;
+    ended.expect("ended by the server");
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_says_nothing_more_has_its_event_stream_until_it_is_gone() {
+    let (replica, config) = replica_with(1..=3).await;
+    for (version, headers) in [("1.0", ""), ("1.1", ""), ("1.1", "Accept-Encoding: gzip\r\n")] {
+        let request =
+            head("from_height=2", headers).replace("HTTP/1.1", &format!("HTTP/{version}"));
+        let mut stream = half_closed(&replica, &request).await;
+        let told = up_to(&mut stream, &["\r\n\r\n"]).await;
+        assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+        let is_plain = headers.is_empty();
+        if is_plain {
+            let tip = replica.status().await["tip_height"].as_u64().expect("a height");
+            up_to(&mut stream, &["\n:\n\n", "id: 2.0\n", &format!("id: {tip}.0\n")]).await;
+            publish(&config, [body(tip + 1, "x")]).await;
+            up_to(&mut stream, &[&format!("id: {}.0\n", tip + 1)]).await;
+        }
+        assert_eq!(replica.metric("blockcast_sessions").await, 1.0);
+        drop(stream);
+        eventually("it is found to be gone", async || {
+            replica.metric("blockcast_sessions").await == 0.0
+        })
+        .await;
+    }
+    // With nothing unread, so that no reset says so before it is written to.
+    let mut stream = half_closed(&replica, &head("", "")).await;
+    up_to(&mut stream, &["\n:\n\n"]).await;
+    drop(stream);
+    let (_, quiet) = EventStream::open(&replica, "", "").await;
+    drop(quiet);
+    eventually("both are found to be gone", async || {
+        replica.metric("blockcast_sessions").await == 0.0
+    })
+    .await;
+    replica.stop().await.expect("drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deep_reader_that_says_nothing_more_gets_all_of_it() {
+    const TIP: u64 = 1_000;
+    // All of it has left the memory.
+    const UNTIL: u64 = 500;
+    let mut config = config(Broker::shared());
+    config.history.max_bytes = bytesize::ByteSize::kib(64);
+    config.blocks.max_bytes = bytesize::ByteSize::kib(32);
+    let replica = Replica::start_ready(&config).await;
+    publish(&config, (1..=TIP).map(|height| body(height, "x"))).await;
+    eventually("the tip is there", async || replica.status().await["tip_height"] == TIP).await;
+    eventually("it is known where the stream begins", async || {
+        replica.status().await["broker_first_height"] == 1
+    })
+    .await;
+    let request = head(&format!("from_height=1&until_height={UNTIL}"), "");
+    let mut stream = half_closed(&replica, &request).await;
+    let mut told = String::new();
+    stream.read_to_string(&mut told).await.expect("an end");
+    let ids: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    let expected: Vec<String> = (1..=UNTIL).map(|height| format!("{height}.0")).collect();
+    assert_eq!(ids[..expected.len()], expected);
+    assert!(told.contains("event: close"), "{told}");
     replica.stop().await.expect("drained");
 }

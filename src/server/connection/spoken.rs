@@ -3,21 +3,26 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::course::Course;
 
 /// Where a status stands in an answer's first line.
 const STATUS: std::ops::Range<usize> = 9..12;
 
 pub struct Spoken<T> {
     transport: T,
+    /// Told what comes, and when all is sent.
+    course: Arc<Course>,
     kept_back: Option<u16>,
 }
 
 impl<T> Spoken<T> {
-    pub fn new(transport: T) -> Self {
-        Self { transport, kept_back: None }
+    pub fn new(transport: T, course: Arc<Course>) -> Self {
+        Self { transport, course, kept_back: None }
     }
 
     /// The status of the answer that was kept back, if one was.
@@ -50,7 +55,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Spoken<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.transport).poll_read(cx, buffer));
+        self.course.read(&buffer.filled()[before..]);
+        Poll::Ready(read)
     }
 }
 
@@ -83,7 +91,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Spoken<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_flush(cx)
+        ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
+        self.course.flushed();
+        Poll::Ready(Ok(()))
     }
 
     /// Whoever answers instead ends it.

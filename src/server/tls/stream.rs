@@ -111,6 +111,10 @@ impl Transport for TlsTransport {
         self.tcp().poll_writable(cx)
     }
 
+    fn is_reset(&self) -> bool {
+        self.tcp().is_reset()
+    }
+
     fn give_up_after(&self, silence: Duration) {
         self.tcp().give_up_after(silence);
     }

@@ -14,7 +14,8 @@ use crate::session::writer::Ending;
 impl<T: Transport> Session<T> {
     /// Looks for the client's start, and tells where it begins once that is found.
     pub(super) fn begin(&mut self, now: Instant) {
-        if self.closing.is_some() {
+        // Looking may ask for a turn with the broker.
+        if self.closing.is_some() || self.is_doubted() {
             return;
         }
         if self.source.first_wanted().is_some_and(|first| self.source.cursor().ends_before(first)) {

@@ -73,6 +73,7 @@ impl<T: Transport> Session<T> {
             self.transport.reset_on_drop();
             return Some(Disconnect::Stalled);
         }
+        self.end_doubt(now);
         if self.drained_at.is_none() {
             self.drained_at = self.context.drain.draw_close_time();
         }
@@ -118,7 +119,8 @@ impl<T: Transport> Session<T> {
             LifeSigns { has_pings: self.inbound.is_some(), has_heartbeats: self.has_heartbeats() };
         let silent_at = self.liveness.deadline(signs, limits);
         let expires_at = self.pass.as_ref().and_then(|pass| pass.until);
-        [silent_at, expires_at, self.drained_at, self.source.deadline()]
+        let look_at = self.source.deadline().filter(|_| !self.is_doubted());
+        [silent_at, expires_at, self.drained_at, self.doubted_until, look_at]
             .into_iter()
             .flatten()
             .min()
@@ -135,6 +137,16 @@ impl<T: Transport> Session<T> {
         self.inbound.is_none() || self.writer.subscription().has_control
     }
 
+    /// Writes a comment to a client of an event stream. What is wrong with its start is told behind the head
+    /// then.
+    pub(super) fn show_life(&mut self) {
+        self.liveness.tell(Instant::now());
+        if let Some(head) = self.head.take() {
+            self.writer.put(head.bytes);
+        }
+        self.writer.put(self.writer.subscription().silent_heartbeat(None));
+    }
+
     /// Says that there is nothing to say, and up to where that is so.
     fn beat(&mut self, now: Instant) {
         self.liveness.tell(now);
@@ -143,12 +155,8 @@ impl<T: Transport> Session<T> {
             return;
         }
         if self.inbound.is_none() && self.source.is_looking() {
-            // A proxy would take the silence for a dead server: what is wrong with the start is told
-            // behind the head then.
-            if let Some(head) = self.head.take() {
-                self.writer.put(head.bytes);
-            }
-            return self.writer.put(self.writer.subscription().silent_heartbeat(None));
+            // A proxy would take the silence for a dead server.
+            return self.show_life();
         }
         if self.source.is_looking() || !self.writer.is_between_blocks() {
             return;

@@ -1,4 +1,5 @@
 mod forms;
+mod half_closed;
 mod resumes;
 mod waits;
 mod writes;

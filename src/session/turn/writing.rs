@@ -154,6 +154,9 @@ impl<T: Transport> Session<T> {
                 if is_over && self.writer.has_queued() && self.writer.may_write_queued() {
                     return Poll::Ready(Ok(Look::Nothing));
                 }
+                if self.is_doubted() {
+                    return Poll::Pending;
+                }
                 if self.transport.poll_writable(cx).is_pending() {
                     self.note_blocked();
                     return Poll::Pending;

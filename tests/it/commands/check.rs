@@ -199,6 +199,28 @@ async fn check_fails_on_bad_input() {
 }
 
 #[tokio::test]
+async fn a_block_above_half_of_the_history_is_bad_input_and_check_warns_of_it() {
+    let sized = |arguments: &[&str], blocks: &str| {
+        let sets = ["--set", "history.max_bytes=256 KiB", "--set", blocks];
+        Program::new([arguments, &sets].concat())
+    };
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let path = file.path().to_str().expect("UTF-8");
+    let judging = ["check", "--message", path];
+    for (ids, code) in [(1_500, 0), (1_800, 1)] {
+        let transactions = vec![r#"{"id":"a"}"#; ids].join(",");
+        std::fs::write(path, format!(r#"{{"height":7,"transactions":[{transactions}]}}"#))
+            .expect("written");
+        let ended = sized(&judging, "blocks.max_bytes=64 KiB").run().await.with_code(code);
+        assert_eq!(ended.stderr.contains("131072, half of history.max_bytes"), code == 1, "{ids}");
+    }
+    let warned = sized(&["check"], "blocks.max_bytes=64 KiB").run().await.with_code(0);
+    warned.telling(&["`blocks.max_bytes`, 64.0 KiB", "16.0 KiB or less", "1.0 MiB or more"]);
+    let not_warned = sized(&["check"], "blocks.max_bytes=16 KiB").run().await.with_code(0);
+    assert_eq!(not_warned.stderr, "");
+}
+
+#[tokio::test]
 async fn check_says_what_a_message_looks_like_and_what_would_pass() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     let shapes = std::fs::read_to_string(data("no-block-shapes.ndjson")).expect("read");

@@ -39,7 +39,8 @@ async fn answers(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 fn upgrade_to(protocol: &str) -> String {
-    UPGRADE.replace("websocket", protocol)
+    let close = UPGRADE.replace("Connection: ", "Connection: close, ");
+    close.replace("websocket", protocol)
 }
 
 /// One frame from a client, masked with zeros.
@@ -126,7 +127,11 @@ fn malformed_requests() -> [Malformed; 21] {
         ),
         ("upgrade to h2c", upgrade_to("h2c"), "HTTP/1.1 426"),
         ("upgrade to foo", upgrade_to("foo"), "HTTP/1.1 426"),
-        ("tunnel", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n".into(), "HTTP/1.1 404"),
+        (
+            "tunnel",
+            "CONNECT x:443 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".into(),
+            "HTTP/1.1 404",
+        ),
     ]
 }
 
@@ -191,7 +196,7 @@ async fn slow_handshakes_are_ended(replica: &Process) {
     let dripping: Vec<_> = (0..200).map(|_| tokio::spawn(drip(address))).collect();
     // What is not asked is not refused: behind an answer, and before a first byte.
     let live = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
-    assert!(answers(address, live.as_bytes()).await.starts_with("HTTP/1.1 200"));
+    let mut answered = sent(address, live.as_bytes()).await;
     assert_eq!(answers(address, b"").await, "");
     for answer in dripping {
         let answer = answer.await.expect("it was ended");
@@ -203,6 +208,14 @@ async fn slow_handshakes_are_ended(replica: &Process) {
     let begun = format!("{live}GET /");
     assert_eq!(answers(address, begun.as_bytes()).await.matches("HTTP/1.1").count(), 1);
     assert_eq!(replica.metric(slow).await, before + 201.0);
+    // All the while it was idle, for several times as long as a head may take, and may ask again.
+    answered
+        .write_all(live.replace("x\r\n", "x\r\nConnection: close\r\n").as_bytes())
+        .await
+        .expect("sent");
+    let mut answers = String::new();
+    answered.read_to_string(&mut answers).await.expect("both answers");
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 2, "{answers}");
 }
 
 /// What is said to a request that comes byte by byte: whole it would be after more than half a minute.
