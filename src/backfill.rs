@@ -45,7 +45,7 @@ pub struct BackfillParts {
     pub blocks: Blocks,
     /// As the pipeline's: a block above it was not taken there either.
     pub encoded_bytes_max: u64,
-    /// `history.deep_reads`.
+    /// `history.deep_reads`; one at least, or who waits for a turn waits for ever.
     pub turns_max: usize,
     pub tickets: Arc<Tickets>,
     pub queue: TicketQueue,
@@ -77,7 +77,7 @@ impl<S: ReadableStream> Backfill<S> {
             look_pace: Mutex::new(LookPace::new(Instant::now())),
             held_up: Arc::default(),
         };
-        Self { context: Arc::new(context), queue, turns_max: turns_max.max(1) }
+        Self { context: Arc::new(context), queue, turns_max }
     }
 
     /// Serves readings until `shutdown`; then none is left.

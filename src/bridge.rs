@@ -110,13 +110,13 @@ impl Bridge {
         let readiness = Arc::new(Readiness::new(config.amqp.unready_after));
         let operator_status = Arc::new(OperatorStatus::default());
         let history = Arc::new(empty_history(&config.history, &metrics));
-        let (tickets, queue) = match config.amqp.queue.mode {
-            QueueMode::Stream => {
+        let (tickets, queue) = match (config.amqp.queue.mode, config.history.deep_reads) {
+            (QueueMode::Stream, 1..) => {
                 let (mut tickets, queue) = Tickets::new();
                 tickets.set_encodings(Arc::clone(history.encodings()));
                 (Arc::new(tickets), Some(queue))
             }
-            QueueMode::Queue => (Arc::new(Tickets::none()), None),
+            (QueueMode::Stream, 0) | (QueueMode::Queue, _) => (Arc::new(Tickets::none()), None),
         };
 
         let reload = Arc::new(Reload::default());

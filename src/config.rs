@@ -200,7 +200,8 @@ pub struct HistoryConfig {
     /// All that encodings of them may take which only some clients want.
     #[serde(with = "value::size")]
     pub encodings_max_bytes: ByteSize,
-    /// Clients served from the RabbitMQ stream at a time, for what has left the memory; others wait.
+    /// Clients served from the RabbitMQ stream at a time, for what has left the memory; others wait. None: what
+    /// has left is not to be had.
     pub deep_reads: usize,
 }
 

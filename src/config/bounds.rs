@@ -146,9 +146,6 @@ impl Config {
                 "encodings would be made for one block at a time, and again for each client",
             );
         }
-        if self.history.deep_reads == 0 {
-            return refuse("history.deep_reads", &0, "who waits for a turn would wait for ever");
-        }
         if blocks.jump_max == 0 {
             return refuse(
                 "blocks.jump_max",

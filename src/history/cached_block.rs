@@ -1,5 +1,6 @@
 //! A block in the history, with the forms of it that are made only when some client requires them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime};
 
@@ -23,6 +24,8 @@ pub struct CachedBlock {
     pub block: EncodedBlock,
     pub appended_at: Instant,
     pub appended_time: SystemTime,
+    /// What the run has counted of others before it.
+    counted_before: AtomicU64,
     /// Looked at by those alone that require some.
     forms: Mutex<Forms>,
 }
@@ -52,8 +55,17 @@ impl CachedBlock {
             block,
             appended_at: Instant::now(),
             appended_time: SystemTime::now(),
+            counted_before: AtomicU64::new(0),
             forms: Mutex::default(),
         }
+    }
+
+    pub(super) fn counted_before(&self) -> u64 {
+        self.counted_before.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_counted_before(&self, bytes: u64) {
+        self.counted_before.store(bytes, Ordering::Relaxed);
     }
 
     /// All of these forms that the block has anything of; none if one is not made.

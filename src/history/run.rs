@@ -17,6 +17,8 @@ pub struct EntryRun {
     entries: VecDeque<KeptEntry>,
     blocks: usize,
     bytes: usize,
+    /// Of all blocks that have ever been here.
+    counted: u64,
     /// What is below this has been here and has left.
     pub floor: u64,
     /// Counts the chains: a cursor of an earlier one is void.
@@ -137,6 +139,15 @@ impl EntryRun {
         self.bytes
     }
 
+    /// Bytes of the blocks from `height` on; about, when some came late into gaps.
+    pub fn bytes_from(&self, height: u64) -> u64 {
+        let first = self.entries_from(height).find_map(|entry| match entry {
+            Entry::Block(cached) => Some(cached.counted_before()),
+            Entry::Gap { .. } => None,
+        });
+        first.map_or(0, |before| self.counted - before)
+    }
+
     /// How many heights have filled a gap.
     pub fn fills(&self) -> u64 {
         self.fills_forgotten + self.fills.len() as u64
@@ -192,6 +203,8 @@ impl EntryRun {
         if let Entry::Block(cached) = entry {
             self.blocks += 1;
             self.bytes += cached.bytes();
+            cached.set_counted_before(self.counted);
+            self.counted += cached.bytes() as u64;
         }
     }
 }

@@ -129,6 +129,11 @@ impl History {
         self.read().is_there(cursor)
     }
 
+    /// Whether at most an eighth of what the history may keep lies from `height` on.
+    pub fn is_near_tip(&self, height: u64) -> bool {
+        self.read().bytes_from(height) <= self.bytes_max as u64 / 8
+    }
+
     /// How many heights have filled a gap; see [`History::fills_after`].
     pub fn fills(&self) -> u64 {
         self.read().fills()

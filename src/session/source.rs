@@ -18,6 +18,9 @@ use crate::history::{CachedBlock, Entries, Gone, History, Lag, Placed, RequiredE
 use crate::protocol::Start;
 use crate::tickets::{Claim, Ticket, TicketState, Tickets};
 
+/// After so many falls a client comes back to the history only near its tip.
+const FALLS_MAX: u32 = 2;
+
 /// One session's source of blocks.
 pub struct BlockSource {
     cursor: SessionCursor,
@@ -30,6 +33,8 @@ pub struct BlockSource {
     /// Until the client's first block is found.
     looking: Option<Box<Looking>>,
     fills: Fills,
+    /// How often it fell off the history's old end since it was at the tip last.
+    falls: u32,
     forms: FormRequests,
     has_changed_origin: bool,
 }
@@ -140,6 +145,7 @@ impl BlockSource {
             origin: BlockOrigin::History,
             looking: None,
             fills: Fills::default(),
+            falls: 0,
             forms: FormRequests::default(),
             has_changed_origin: false,
         }
@@ -230,8 +236,13 @@ impl BlockSource {
             }
         };
         let lag = match (taken, &self.origin) {
+            (Ok(lag), BlockOrigin::History) if lag.blocks_behind <= 1 => {
+                self.falls = 0;
+                lag
+            }
             (Ok(lag), _) => lag,
             (Err(gone), BlockOrigin::History) if self.can_go_on_after(gone) => {
+                self.falls = self.falls.saturating_add(1);
                 self.change_origin(BlockOrigin::Suspended);
                 return Ok(Offer::FellOff);
             }
@@ -308,9 +319,7 @@ impl BlockSource {
         if !self.history().is_of(self.cursor.next()) {
             return Err(End::Gone(Gone::AnotherChain));
         }
-        if is_between_blocks
-            && matches!(self.history().place(self.cursor.next_height()), Placed::At(_))
-        {
+        if is_between_blocks && self.may_come_back() {
             self.fills.come_back(self.cursor.next_height());
             self.change_origin(BlockOrigin::History);
             return Ok(());
@@ -324,6 +333,14 @@ impl BlockSource {
             }
         }
         Ok(())
+    }
+
+    /// Whether the history has what comes next, and the client will not fall off again at once. It has twice
+    /// and was not at the tip since: then it has caught up first.
+    fn may_come_back(&self) -> bool {
+        let next_height = self.cursor.next_height();
+        matches!(self.history().place(next_height), Placed::At(_))
+            && (self.falls < FALLS_MAX || self.history().is_near_tip(next_height))
     }
 
     /// Leaves the entries that begin where the client wants them. What lies between the client and the end
@@ -382,3 +399,6 @@ impl BlockSource {
         self.has_changed_origin = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

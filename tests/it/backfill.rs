@@ -301,6 +301,11 @@ async fn a_replica_says_what_the_broker_still_has() {
         .await;
     assert_eq!(replica.metric("blockcast_deep_reads").await, 0.0);
     replica.stop().await.expect("drained");
+    let mut off = config.clone();
+    off.history.deep_reads = 0;
+    let replica = Replica::start_ready(&off).await;
+    assert!(replica.status().await["broker_first_height"].is_null());
+    replica.stop().await.expect("drained");
     let mut queue = config.clone();
     queue.amqp.queue.mode = blockcast::config::QueueMode::Queue;
     queue.amqp.queue.name = Some(crate::support::broker::unique("queue"));

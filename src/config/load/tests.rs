@@ -64,7 +64,6 @@ fn a_bad_value_is_refused_and_named() {
         ("amqp.queue.expires", "50d", "x-expires"),
         ("amqp.queue.segment_bytes", "3 GiB", "at most 3 GB"),
         ("history.encodings_max_bytes", "0", "history.encodings_max_bytes"),
-        ("history.deep_reads", "0", "history.deep_reads"),
         ("amqp.queue.max_age", "7 days", "max_age"),
         ("server.advertised_scheme", "http", "ws or wss"),
         ("server.tls.certificate", "server.pem", "server.tls.key"),

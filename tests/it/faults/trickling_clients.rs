@@ -278,9 +278,18 @@ async fn one_byte_a_second_goes_on_from_the_broker_when_its_block_has_left_the_h
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_byte_a_second_is_too_slow_where_there_is_no_stream_to_go_on_from() {
+    is_too_slow(|config| config.amqp.queue.mode = QueueMode::Queue).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_byte_a_second_is_too_slow_where_nothing_is_read_back() {
+    is_too_slow(|config| config.history.deep_reads = 0).await;
+}
+
+async fn is_too_slow(set: impl FnOnce(&mut Config)) {
     let mut fixture = Fixture::start(|config| {
         little_memory(config);
-        config.amqp.queue.mode = QueueMode::Queue;
+        set(config);
     })
     .await;
     let slow = Trickle::start(&fixture.replica, Manner::Mute).await;
