@@ -12,11 +12,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly ROOTS=target/brokers
-# Rooms that are left to this machine's broker. Those of the first line use none. Those of the second
-# are about requests, and their replicas need a broker only to become ready.
+# Rooms that are left to this machine's broker. Those of the first line use none. Those of the others
+# are about requests and answers, and their replicas need a broker only to become ready.
 readonly ELSEWHERE=(
     commands::check:: following_a_stream:: rfc6455::
     access:: limits:: bounded_memory:: forwarded_headers:: tls::
+    plain_requests:: proxy_protocol:: server_sent_events:: compression:: sessions::
+    faults::mean_clients:: faults::trickling_clients::
 )
 
 # What all releases need. Says what is missing, if anything is.
