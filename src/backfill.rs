@@ -17,6 +17,8 @@ mod scan;
 mod search;
 mod stop;
 mod stream;
+#[cfg(test)]
+pub mod testing;
 mod turn;
 mod uptake;
 

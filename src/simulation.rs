@@ -12,6 +12,7 @@
 mod chain;
 mod client;
 mod pipe;
+mod slow_client;
 mod tally;
 mod world;
 

@@ -1,11 +1,11 @@
 //! Tests of the backfill under paused time, with a stream in memory.
 
+mod client;
 mod missing;
 mod outdated;
 mod reads;
 mod shares;
 mod story;
-mod tape;
 mod turns;
 
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::testing::{Tape, body};
 use super::{Backfill, BackfillParts, TURN_EVERY};
 use crate::config::{Blocks, Heights, Hold};
 use crate::metrics::Metrics;
 use crate::tickets::{TicketState, Tickets};
-use tape::{Client, Tape, body};
+use client::Client;
 
 /// A backfill that reads from a tape.
 struct Bench {
