@@ -20,7 +20,7 @@ const KEY: &str = "DJgnirZfikN3zr2pW9yTFM39t8EbTPZ9oSZjf3pRYHEa";
 const EVERY: Duration = Duration::from_millis(50);
 const DEFLATE: &str =
     "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n";
-/// What those who come and go ask for, by turns: path, and header lines.
+/// Forms of a block's bytes that clients ask for: the query, and header lines.
 const FORMS: [(&str, &str); 11] = [
     ("?batch=block", ""),
     ("?control=true", ""),
@@ -34,9 +34,9 @@ const FORMS: [(&str, &str); 11] = [
     ("?limit=1000000000", "Accept: text/event-stream\r\nAccept-Encoding: gzip\r\n"),
     ("?batch=block", "Accept: text/event-stream\r\nAccept-Encoding: gzip\r\n"),
 ];
-/// Blocks that those who come and go begin behind, in the stream alone; a block's transactions there.
+/// Blocks that are published first. Memory holds some hundred of them, and the RabbitMQ stream holds all.
 const DEEP_BLOCKS: u64 = 20_000;
-/// Of those who come and go, what each reads before it resets its connection.
+/// What a client that comes and goes reads before it resets its connection.
 const READ_BYTES: usize = 100;
 
 /// One kind of attack, and what it was measured on.
@@ -66,7 +66,7 @@ pub struct Times {
     pub p99: Duration,
 }
 
-/// As many blocks as memory holds here are some hundred.
+/// So little memory that it holds some hundred of the blocks that are published first.
 const DEEP: &[&str] = &["history.max_bytes=900kB", "blocks.max_bytes=64KiB"];
 
 const ATTACKS: [Attack; 8] = [
@@ -261,7 +261,7 @@ fn come_and_go_in_forms(address: SocketAddr, attackers: &mut JoinSet<anyhow::Res
     }
 }
 
-/// A slow client is no attack here: it takes what comes at once, and looks at nothing.
+/// A client that reads as fast as it can, and throws away what it reads.
 async fn read_for_ever(address: SocketAddr, query: &str, headers: &str) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     ask(&mut stream, query, headers).await?;
