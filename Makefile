@@ -86,7 +86,7 @@ unit: ## unit tests and checks of the checkout, without a broker; and the client
 it: rabbitmq promtool haproxy faketime ## integration tests, with private brokers
 	RUST_TEST_THREADS=$(IT_THREADS) cargo test --locked --bin blockcast --test it
 
-bench: rabbitmq peers ## the benchmarks: decode to encode, and fan-out beside others (10 minutes)
+bench: rabbitmq peers ## the benchmarks: decode to encode, and fan-out beside others (12 minutes)
 	cargo bench --locked --bench decode --bench fanout
 
 fuzz: ## throw bytes at what reads untrusted ones, a minute each (FUZZ_SECONDS=...)
